@@ -1,0 +1,1 @@
+"""V-JEPA 2 Explorer: a clip in, what the video encoder makes of it out."""

@@ -1,0 +1,142 @@
+"""The Embedding: a clip's tokens on their grid, with all that is needed to know how they were made."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vjepa_demo.errors import FingerprintMismatch, RequestError
+
+POOLING = "mean"
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """How a pooled vector was made. Vectors are compared only when these agree."""
+
+    checkpoint: str
+    revision: str
+    precision: str
+    sampling: str
+    fit: str
+    pooling: str = POOLING
+
+    @property
+    def key(self) -> str:
+        """A short name for files and caches: the first 16 hex digits of the SHA-256 of the fields."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+
+    def require(self, other: Fingerprint) -> None:
+        """Raises FingerprintMismatch, naming the fields that differ, unless both were made alike."""
+        mine, theirs = asdict(self), asdict(other)
+        differing = [f"{name} ({mine[name]} / {theirs[name]})" for name in mine if mine[name] != theirs[name]]
+        if differing:
+            raise FingerprintMismatch(
+                f"These vectors differ in {', '.join(differing)} and cannot be compared: embed both in the same way."
+            )
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """What the encoder made of one clip.
+
+    Attributes:
+        tokens: float32 `[T', H', W', D]`, the patch tokens after the final LayerNorm, on their grid.
+        timestamps: float64 `[T]`, seconds, of the frames given to the model (an image: T zeros).
+        fingerprint: how it was made.
+        device: "cuda", "mps" or "cpu".
+        window: (left, top, right, bottom), the rectangle that the grid covers, in pixels of the upright source; it
+            reaches beyond the picture where the input was padded.
+        source_size: (width, height) of the upright source, in pixels.
+        timings_ms: milliseconds for "decode", "preprocess", "encode".
+        layer: index of the encoder layer whose output this is; None is the last one, normalised.
+        notes: sentences about what was done differently from what was asked.
+    """
+
+    tokens: np.ndarray
+    timestamps: np.ndarray
+    fingerprint: Fingerprint
+    device: str
+    window: tuple[float, float, float, float]
+    source_size: tuple[int, int]
+    timings_ms: Mapping[str, float] = field(default_factory=dict)
+    layer: int | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """(T', H', W'): time steps, rows and columns of patches."""
+        steps, rows, cols, _ = self.tokens.shape
+        return steps, rows, cols
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """The shape that `get_vision_features` returns: `[1, T'·H'·W', D]`."""
+        return 1, int(np.prod(self.grid)), self.tokens.shape[-1]
+
+    @property
+    def crop(self) -> tuple[float, float, float, float]:
+        """(left, top, right, bottom): the part of the upright source that the model saw, in pixels."""
+        left, top, right, bottom = self.window
+        width, height = self.source_size
+        return max(left, 0.0), max(top, 0.0), min(right, float(width)), min(bottom, float(height))
+
+    @property
+    def patch_mask(self) -> np.ndarray:
+        """bool `[H', W']`: False for patches whose centre lies in the padding and shows nothing of the source."""
+        _, rows, cols = self.grid
+        left, top, right, bottom = self.window
+        x = left + (np.arange(cols) + 0.5) * (right - left) / cols
+        y = top + (np.arange(rows) + 0.5) * (bottom - top) / rows
+        width, height = self.source_size
+        return ((y >= 0) & (y <= height))[:, None] & ((x >= 0) & (x <= width))[None, :]
+
+    def pooled(self) -> np.ndarray:
+        """float32 `[D]`: the mean of the tokens, those of padding left out."""
+        return self.tokens[:, self.patch_mask].mean(axis=(0, 1), dtype=np.float64).astype(np.float32)
+
+    def check_position(self, at: tuple[int, int, int]) -> None:
+        """Raises RequestError where (step, row, column) is not on the grid."""
+        if len(at) != 3 or any(not 0 <= i < n for i, n in zip(at, self.grid, strict=True)):
+            steps, rows, cols = self.grid
+            raise RequestError(
+                f"The patch {','.join(map(str, at))} is outside the grid: step 0 to {steps - 1}, row 0 to {rows - 1}, "
+                f"column 0 to {cols - 1}."
+            )
+
+    def meta(self) -> dict[str, Any]:
+        """Everything but the arrays, ready for JSON."""
+        return {
+            "shape": list(self.shape),
+            "grid": list(self.grid),
+            "checkpoint": self.fingerprint.checkpoint,
+            "revision": self.fingerprint.revision,
+            "precision": self.fingerprint.precision,
+            "sampling": self.fingerprint.sampling,
+            "fit": self.fingerprint.fit,
+            "pooling": self.fingerprint.pooling,
+            "device": self.device,
+            "layer": self.layer,
+            "timings_ms": {name: round(ms, 2) for name, ms in self.timings_ms.items()},
+            "crop": [round(x, 3) for x in self.crop],
+            "window": [round(x, 3) for x in self.window],
+            "source_size": list(self.source_size),
+            "notes": list(self.notes),
+        }
+
+    def save(self, path: str | Path) -> None:
+        """Write `.npz`: `tokens`, `pooled` `[D]`, `timestamps`, and `meta`, a JSON string. Nothing is pickled."""
+        with Path(path).open("wb") as file:
+            np.savez(
+                file,
+                tokens=self.tokens,
+                pooled=self.pooled(),
+                timestamps=self.timestamps,
+                meta=np.array(json.dumps(self.meta())),
+            )

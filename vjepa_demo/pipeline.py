@@ -1,0 +1,212 @@
+"""One upload -> every view, stage by stage. The page, the shell and the API all come through here."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+
+from vjepa_demo import checkpoints
+from vjepa_demo.dense import similarity
+from vjepa_demo.embedding import Embedding
+from vjepa_demo.errors import RequestError
+from vjepa_demo.media import Clip, Sampling, SamplingMode, read_clip
+from vjepa_demo.settings import ASSETS, settings
+
+if TYPE_CHECKING:
+    from vjepa_demo.references import Neighbour, ReferenceSet
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[str], None]
+
+
+def say_nothing(message: str) -> None:
+    """The progress of a caller who does not want to hear of it."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be done with a file.
+
+    Attributes:
+        frames: how many frames; None for as many as the checkpoint was trained on.
+        start, end: the span, in seconds from the first frame; None means the end.
+        layer: the encoder layer whose tokens are wanted; None for the last, normalised.
+        references: folder of reference clips; None for the one in the settings, or the shipped ones.
+    """
+
+    checkpoint: str = settings.checkpoint
+    frames: int | None = None
+    start: float = 0.0
+    end: float | None = None
+    sampling: SamplingMode = "even"
+    fit: str = "crop"
+    precision: str = "auto"
+    layer: int | None = None
+    references: str | None = None
+
+    def check(self) -> Sampling:
+        """The sampling asked for, once everything that can be told without the file has been checked.
+
+        Raises:
+            CheckpointError, RequestError: an option cannot be met.
+        """
+        from vjepa_demo.encoder import Fit
+
+        if self.fit not in get_args(Fit):
+            raise RequestError(f"The fit must be crop, squash or pad, not {self.fit!r}.")
+        if self.precision not in ("auto", "fp32", "bf16"):
+            raise RequestError(f"The precision must be auto, fp32 or bf16, not {self.precision!r}.")
+        frames = checkpoints.find(self.checkpoint).frames if self.frames is None else self.frames
+        sampling = Sampling(frames, self.sampling, self.start, self.end)
+        sampling.check()
+        return sampling
+
+    @property
+    def reference_folder(self) -> Path:
+        return Path(self.references or settings.references or ASSETS / "references")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an embedding lies among the reference clips.
+
+    Attributes:
+        neighbours: the nearest references, by cosine, nearest first.
+        position: (x, y) on the references' map.
+        far: whether the clip is far from all references.
+    """
+
+    neighbours: list[Neighbour]
+    position: tuple[float, float]
+    far: bool
+
+
+@dataclass(frozen=True)
+class Result:
+    """What is known so far of one file; later stages fill in the rest."""
+
+    clip: Clip
+    embedding: Embedding | None = None
+    references: ReferenceSet | None = None
+    place: Place | None = None
+
+    @property
+    def nbytes(self) -> int:
+        return self.clip.frames.nbytes + (self.embedding.tokens.nbytes if self.embedding else 0)
+
+
+def run(
+    path: str | Path, request: Request, *, k: int = 5, with_references: bool = True, progress: Progress = say_nothing
+) -> Iterator[Result]:
+    """Yield the result as it grows: after decoding, after encoding, and with its place among the references.
+
+    Raises:
+        UserError: the file or an option is at fault.
+    """
+    from vjepa_demo.encoder import get_encoder
+
+    sampling = request.check()
+    progress("Reading the file")
+    started = time.perf_counter()
+    clip = read_clip(path, sampling)
+    decode_ms = (time.perf_counter() - started) * 1e3
+    yield Result(clip)
+
+    encoder = get_encoder(request.checkpoint, precision=request.precision, progress=progress)
+    progress(f"Encoding {len(clip.frames) if not clip.is_image else 1} frame(s) on {encoder.device}")
+    embedding = encoder.encode(clip, request.fit, request.layer)  # type: ignore[arg-type]
+    embedding = replace(embedding, timings_ms={"decode": decode_ms, **embedding.timings_ms})
+    result = Result(clip, embedding)
+    yield result
+
+    if with_references and request.layer is None:
+        references = reference_set(request, progress)
+        yield replace(result, references=references, place=place(embedding, references, k))
+
+
+def embed(path: str | Path, request: Request, progress: Progress = say_nothing) -> tuple[Clip, Embedding]:
+    """The clip and its embedding. Raises UserError."""
+    *_, result = run(path, request, with_references=False, progress=progress)
+    assert result.embedding is not None
+    return result.clip, result.embedding
+
+
+def reference_set(request: Request, progress: Progress = say_nothing) -> ReferenceSet:
+    """The references, embedded in the way this request asks for. Raises UserError."""
+    from vjepa_demo import references
+    from vjepa_demo.encoder import get_encoder
+
+    sampling = replace(request.check(), start=0.0, end=None)
+    return references.prepare(
+        request.reference_folder,
+        get_encoder(request.checkpoint, precision=request.precision, progress=progress),
+        sampling,
+        request.fit,  # type: ignore[arg-type]
+        progress=lambda done, total, message: progress(message),
+    )
+
+
+def place(embedding: Embedding, references: ReferenceSet, k: int = 5) -> Place:
+    """Where the embedding lies among the references.
+
+    Raises:
+        FingerprintMismatch: they were made in another way.
+        RequestError: k is not positive.
+    """
+    if k < 1:
+        raise RequestError(f"The number of neighbours must be at least 1, not {k}.")
+    vector, made = embedding.pooled(), embedding.fingerprint
+    x, y = references.place(vector, made)
+    return Place(references.neighbours(vector, made, k), (float(x), float(y)), bool(references.is_far(vector, made)))
+
+
+# --- what the shell prints and the API returns ----------------------------------------------------------------------
+
+
+def embedding_json(embedding: Embedding) -> dict[str, Any]:
+    """The embedding without its tokens."""
+    return {**embedding.meta(), "timestamps": [round(float(t), 6) for t in embedding.timestamps]}
+
+
+def similarity_json(embedding: Embedding, at: tuple[int, int, int], centred: bool) -> dict[str, Any]:
+    """Scores `[T', H', W']` of one patch against all; None where there is only padding."""
+    scores = similarity(embedding, at, centred=centred)
+    return {**embedding_json(embedding), "at": list(at), "centred": centred, "scores": to_lists(scores)}
+
+
+def neighbours_json(embedding: Embedding, found: Place) -> dict[str, Any]:
+    """The nearest references, the place on the map, and whether all are far."""
+    return {
+        "neighbours": [
+            {"file": near.file, "label": near.label, "cosine": round(float(near.cosine), 6)}
+            for near in found.neighbours
+        ],
+        "position": [round(x, 6) for x in found.position],
+        "far": found.far,
+        **embedding_json(embedding),
+    }
+
+
+def to_lists(scores: np.ndarray) -> list[Any]:
+    """Nested lists of rounded floats; NaN, which JSON does not know, becomes None."""
+    if scores.ndim > 1:
+        return [to_lists(part) for part in scores]
+    return [None if math.isnan(x) else round(float(x), 6) for x in scores]
+
+
+def parse_position(text: str) -> tuple[int, int, int]:
+    """ "STEP,ROW,COL" -> three indices. Raises RequestError."""
+    parts = text.split(",")
+    try:
+        step, row, col = (int(part) for part in parts)
+    except ValueError:
+        raise RequestError(f"The patch must be given as STEP,ROW,COL, e.g. 0,8,8, not {text!r}.") from None
+    return step, row, col

@@ -1,0 +1,73 @@
+"""Limits and switches, one frozen object, read once from the environment.
+
+Every field can be set as `VJEPA_DEMO_<FIELD>` in upper case, e.g. `VJEPA_DEMO_MAX_SECONDS=120`.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+MIB = 1024 * 1024
+ASSETS = Path(__file__).resolve().parent.parent / "assets"
+
+
+def _default_cache() -> str:
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return str(Path(base) / "vjepa-demo")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the app accepts and how much it keeps.
+
+    Attributes:
+        max_bytes: largest file, in bytes.
+        max_frame_pixels: largest video frame, in pixels (8K UHD is 33.2 million).
+        max_image_pixels: largest still image, in pixels.
+        max_seconds: longest video, in seconds.
+        max_frames: most frames sampled from one clip.
+        max_clip_bytes: most bytes of decoded frames held for one clip; larger frames are decoded at a reduced size.
+        store_bytes: most bytes of results kept between events for all visitors together.
+        cache_dir: folder for vectors and maps of reference clips.
+        checkpoint: the checkpoint that is used when none is named.
+        references: folder of reference clips; the shipped ones when empty.
+        device: "auto", "cuda", "mps" or "cpu".
+        public: True on a Space that strangers share; then nothing a visitor adds is kept on disk.
+    """
+
+    max_bytes: int = 512 * MIB
+    max_frame_pixels: int = 36_000_000
+    max_image_pixels: int = 100_000_000
+    max_seconds: float = 3600.0
+    max_frames: int = 64
+    max_clip_bytes: int = 512 * MIB
+    store_bytes: int = 1024 * MIB
+    cache_dir: str = ""
+    checkpoint: str = "nano"
+    references: str = ""
+    device: str = "auto"
+    public: bool = False
+
+    @classmethod
+    def from_environment(cls) -> Settings:
+        """Read the fields from the environment.
+
+        Raises:
+            ValueError: a variable is set to something that its field cannot hold.
+        """
+        values: dict[str, object] = {"cache_dir": _default_cache(), "public": bool(os.environ.get("SPACE_ID"))}
+        for field in fields(cls):
+            text = os.environ.get(f"VJEPA_DEMO_{field.name.upper()}")
+            if text is None:
+                continue
+            kind = type(getattr(cls, field.name))
+            try:
+                values[field.name] = text.lower() in {"1", "true", "yes"} if kind is bool else kind(text)
+            except ValueError:
+                raise ValueError(f"VJEPA_DEMO_{field.name.upper()}={text!r} is not a {kind.__name__}") from None
+        return cls(**values)  # type: ignore[arg-type]
+
+
+settings = Settings.from_environment()

@@ -151,7 +151,6 @@ def _revision(checkpoint: Checkpoint, folder: Path) -> str:
 
 def _download(repo_id: str, progress: Progress) -> Path:
     """The folder of the newest snapshot of a Hub checkpoint; the one on disk where the Hub cannot be reached."""
-    import httpx
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
     from tqdm.auto import tqdm
@@ -177,7 +176,7 @@ def _download(repo_id: str, progress: Progress) -> Path:
     progress(f"Downloading {repo_id} from the Hugging Face Hub")
     try:
         return Path(snapshot_download(repo_id, allow_patterns=files, etag_timeout=10, tqdm_class=Bar))
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, httpx.HTTPError, OSError) as error:
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
         log.warning("hub: %s", error)
         raise CheckpointError(
             f"{repo_id} is not on this machine and the Hugging Face Hub cannot be reached: connect to the network and "

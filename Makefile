@@ -1,0 +1,78 @@
+# make demo, make test: on a fresh Debian machine with Python 3.10 to 3.12 nothing else is needed.
+# Every step leaves a stamp or asks for what is there, so repeating a command costs nothing.
+
+PORT ?= 7860
+PYTHON ?= $(shell for p in python3.12 python3.11 python3.10 python3; do \
+	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+RUN := $(VENV)/bin/python
+SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
+APT := DEBIAN_FRONTEND=noninteractive apt-get
+# Nothing is asked of the Hugging Face Hub or of Gradio's servers unless a checkpoint from there is chosen.
+export GRADIO_ANALYTICS_ENABLED := False
+export HF_HUB_DISABLE_TELEMETRY := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test lint format bench setup setup-dev recipes screenshot ffmpeg chromium renderer clean
+
+demo: setup ## run the app on http://localhost:7860
+	VJEPA_DEMO_PORT=$(PORT) $(RUN) app.py
+
+test: setup-dev ## every test; those that need a GPU, the Hub or a renderer skip and say why
+	$(RUN) -m pytest
+
+lint: setup-dev
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+format: setup-dev
+	$(RUN) -m ruff check --fix .
+	$(RUN) -m ruff format .
+
+bench: setup-dev ## what takes how long here, as ratios of medians
+	@for file in bench/*.py; do echo "== $$file"; $(RUN) $$file || exit 1; done
+
+screenshot: setup-dev ## remake the README's picture from the running app
+	$(RUN) tests/browser/screenshot.py assets/screenshot.png
+
+setup: ffmpeg $(VENV)/runtime.stamp
+
+setup-dev: setup chromium $(VENV)/dev.stamp
+
+recipes: setup-dev renderer $(VENV)/recipes.stamp ## what the recipes in assets/recipes need
+
+# An environment whose Python has gone, or which was made half-way, is made anew. Debian keeps venv in a package of its own.
+$(VENV)/runtime.stamp: requirements.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.10, 3.11 or 3.12 is needed: apt-get install python3 python3-venv"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || $(MAKE) --no-print-directory apt-python3-venv
+	@$(RUN) -c '' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
+	$(RUN) -m pip install -q -r requirements.txt
+	@touch $@
+
+$(VENV)/dev.stamp: requirements-dev.txt $(VENV)/runtime.stamp
+	$(RUN) -m pip install -q -r requirements-dev.txt
+	@touch $@
+
+$(VENV)/recipes.stamp: assets/recipes/requirements.txt $(VENV)/dev.stamp
+	$(RUN) -m pip install -q -r assets/recipes/requirements.txt
+	@touch $@
+
+ffmpeg: # torchcodec loads FFmpeg's shared libraries
+	@command -v ffmpeg >/dev/null && { PATH=$$PATH:/sbin ldconfig -p 2>/dev/null || echo libavcodec; } | grep -q libavcodec \
+		|| $(MAKE) --no-print-directory apt-ffmpeg
+
+chromium:
+	@command -v chromium >/dev/null || $(MAKE) --no-print-directory apt-chromium
+
+renderer: # MuJoCo renders through EGL on the CPU
+	@PATH=$$PATH:/sbin ldconfig -p | grep -q libEGL.so.1 && ls /usr/lib/*/dri/*swrast* /usr/lib/*/libgallium* >/dev/null 2>&1 \
+		|| $(MAKE) --no-print-directory apt-libegl1 apt-libgl1-mesa-dri
+
+apt-%:
+	@command -v apt-get >/dev/null || { echo "$* is missing: install it with this system's package manager"; exit 1; }
+	@test "$$(id -u)" = 0 || test -n "$(SUDO)" || { echo "$* is missing and needs an administrator: apt-get install $*"; exit 1; }
+	@$(SUDO) $(APT) update -qq && $(SUDO) $(APT) install -y -qq --no-install-recommends $* >/dev/null
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache build

@@ -1,0 +1,242 @@
+"""A folder of reference clips becomes a ReferenceSet: embedded where no stored vector fits, and stored."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vjepa_demo.errors import MediaError, ReferencesError, RequestError
+from vjepa_demo.media import Sampling, read_clip
+from vjepa_demo.reference_layout import align, centred_units, fit_map
+from vjepa_demo.reference_store import Parts, Stored, file_hash, replace_file
+from vjepa_demo.references import ReferenceClip, ReferenceSet, place
+from vjepa_demo.settings import ASSETS, settings
+
+log = logging.getLogger(__name__)
+
+SHIPPED = ASSETS / "references"
+CSV_NAME = "clips.csv"
+STORED = "vectors"  # the folder beside clips.csv in which a set carries its vectors along
+VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".mpg", ".mpeg", ".ts", ".flv"}
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".avif"}
+SPLITS = {"train", "training", "val", "valid", "validation", "test"}
+
+# (clips done, clips in all, what is happening)
+Progress = Callable[[int, int, str], None]
+
+# Sets in memory, by where their vectors are stored, with what the folder looked like when each was prepared. The lock
+# keeps two visitors from embedding the same clips side by side.
+MOST_IN_MEMORY = 8
+_sets: OrderedDict[Path, tuple[list[Any], ReferenceSet]] = OrderedDict()
+_preparing = threading.Lock()
+
+
+def read_folder(folder: str | Path) -> list[ReferenceClip]:
+    """The reference clips of a folder: the rows of its `clips.csv`, else every video and image in its sub-folders.
+
+    `clips.csv` has the columns file and label, and may have description, licence and split. Without it a clip's label
+    is the name of the folder it lies in, and its split that of the first folder if it is called train, val or test.
+
+    Raises:
+        ReferencesError: there is no such folder, no clip in it, or its `clips.csv` is faulty.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ReferencesError("There is no such folder of reference clips: check the path.")
+    path = folder / CSV_NAME
+    clips = _read_csv(path) if path.is_file() else _read_tree(folder)
+    if not clips:
+        raise ReferencesError(
+            "The folder holds no reference clips: put a clips.csv with the columns file and label into it, or one "
+            "sub-folder of clips for each label."
+        )
+    return clips
+
+
+def _read_csv(path: Path) -> list[ReferenceClip]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ReferencesError("The file clips.csv cannot be read: save it as CSV in UTF-8.") from error
+    clips, root = [], path.parent.resolve()
+    for number, row in enumerate(rows, start=2):
+        clip = ReferenceClip(**{field.name: (row.get(field.name) or "").strip() for field in fields(ReferenceClip)})
+        if not clip.file or not clip.label:
+            raise ReferencesError(f"Line {number} of clips.csv lacks a file or a label: fill both columns.")
+        if not (root / clip.file).resolve().is_relative_to(root):
+            raise ReferencesError(f"Line {number} of clips.csv names a file outside its folder: move it inside.")
+        clips.append(clip)
+    if len({clip.file for clip in clips}) < len(clips):
+        raise ReferencesError("A file stands in clips.csv more than once: keep one line for each.")
+    return clips
+
+
+def _read_tree(folder: Path) -> list[ReferenceClip]:
+    clips = []
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        if path.suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES and len(parts) > 1 and path.is_file():
+            split = parts[0].lower() if len(parts) > 2 and parts[0].lower() in SPLITS else ""
+            clips.append(ReferenceClip("/".join(parts), parts[-2], split=split))
+    return clips
+
+
+def write_csv(folder: Path, clips: Iterable[ReferenceClip]) -> None:
+    """Write `clips.csv`, all of it or nothing."""
+
+    def write(path: Path) -> None:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, [field.name for field in fields(ReferenceClip)], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(asdict(clip) for clip in clips)
+
+    replace_file(folder / CSV_NAME, write)
+
+
+def prepare(
+    folder: str | Path,
+    encoder: Any,
+    sampling: Sampling | None = None,
+    fit: str = "crop",
+    *,
+    progress: Progress | None = None,
+    store: str | Path | None = None,
+    refit: bool = False,
+) -> ReferenceSet:
+    """The reference set of a folder: stored vectors where they fit, a forward pass for every other clip.
+
+    Vectors are looked for in the folder itself (`vectors/`) and in `store`. New ones are kept as soon as they are made,
+    so that an interrupted run goes on where it stopped. Clips that are new on a known map are placed on it and move
+    none of the old points.
+
+    Args:
+        folder: with `clips.csv`, or sub-folders named after labels.
+        encoder: an `encoder.Encoder`.
+        sampling, fit: how clips are sampled and fitted; part of the fingerprint.
+        progress: told (done, all, message) after every clip that was embedded.
+        store: where new vectors are kept; a folder in the cache of the settings when None.
+        refit: lay all clips out anew, turned to lie near their old places.
+
+    Raises:
+        ReferencesError: the folder holds no clip, or none that can be embedded.
+    """
+    folder, sampling = Path(folder), sampling or Sampling()
+    clips = read_folder(folder)
+    fingerprint = encoder.fingerprint(sampling, fit)
+    target = (Path(store) if store else cache_of(folder)) / f"{fingerprint.key}.safetensors"
+    with _preparing:
+        look = [(clip, *_size_and_time(folder / clip.file)) for clip in clips]
+        if refit or target not in _sets or _sets[target][0] != look:
+            _sets[target] = look, _prepare(folder, clips, encoder, sampling, fit, target, progress, refit)
+        _sets.move_to_end(target)
+        while len(_sets) > MOST_IN_MEMORY:
+            _sets.popitem(last=False)
+        return _sets[target][1]
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return -1, -1
+    return status.st_size, status.st_mtime_ns
+
+
+def _prepare(
+    folder: Path,
+    clips: list[ReferenceClip],
+    encoder: Any,
+    sampling: Sampling,
+    fit: str,
+    target: Path,
+    progress: Progress | None,
+    refit: bool,
+) -> ReferenceSet:
+    fingerprint = encoder.fingerprint(sampling, fit)
+    loaded = [Stored.load(path, fingerprint) for path in (folder / STORED / target.name, target)]
+    known = [stored for stored in loaded if stored]
+
+    vectors = {sha: row for stored in known for sha, row in zip(stored.hashes, stored.vectors, strict=True)}
+    parts = Parts(target)
+    vectors.update(parts.read())
+    embedded: list[tuple[ReferenceClip, str]] = []
+    failures: list[tuple[str, str]] = []
+    for number, clip in enumerate(clips, start=1):
+        made = len(vectors)
+        sha, failure = _embed(folder / clip.file, encoder, sampling, fit, vectors, parts)
+        if failure:
+            log.warning("reference clip %s: %s", clip.file, failure)
+            failures.append((clip.file, failure))
+        else:
+            embedded.append((clip, sha))
+        if progress and len(vectors) > made:
+            progress(number, len(clips), "Embedding reference clips")
+    if not embedded:
+        raise ReferencesError(f"None of the reference clips can be read; of the first: {failures[0][1]}")
+
+    hashes = tuple(sha for _, sha in embedded)
+    stacked = np.stack([vectors[sha] for sha in hashes])
+    if refit or not any(stored.hashes == hashes for stored in known):
+        if progress:
+            progress(len(clips), len(clips), "Laying out the map")
+        places = {sha: row for stored in known for sha, row in zip(stored.hashes, stored.coordinates, strict=True)}
+        coordinates = lay_out(stacked, [places.get(sha) for sha in hashes], refit)
+        Stored(hashes, stacked, coordinates).save(target, fingerprint)
+    else:
+        coordinates = next(stored.coordinates for stored in reversed(known) if stored.hashes == hashes)
+    parts.clear()
+    return ReferenceSet(fingerprint, tuple(clip for clip, _ in embedded), stacked, coordinates, tuple(failures))
+
+
+def cache_of(folder: Path) -> Path:
+    """Where vectors of a folder are cached: named by its path alone, since its files are checked one by one."""
+    name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+    return Path(settings.cache_dir) / "references" / name
+
+
+def _embed(
+    path: Path, encoder: Any, sampling: Sampling, fit: str, vectors: dict[str, np.ndarray], parts: Parts
+) -> tuple[str, str]:
+    """(SHA-256 of the file, ""), with its vector in `vectors`, or ("", why it cannot be embedded)."""
+    try:
+        sha = file_hash(path)
+        if sha not in vectors:
+            vectors[sha] = encoder.encode(read_clip(path, sampling), fit=fit).pooled()
+            parts.add(sha, vectors[sha])
+    except (MediaError, RequestError) as error:
+        return "", str(error)
+    except (FileNotFoundError, PermissionError, IsADirectoryError):
+        return "", "The file is missing or cannot be opened: check that it is there."
+    return sha, ""
+
+
+def lay_out(vectors: np.ndarray, places: list[np.ndarray | None], refit: bool = False) -> np.ndarray:
+    """Coordinates float32 `[R, 2]`: known places as they are and new clips among them; a fit where there is no map yet.
+
+    Args:
+        vectors: float32 `[R, D]`.
+        places: `[2]` for each that has a place already.
+        refit: lay out all of them, turned to lie near their old places.
+    """
+    kept = np.array([row for row, known in enumerate(places) if known is not None], int)
+    old = np.zeros((len(places), 2), np.float32)
+    if len(kept):
+        old[kept] = np.stack([places[row] for row in kept])
+    # Fewer than 3 points are no map whose shape anybody knows.
+    if refit or len(kept) < min(3, len(places)):
+        return align(fit_map(vectors), old, kept, kept)
+    new = np.setdiff1d(np.arange(len(places)), kept)
+    if len(new):
+        units = centred_units(vectors)
+        old[new] = place(units[new] @ units[kept].T, old[kept])
+    return old

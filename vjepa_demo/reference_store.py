@@ -1,0 +1,136 @@
+"""Vectors of reference clips on disk, as safetensors.
+
+Beside each vector stands the SHA-256 of the file it was made from, so that a changed or added clip costs one forward
+pass, a renamed one none, and a damaged file costs time but never gives a wrong answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vjepa_demo.embedding import Fingerprint
+from vjepa_demo.reference_layout import MIN_DIST, SEED
+
+log = logging.getLogger(__name__)
+
+FORMAT = "1"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Vectors `[R, D]` and their places on the map `[R, 2]`, both float32, of files with these SHA-256 hashes."""
+
+    hashes: tuple[str, ...]
+    vectors: np.ndarray
+    coordinates: np.ndarray
+
+    def save(self, path: Path, fingerprint: Fingerprint) -> None:
+        """Write both arrays, and as metadata (JSON strings) the fingerprint, the hashes and the map's settings."""
+        from safetensors.numpy import save_file
+
+        metadata = {
+            "format": FORMAT,
+            "fingerprint": json.dumps(asdict(fingerprint), sort_keys=True),
+            "sha256": json.dumps(self.hashes),
+            "map": json.dumps({"method": "umap", "metric": "cosine", "min_dist": MIN_DIST, "seed": SEED}),
+        }
+        tensors = {name: np.ascontiguousarray(getattr(self, name), np.float32) for name in ("vectors", "coordinates")}
+        replace_file(path, lambda target: save_file(tensors, target, metadata))
+
+    @classmethod
+    def load(cls, path: Path, fingerprint: Fingerprint) -> Stored | None:
+        """What `save` wrote; None where the file is missing, damaged, or was made in another way."""
+        from safetensors import SafetensorError, safe_open
+
+        if not path.is_file():
+            return None
+        try:
+            with safe_open(path, "numpy") as file:
+                metadata = file.metadata() or {}
+                if metadata["format"] != FORMAT or json.loads(metadata["fingerprint"]) != asdict(fingerprint):
+                    return None
+                hashes = tuple(json.loads(metadata["sha256"]))
+                stored = cls(hashes, file.get_tensor("vectors"), file.get_tensor("coordinates"))
+        except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
+            log.warning("stored vectors not used: %s", error)
+            return None
+        sound = (
+            stored.vectors.dtype == stored.coordinates.dtype == np.float32
+            and stored.vectors.ndim == 2
+            and len(stored.vectors) == len(hashes)
+            and stored.coordinates.shape == (len(hashes), 2)
+            and bool(np.isfinite(stored.vectors).all() and np.isfinite(stored.coordinates).all())
+        )
+        if not sound:
+            log.warning("stored vectors not used: shapes or values are wrong")
+        return stored if sound else None
+
+
+class Parts:
+    """The vectors of an unfinished run, one small file each, named by the clip's SHA-256: none is made twice."""
+
+    def __init__(self, target: Path) -> None:
+        """`target` is where all of them will be stored together."""
+        self.folder = target.with_suffix(".parts")
+
+    def add(self, sha: str, vector: np.ndarray) -> None:
+        """Keep float32 `[D]`; once this returns, the end of the process does not lose it."""
+
+        def write(target: Path) -> None:
+            with target.open("wb") as file:
+                np.save(file, vector, allow_pickle=False)
+
+        replace_file(self.folder / f"{sha}.npy", write)
+
+    def read(self) -> dict[str, np.ndarray]:
+        """All that are whole, by SHA-256."""
+        vectors = {}
+        for path in self.folder.glob("*.npy"):
+            vector = _read_vector(path)
+            if vector is not None:
+                vectors[path.stem] = vector
+        return vectors
+
+    def clear(self) -> None:
+        """Remove them, when they are stored together."""
+        if self.folder.is_dir():
+            for path in self.folder.iterdir():
+                path.unlink(missing_ok=True)
+            self.folder.rmdir()
+
+
+def _read_vector(path: Path) -> np.ndarray | None:
+    try:
+        vector = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return vector if vector.dtype == np.float32 and vector.ndim == 1 and np.isfinite(vector).all() else None
+
+
+def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
+    """Let `write` make a file that takes `path`'s place in one step, so that a reader never finds half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        write(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

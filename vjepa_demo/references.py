@@ -1,0 +1,214 @@
+"""Reference clips as vectors: exact neighbours, the place of a clip on their fixed map, and when it is far from all.
+
+Vectors are compared as cosines after the mean of the references is taken away: mean-pooled tokens share a large common
+part (the background, the average token), and without it the angles between clips open up.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from vjepa_demo.embedding import Fingerprint
+
+# How many of the nearest references decide where a clip is placed: UMAP's own default neighbourhood.
+PLACE_NEIGHBOURS = 15
+# A clip is far when its nearest reference is less similar than is usual among the references: below this percentile of
+# the references' own cosines to their nearest other one. 2.5 leaves one in forty known clips on the wrong side.
+FAR_PERCENTILE = 2.5
+# References compared with one another at a time: bounds memory to BLOCK × R floats.
+BLOCK = 1024
+
+
+@dataclass(frozen=True)
+class ReferenceClip:
+    """One row of `clips.csv`; `file` is relative to the folder, with forward slashes, `split` is "" where none is."""
+
+    file: str
+    label: str
+    description: str = ""
+    licence: str = ""
+    split: str = ""
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A reference clip near a query: `index` is its row in the set, `cosine` that of the centred vectors."""
+
+    file: str
+    label: str
+    cosine: float
+    index: int
+
+
+@dataclass(frozen=True)
+class Vote:
+    """The label that most of the k nearest have; `margin` is its lead over the second, as a share of k (0: a tie)."""
+
+    label: str
+    count: int
+    k: int
+    margin: float
+
+
+@dataclass(frozen=True)
+class Nearness:
+    """How near a clip is to its nearest reference, and what would be unusual: far when `cosine` < `threshold`."""
+
+    cosine: float
+    threshold: float
+
+    @property
+    def far(self) -> bool:
+        return self.cosine < self.threshold
+
+
+@dataclass(frozen=True, eq=False)
+class ReferenceSet:
+    """Reference clips with their vectors and their places on a map that does not move.
+
+    Attributes:
+        fingerprint: how all the vectors were made.
+        clips: R reference clips.
+        vectors: float32 `[R, D]`, the pooled embeddings as they came from the encoder.
+        coordinates: float32 `[R, 2]`, in the map's own units.
+        failures: (file, sentence) for every file of the folder that could not be embedded.
+    """
+
+    fingerprint: Fingerprint
+    clips: tuple[ReferenceClip, ...]
+    vectors: np.ndarray
+    coordinates: np.ndarray
+    failures: tuple[tuple[str, str], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    @cached_property
+    def mean(self) -> np.ndarray:
+        """float32 `[D]`: the mean of the references; zeros for a single one, which would have no angle without it."""
+        if len(self) < 2:
+            return np.zeros(self.vectors.shape[1], np.float32)
+        return self.vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
+
+    @cached_property
+    def unit(self) -> np.ndarray:
+        """float32 `[R, D]`: the references, centred by their mean, of length 1."""
+        return unit_vectors(self.vectors - self.mean)
+
+    @cached_property
+    def span(self) -> float:
+        """The map's diagonal in its own units, the yardstick for distances on it."""
+        return float(np.linalg.norm(np.ptp(self.coordinates, axis=0)))
+
+    @cached_property
+    def far_threshold(self) -> float:
+        """The cosine below which a clip counts as far from all references (FAR_PERCENTILE); −1 for fewer than 3."""
+        if len(self) < 3:
+            return -1.0
+        nearest = [rows.max(axis=1) for rows in leave_one_out(self.vectors)]
+        return float(np.percentile(np.concatenate(nearest), FAR_PERCENTILE))
+
+    def cosines(self, pooled: np.ndarray, fingerprint: Fingerprint) -> np.ndarray:
+        """float32 `[..., R]`: the cosine of pooled vectors `[..., D]` with every reference, all centred.
+
+        Raises:
+            FingerprintMismatch: the vectors were made in another way than the references'.
+        """
+        self.fingerprint.require(fingerprint)
+        return unit_vectors(np.asarray(pooled, np.float32) - self.mean) @ self.unit.T
+
+    def neighbours(self, pooled: np.ndarray, fingerprint: Fingerprint, k: int = 5) -> list[Neighbour]:
+        """The k references with the largest cosine to `pooled` `[D]`, nearest first; every reference is compared."""
+        cosines = self.cosines(pooled, fingerprint)
+        nearest = np.argsort(-cosines, kind="stable")[: max(k, 0)]
+        return [Neighbour(self.clips[i].file, self.clips[i].label, float(cosines[i]), int(i)) for i in nearest]
+
+    def place(self, pooled: np.ndarray, fingerprint: Fingerprint) -> np.ndarray:
+        """float32 `[..., 2]`: where vectors `[..., D]` belong on the fixed map (see `place`)."""
+        return place(self.cosines(pooled, fingerprint), self.coordinates)
+
+    def nearness(self, pooled: np.ndarray, fingerprint: Fingerprint) -> Nearness:
+        """How near `pooled` `[D]` is to its nearest reference, beside the threshold of the far rule."""
+        return Nearness(float(self.cosines(pooled, fingerprint).max()), self.far_threshold)
+
+    def is_far(self, pooled: np.ndarray, fingerprint: Fingerprint) -> bool:
+        """True when `pooled` `[D]` is less similar to its nearest reference than is usual among the references."""
+        return self.nearness(pooled, fingerprint).far
+
+
+def vote(neighbours: Sequence[Neighbour]) -> Vote | None:
+    """The majority label among neighbours; labels with as many votes are ordered by their summed cosine."""
+    if not neighbours:
+        return None
+    tally: dict[str, list[float]] = defaultdict(list)
+    for neighbour in neighbours:
+        tally[neighbour.label].append(neighbour.cosine)
+    ranked = sorted(tally.items(), key=lambda item: (-len(item[1]), -sum(item[1])))
+    first = len(ranked[0][1])
+    second = len(ranked[1][1]) if len(ranked) > 1 else 0
+    return Vote(ranked[0][0], first, len(neighbours), (first - second) / len(neighbours))
+
+
+def unit_vectors(vectors: np.ndarray) -> np.ndarray:
+    """float32 `[..., D]` of length 1; a vector of zeros stays zeros, so that its cosines are 0 and not NaN."""
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.divide(vectors, lengths, out=np.zeros_like(vectors, np.float32), where=lengths > 1e-12)
+
+
+def place(cosines: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
+    """Where queries belong on a fitted map: a weighted mean of the coordinates of their nearest references.
+
+    The weights are those from which `umap.UMAP.transform` starts (arXiv 1802.03426, algorithm 3, `smooth_knn_dist`):
+    with distances d = 1 − cosine to the k nearest, w = exp(−(d − d₁) / σ), and σ such that they add up to log2(k). The
+    temperature σ is therefore found for every query from how dense its surroundings are.
+
+    Args:
+        cosines: float `[..., R]`, of each query with every reference.
+        coordinates: float `[R, dims]`.
+
+    Returns:
+        float32 `[..., dims]`.
+    """
+    k = min(PLACE_NEIGHBOURS, len(coordinates))
+    nearest = np.argsort(-cosines, axis=-1, kind="stable")[..., :k]
+    gaps = np.take_along_axis(cosines, nearest[..., :1], -1) - np.take_along_axis(cosines, nearest, -1)
+    weights = np.exp(-gaps.astype(np.float64) / smooth_scale(gaps)[..., None])
+    weights /= weights.sum(axis=-1, keepdims=True)
+    return (weights[..., None] * coordinates[nearest]).sum(axis=-2).astype(np.float32)
+
+
+def smooth_scale(gaps: np.ndarray) -> np.ndarray:
+    """σ `[...]` such that Σ exp(−gaps / σ) over the last axis `[..., k]` is log2(k), found by bisection."""
+    target = np.log2(max(gaps.shape[-1], 2))
+    low, high = np.full(gaps.shape[:-1], 1e-6), np.full(gaps.shape[:-1], 1e3)
+    for _ in range(64):
+        middle = np.sqrt(low * high)
+        above = np.exp(-gaps / middle[..., None]).sum(axis=-1) > target
+        low, high = np.where(above, low, middle), np.where(above, middle, high)
+    return np.sqrt(low * high)
+
+
+def leave_one_out(vectors: np.ndarray, *, centred: bool = True) -> Iterator[np.ndarray]:
+    """Yield float32 `[rows, R]` blocks of each reference's cosines with the others, as if it were not one of them.
+
+    A left-out row i must not be in the mean m that centres it and the others. With c = v − m over all R and n = R − 1,
+    the mean without i lies at m − c_i / n: from there v_i points along c_i, the others along c_j + c_i / n, and the
+    products of the c alone give the cosines. The cosine with itself is −inf.
+    """
+    count = len(vectors)
+    rest = vectors - vectors.mean(axis=0, dtype=np.float64).astype(np.float32) if centred else vectors
+    square = (rest**2).sum(axis=1)
+    share = 1 / (count - 1) if centred and count > 1 else 0.0
+    for start in range(0, count, BLOCK):
+        own = square[start : start + BLOCK, None]
+        products = rest[start : start + BLOCK] @ rest.T
+        lengths = np.sqrt(np.maximum(own * (square + 2 * share * products + share**2 * own), 1e-24))
+        cosines = (products + share * own) / lengths
+        rows = np.arange(len(cosines))
+        cosines[rows, start + rows] = -np.inf
+        yield cosines

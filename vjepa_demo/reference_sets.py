@@ -112,6 +112,7 @@ def prepare(
     progress: Progress | None = None,
     store: str | Path | None = None,
     refit: bool = False,
+    space: bool = False,
 ) -> ReferenceSet:
     """The reference set of a folder: stored vectors where they fit, a forward pass for every other clip.
 
@@ -126,6 +127,7 @@ def prepare(
         progress: told (done, all, message) after every clip that was embedded.
         store: where new vectors are kept; a folder in the cache of the settings when None.
         refit: lay all clips out anew, turned to lie near their old places.
+        space: lay them out in three dimensions too, where that has not been done.
 
     Raises:
         ReferencesError: the folder holds no clip, or none that can be embedded.
@@ -136,8 +138,9 @@ def prepare(
     target = (Path(store) if store else cache_of(folder)) / f"{fingerprint.key}.safetensors"
     with _preparing:
         look = [(clip, *_size_and_time(folder / clip.file)) for clip in clips]
-        if refit or target not in _sets or _sets[target][0] != look:
-            _sets[target] = look, _prepare(folder, clips, encoder, sampling, fit, target, progress, refit)
+        held = _sets.get(target)
+        if refit or held is None or held[0] != look or (space and held[1].space is None):
+            _sets[target] = look, _prepare(folder, clips, encoder, sampling, fit, target, progress, refit, space)
         _sets.move_to_end(target)
         while len(_sets) > MOST_IN_MEMORY:
             _sets.popitem(last=False)
@@ -161,6 +164,7 @@ def _prepare(
     target: Path,
     progress: Progress | None,
     refit: bool,
+    space: bool,
 ) -> ReferenceSet:
     fingerprint = encoder.fingerprint(sampling, fit)
     loaded = [Stored.load(path, fingerprint) for path in (folder / STORED / target.name, target)]
@@ -185,17 +189,31 @@ def _prepare(
         raise ReferencesError(f"None of the reference clips can be read; of the first: {failures[0][1]}")
 
     hashes = tuple(sha for _, sha in embedded)
-    stacked = np.stack([vectors[sha] for sha in hashes])
-    if refit or not any(stored.hashes == hashes for stored in known):
+    whole = next((stored for stored in reversed(known) if stored.hashes == hashes), None)
+    if refit or whole is None or (space and whole.space is None):
         if progress:
             progress(len(clips), len(clips), "Laying out the map")
-        places = {sha: row for stored in known for sha, row in zip(stored.hashes, stored.coordinates, strict=True)}
-        coordinates = lay_out(stacked, [places.get(sha) for sha in hashes], refit)
-        Stored(hashes, stacked, coordinates).save(target, fingerprint)
-    else:
-        coordinates = next(stored.coordinates for stored in reversed(known) if stored.hashes == hashes)
+        whole = _lay_out_all(hashes, np.stack([vectors[sha] for sha in hashes]), known, refit, space)
+        whole.save(target, fingerprint)
     parts.clear()
-    return ReferenceSet(fingerprint, tuple(clip for clip, _ in embedded), stacked, coordinates, tuple(failures))
+    placed = tuple(clip for clip, _ in embedded)
+    return ReferenceSet(fingerprint, placed, whole.vectors, whole.coordinates, whole.space, tuple(failures))
+
+
+def _lay_out_all(hashes: tuple[str, ...], vectors: np.ndarray, known: list[Stored], refit: bool, space: bool) -> Stored:
+    flat = {sha: row for stored in known for sha, row in zip(stored.hashes, stored.coordinates, strict=True)}
+    deep = {
+        sha: row
+        for stored in known
+        if stored.space is not None
+        for sha, row in zip(stored.hashes, stored.space, strict=True)
+    }
+    return Stored(
+        hashes,
+        vectors,
+        lay_out(vectors, [flat.get(sha) for sha in hashes], refit=refit),
+        lay_out(vectors, [deep.get(sha) for sha in hashes], dims=3, refit=refit) if space or deep else None,
+    )
 
 
 def cache_of(folder: Path) -> Path:
@@ -220,21 +238,21 @@ def _embed(
     return sha, ""
 
 
-def lay_out(vectors: np.ndarray, places: list[np.ndarray | None], refit: bool = False) -> np.ndarray:
-    """Coordinates float32 `[R, 2]`: known places as they are and new clips among them; a fit where there is no map yet.
+def lay_out(vectors: np.ndarray, places: list[np.ndarray | None], *, dims: int = 2, refit: bool = False) -> np.ndarray:
+    """float32 `[R, dims]`: known places as they are and new clips among them; a fit where there is no map yet.
 
     Args:
         vectors: float32 `[R, D]`.
-        places: `[2]` for each that has a place already.
+        places: `[dims]` for each that has a place already.
         refit: lay out all of them, turned to lie near their old places.
     """
     kept = np.array([row for row, known in enumerate(places) if known is not None], int)
-    old = np.zeros((len(places), 2), np.float32)
+    old = np.zeros((len(places), dims), np.float32)
     if len(kept):
         old[kept] = np.stack([places[row] for row in kept])
     # Fewer than 3 points are no map whose shape anybody knows.
     if refit or len(kept) < min(3, len(places)):
-        return align(fit_map(vectors), old, kept, kept)
+        return align(fit_map(vectors, dims=dims), old, kept, kept)
     new = np.setdiff1d(np.arange(len(places)), kept)
     if len(new):
         units = centred_units(vectors)

@@ -27,14 +27,15 @@ FORMAT = "1"
 
 @dataclass(frozen=True)
 class Stored:
-    """Vectors `[R, D]` and their places on the map `[R, 2]`, both float32, of files with these SHA-256 hashes."""
+    """Vectors `[R, D]`, places `[R, 2]` and perhaps `[R, 3]`, all float32, of the files with these SHA-256 hashes."""
 
     hashes: tuple[str, ...]
     vectors: np.ndarray
     coordinates: np.ndarray
+    space: np.ndarray | None = None
 
     def save(self, path: Path, fingerprint: Fingerprint) -> None:
-        """Write both arrays, and as metadata (JSON strings) the fingerprint, the hashes and the map's settings."""
+        """Write the arrays, and as metadata (JSON strings) the fingerprint, the hashes and the map's settings."""
         from safetensors.numpy import save_file
 
         metadata = {
@@ -43,7 +44,8 @@ class Stored:
             "sha256": json.dumps(self.hashes),
             "map": json.dumps({"method": "umap", "metric": "cosine", "min_dist": MIN_DIST, "seed": SEED}),
         }
-        tensors = {name: np.ascontiguousarray(getattr(self, name), np.float32) for name in ("vectors", "coordinates")}
+        arrays = {"vectors": self.vectors, "coordinates": self.coordinates, "space": self.space}
+        tensors = {name: np.ascontiguousarray(array) for name, array in arrays.items() if array is not None}
         replace_file(path, lambda target: save_file(tensors, target, metadata))
 
     @classmethod
@@ -59,16 +61,16 @@ class Stored:
                 if metadata["format"] != FORMAT or json.loads(metadata["fingerprint"]) != asdict(fingerprint):
                     return None
                 hashes = tuple(json.loads(metadata["sha256"]))
-                stored = cls(hashes, file.get_tensor("vectors"), file.get_tensor("coordinates"))
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+                stored = cls(hashes, **arrays)
         except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
             log.warning("stored vectors not used: %s", error)
             return None
         sound = (
-            stored.vectors.dtype == stored.coordinates.dtype == np.float32
-            and stored.vectors.ndim == 2
-            and len(stored.vectors) == len(hashes)
+            stored.vectors.shape == (len(hashes), stored.vectors.shape[-1])
             and stored.coordinates.shape == (len(hashes), 2)
-            and bool(np.isfinite(stored.vectors).all() and np.isfinite(stored.coordinates).all())
+            and (stored.space is None or stored.space.shape == (len(hashes), 3))
+            and all(array.dtype == np.float32 and bool(np.isfinite(array).all()) for array in arrays.values())
         )
         if not sound:
             log.warning("stored vectors not used: shapes or values are wrong")

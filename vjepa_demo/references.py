@@ -76,6 +76,7 @@ class ReferenceSet:
         clips: R reference clips.
         vectors: float32 `[R, D]`, the pooled embeddings as they came from the encoder.
         coordinates: float32 `[R, 2]`, in the map's own units.
+        space: float32 `[R, 3]`, their places on the map in three dimensions; None until it was asked for.
         failures: (file, sentence) for every file of the folder that could not be embedded.
     """
 
@@ -83,6 +84,7 @@ class ReferenceSet:
     clips: tuple[ReferenceClip, ...]
     vectors: np.ndarray
     coordinates: np.ndarray
+    space: np.ndarray | None = None
     failures: tuple[tuple[str, str], ...] = ()
 
     def __len__(self) -> int:
@@ -131,6 +133,11 @@ class ReferenceSet:
     def place(self, pooled: np.ndarray, fingerprint: Fingerprint) -> np.ndarray:
         """float32 `[..., 2]`: where vectors `[..., D]` belong on the fixed map (see `place`)."""
         return place(self.cosines(pooled, fingerprint), self.coordinates)
+
+    def place_in_space(self, pooled: np.ndarray, fingerprint: Fingerprint) -> np.ndarray:
+        """float32 `[..., 3]`: the same on the map in three dimensions, which must have been asked for."""
+        assert self.space is not None
+        return place(self.cosines(pooled, fingerprint), self.space)
 
     def nearness(self, pooled: np.ndarray, fingerprint: Fingerprint) -> Nearness:
         """How near `pooled` `[D]` is to its nearest reference, beside the threshold of the far rule."""

@@ -351,6 +351,22 @@ def test_an_added_clip_moves_nothing_until_a_new_fit(folder, tmp_path_factory):
     assert np.median(moved) < 0.25 * after.span
 
 
+def test_three_dimensions_are_laid_out_once_and_when_asked(folder, tmp_path_factory):
+    store = tmp_path_factory.mktemp("store")
+    encoder = Colours()
+    flat = prepare(folder, encoder, store=store)
+    assert flat.space is None
+    deep = prepare(folder, encoder, store=store, space=True)
+    assert deep.space is not None
+    assert deep.space.shape == (8, 3)
+    assert deep.place_in_space(deep.vectors[:2], deep.fingerprint).shape == (2, 3)
+    np.testing.assert_array_equal(flat.coordinates, deep.coordinates)
+    assert prepare(folder, encoder, store=store) is deep
+    reference_sets._sets.clear()
+    np.testing.assert_array_equal(prepare(folder, encoder, store=store).space, deep.space)
+    assert len(encoder.calls) == 8
+
+
 def test_another_checkpoint_or_sampling_is_embedded_anew(folder, tmp_path_factory):
     store = tmp_path_factory.mktemp("store")
     encoder, other = Colours(), Colours(revision="2")

@@ -113,6 +113,11 @@ def load(checkpoint: Checkpoint, progress: Progress = lambda message: None) -> L
     """
     import torch
     from transformers import AutoModel, AutoVideoProcessor
+    from transformers.utils import logging as transformers_logging
+
+    # Bars and hints of the library would mix with our own messages.
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
 
     folder = checkpoint.folder or _download(checkpoint.id, progress)
     config = _read_config(folder)

@@ -26,11 +26,11 @@ class Parser(argparse.ArgumentParser):
         raise RequestError(f"{message} (see {self.prog} --help).")
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     parser = Parser(prog="python -m vjepa_demo", description="Embed videos and images with V-JEPA 2.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    common = argparse.ArgumentParser(add_help=False)
+    common = Parser(add_help=False)
     common.add_argument("file", metavar="FILE", help="a video or an image")
     add_options(common)
 
@@ -68,7 +68,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=os.environ.get("VJEPA_DEMO_LOG", "ERROR"), format="%(name)s: %(message)s")
     try:
         options = build_parser().parse_args(argv)
-        quiet_libraries()
         return options.run(options)
     except UserError as error:
         log.debug("user error", exc_info=True)
@@ -171,12 +170,3 @@ def tell(options: argparse.Namespace, summary: dict[str, Any], words: str) -> No
 def say(message: str) -> None:
     """Progress and messages, on standard error."""
     print(message, file=sys.stderr, flush=True)
-
-
-def quiet_libraries() -> None:
-    """Keep the bars and hints of libraries out of the way; what matters is told by `say`."""
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()

@@ -141,11 +141,11 @@ def embed(path: str | Path, request: Request, progress: Progress = say_nothing) 
 
 def reference_set(request: Request, progress: Progress = say_nothing) -> ReferenceSet:
     """The references, embedded in the way this request asks for. Raises UserError."""
-    from vjepa_demo import references
     from vjepa_demo.encoder import get_encoder
+    from vjepa_demo.reference_sets import prepare
 
     sampling = replace(request.check(), start=0.0, end=None)
-    return references.prepare(
+    return prepare(
         request.reference_folder,
         get_encoder(request.checkpoint, precision=request.precision, progress=progress),
         sampling,

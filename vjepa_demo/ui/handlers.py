@@ -1,0 +1,240 @@
+"""What happens when something is pressed. Every function here ends in a result or in one clear sentence."""
+
+from __future__ import annotations
+
+import functools
+import html
+import logging
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from vjepa_demo import checkpoints, pipeline
+from vjepa_demo.encoder import device_name
+from vjepa_demo.errors import RequestError, UserError
+from vjepa_demo.pipeline import Request, Result
+from vjepa_demo.settings import ASSETS, settings
+from vjepa_demo.store import Store
+from vjepa_demo.ui.patch_viewer import viewer_value
+from vjepa_demo.ui.reference_map import map_value
+
+log = logging.getLogger(__name__)
+
+OUR_FAULT = "Something went wrong on our side; the last result is still here. Try again, or choose another file."
+SCRATCH = tempfile.TemporaryDirectory(prefix="vjepa-demo-")
+
+results: Store[Result] = Store()
+
+
+def safe(text: str) -> str:
+    """Text for an HTML component, whose content is also searched for template marks."""
+    return html.escape(text).replace("{", "&#123;").replace("$", "&#36;").replace("`", "&#96;")
+
+
+def status(message: str, kind: str = "") -> str:
+    """A line for the status; kind is "", "busy" or "error"."""
+    role = "alert" if kind == "error" else "status"
+    return f'<div role="{role}" class="{kind}">{safe(message)}</div>'
+
+
+def summary(result: Result) -> str:
+    """The embedding's shape, what its parts mean, and what took how long."""
+    embedding = result.embedding
+    assert embedding is not None
+    batch, count, channels = embedding.shape
+    steps, rows, cols = embedding.grid
+    made, times = embedding.fingerprint, embedding.timings_ms
+    seen = "one image, repeated" if result.clip.is_image else f"{len(embedding.timestamps)} frames"
+    facts = " · ".join(
+        [
+            *(f"{name} {times[name]:,.0f} ms" for name in ("decode", "preprocess", "encode") if name in times),
+            f"{made.precision} on {device_name(embedding.device)}",
+            f"{result.clip.source.width} × {result.clip.source.height} px {result.clip.source.codec}",
+        ]
+    )
+    notes = "".join(f'<div class="note">{safe(note)}</div>' for note in embedding.notes)
+    return (
+        f'<span class="shape">[{batch}, {count}, {channels}]</span> '
+        f'<span class="parts">= {steps} time steps × {rows} × {cols} patches × {channels} channels '
+        f"({safe(seen)}, {safe(made.fit)})</span>"
+        f'<div class="facts">{safe(facts)}</div>{notes}'
+    )
+
+
+def make_request(
+    frames: float | None, start: float | None, end: float | None, sampling: str, fit: str, checkpoint: str
+) -> Request:
+    """A request from the controls; an empty field means its default."""
+    return Request(
+        checkpoint=allowed(checkpoint),
+        frames=None if frames is None else int(frames),
+        start=start or 0.0,
+        end=end or None,
+        sampling=sampling,  # type: ignore[arg-type]
+        fit=fit,
+    )
+
+
+def allowed(checkpoint: str) -> str:
+    """The checkpoint's name; strangers on a public Space may not point at folders. Raises RequestError."""
+    if settings.public and checkpoint not in {known.id for known in checkpoints.KNOWN}:
+        raise RequestError("On this Space only the checkpoints of the list can be used: choose one of them.")
+    return checkpoint
+
+
+# --- the page --------------------------------------------------------------------------------------------------------
+
+Update = tuple[Any, Any, Any, Any, Any]
+
+
+def embed(file: str | None, *controls: Any) -> Iterator[Update]:
+    """Embed a file stage by stage: yields updates of (status, summary, patch viewer, reference map, result's id).
+
+    Where it fails, the status says why and everything else stays as it was.
+    """
+    keep = gr.skip()
+    try:
+        if not file:
+            raise RequestError("There is nothing to embed yet: drop a video or an image, or choose an example.")
+        request = make_request(*controls)
+        yield status("Reading the file …", "busy"), keep, keep, keep, keep
+        for result in pipeline.run(file, request):
+            if result.embedding is None:
+                count = 1 if result.clip.is_image else len(result.clip.frames)
+                yield status(f"Encoding {count} frame{'s' * (count > 1)} …", "busy"), keep, keep, keep, keep
+            elif result.place is None:
+                yield (
+                    status("Placing the clip among the references …", "busy"),
+                    summary(result),
+                    show_patches(result),
+                    keep,
+                    results.put(result, result.nbytes),
+                )
+            else:
+                yield status("Done."), keep, keep, show_map(result), results.put(result, result.nbytes)
+    except UserError as error:
+        yield status(str(error), "error"), keep, keep, keep, keep
+    except Exception:
+        log.exception("embedding failed")
+        yield status(OUR_FAULT, "error"), keep, keep, keep, keep
+
+
+def show_patches(result: Result) -> dict[str, Any]:
+    assert result.embedding is not None
+    return viewer_value(result.embedding, result.clip, Path(SCRATCH.name))
+
+
+def show_map(result: Result) -> dict[str, Any]:
+    assert result.references is not None
+    return map_value(result.references, result.embedding, Path(SCRATCH.name))
+
+
+@functools.lru_cache(maxsize=1)
+def first_result() -> Result | None:
+    """The example that the page opens with, embedded once; None where it cannot be, which the log explains."""
+    try:
+        *_, result = pipeline.run(examples()[0], Request(checkpoint="nano"))
+    except Exception:
+        log.exception("the first example could not be embedded")
+        return None
+    return result
+
+
+def first_paint() -> Update:
+    """What a visitor sees before they have done anything: a finished example."""
+    result = first_result()
+    if result is None:
+        return status(OUR_FAULT, "error"), "", gr.skip(), gr.skip(), None
+    words = "This is an example. Move the pointer over it, or drop in a video of your own."
+    return status(words), summary(result), show_patches(result), show_map(result), results.put(result, result.nbytes)
+
+
+def examples() -> list[Path]:
+    """What a newcomer can click."""
+    return sorted((ASSETS / "examples").glob("*.mp4"))
+
+
+# --- the API ---------------------------------------------------------------------------------------------------------
+
+
+def for_clients(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn the user's mistakes into messages for `gradio_client`; anything else is ours, and goes to the log."""
+
+    @functools.wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except UserError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+        except Exception as error:
+            log.exception("API call failed")
+            raise gr.Error(OUR_FAULT, print_exception=False) from error
+
+    return wrapped
+
+
+def api_request(
+    checkpoint: str, frames: float | None, start: float, end: float | None, sampling: str, fit: str, precision: str
+) -> Request:
+    request = make_request(frames, start, end, sampling, fit, checkpoint)
+    return pipeline.replace(request, precision=precision)
+
+
+@for_clients
+def api_embed(
+    file: str,
+    checkpoint: str = "nano",
+    frames: float | None = None,
+    start: float = 0.0,
+    end: float | None = None,
+    sampling: str = "even",
+    fit: str = "crop",
+    precision: str = "auto",
+) -> tuple[dict[str, Any], str]:
+    """Embed a file: the summary that `embed --json` prints, and the `.npz` that `embed --out` writes."""
+    _, embedding = pipeline.embed(file, api_request(checkpoint, frames, start, end, sampling, fit, precision))
+    out = Path(tempfile.mkdtemp(dir=SCRATCH.name)) / "embedding.npz"
+    embedding.save(out)
+    return pipeline.embedding_json(embedding), str(out)
+
+
+@for_clients
+def api_similarity(
+    file: str,
+    at: str = "0,0,0",
+    raw: bool = False,
+    checkpoint: str = "nano",
+    frames: float | None = None,
+    start: float = 0.0,
+    end: float | None = None,
+    sampling: str = "even",
+    fit: str = "crop",
+    precision: str = "auto",
+) -> dict[str, Any]:
+    """Cosine of the patch `at` ("step,row,column") to all the others, as `similarity --json` prints it."""
+    position = pipeline.parse_position(at)
+    _, embedding = pipeline.embed(file, api_request(checkpoint, frames, start, end, sampling, fit, precision))
+    return pipeline.similarity_json(embedding, position, centred=not raw)
+
+
+@for_clients
+def api_neighbours(
+    file: str,
+    k: float = 5,
+    checkpoint: str = "nano",
+    frames: float | None = None,
+    start: float = 0.0,
+    end: float | None = None,
+    sampling: str = "even",
+    fit: str = "crop",
+    precision: str = "auto",
+) -> dict[str, Any]:
+    """The nearest reference clips and the place on the map, as `neighbours --json` prints them."""
+    request = api_request(checkpoint, frames, start, end, sampling, fit, precision)
+    *_, result = pipeline.run(file, request, k=int(k))
+    assert result.embedding is not None
+    assert result.place is not None
+    return pipeline.neighbours_json(result.embedding, result.place)

@@ -1,0 +1,170 @@
+"""The page: what is where, and which handler each control calls."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import gradio as gr
+
+from vjepa_demo import checkpoints
+from vjepa_demo.settings import ASSETS, settings
+from vjepa_demo.ui import handlers, theme
+from vjepa_demo.ui.patch_viewer import patch_viewer
+from vjepa_demo.ui.reference_map import reference_map
+
+TITLE = "V-JEPA 2 Explorer"
+
+
+class ImageFile(gr.Image):
+    """An image that is handed on as it was uploaded: `media` opens it, within its limits."""
+
+    is_template = True
+
+    def preprocess(self, payload: Any) -> str | None:  # type: ignore[override]
+        return None if payload is None else payload.path
+
+
+def build() -> gr.Blocks:
+    """The page, with the first example embedded already."""
+    handlers.first_result()
+    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 6 * 3600), fill_width=True) as demo:
+        result_id = gr.State(None)
+        gr.HTML(
+            f'<div class="page-title"><h1>{TITLE}</h1><p>Touch a patch of a video and see what the model holds to be '
+            'alike.</p><button type="button" class="theme-switch">Dark</button></div>',
+            js_on_load=None,
+        )
+        with gr.Row():
+            with gr.Column(scale=1, min_width=300):
+                upload = _upload()
+                controls = _controls()
+                button = gr.Button("Embed", variant="primary")
+            with gr.Column(scale=3, min_width=320):
+                status = gr.HTML(elem_classes="status", js_on_load=None)
+                summary = gr.HTML(elem_classes="summary", js_on_load=None)
+                viewer = patch_viewer()
+                space = reference_map()
+        outputs = [status, summary, viewer, space, result_id]
+        _api()  # first, so that its names are free
+        _wire(upload, controls, button, outputs)
+        demo.load(handlers.first_paint, None, outputs, queue=False, show_progress="hidden", api_visibility="private")
+    demo.queue(max_size=32, default_concurrency_limit=1)
+    return demo
+
+
+def _upload() -> dict[str, Any]:
+    """Where a file comes in: two tabs, and the examples below them."""
+    with gr.Tabs() as tabs:
+        with gr.Tab("Video", id="video"):
+            video = gr.Video(label="Video", sources=["upload", "webcam"], height=220)
+        with gr.Tab("Image", id="image"):
+            image = ImageFile(
+                label="Image", sources=["upload", "webcam", "clipboard"], type="filepath", image_mode=None, height=220
+            )
+    files = [[str(path)] for path in handlers.examples()]
+    examples = gr.Dataset(
+        components=[gr.Video(visible=False)],
+        samples=files,
+        sample_labels=[path[0].rsplit("/", 1)[-1].rsplit(".", 1)[0].replace("_", " ") for path in files],
+        label="Examples",
+        samples_per_page=12,
+    )
+    return {"tabs": tabs, "video": video, "image": image, "examples": examples, "kind": gr.State("video")}
+
+
+def _controls() -> list[Any]:
+    """The controls of a request, in the order of `handlers.make_request`."""
+    frames = gr.Radio([16, 32, 64], value=16, label="Frames", info="An image is always repeated to 16.")
+    with gr.Row():
+        start = gr.Number(label="From (s)", minimum=0, value=0, min_width=90)
+        end = gr.Number(label="To (s)", minimum=0, value=None, min_width=90, placeholder="end")
+    sampling = gr.Radio(
+        [("spread evenly", "even"), ("4 per second", "fps")],
+        value="even",
+        label="Sampling",
+        info="V-JEPA 2 was pretrained at 4 frames a second.",
+    )
+    fit = gr.Radio(["crop", "squash", "pad"], value="crop", label="Fit", info="How the picture becomes a square.")
+    checkpoint = gr.Dropdown(
+        [(known.title, known.id) for known in checkpoints.KNOWN],
+        value=settings.checkpoint,
+        label="Checkpoint",
+        allow_custom_value=not settings.public,
+        info=None if settings.public else "or the path of a folder in transformers' format",
+    )
+    return [frames, start, end, sampling, fit, checkpoint]
+
+
+def _wire(upload: dict[str, Any], controls: list[Any], button: gr.Button, outputs: list[Any]) -> None:
+    video, image, kind, examples = (upload[name] for name in ("video", "image", "kind", "examples"))
+    run = {"show_progress": "hidden", "api_visibility": "private", "concurrency_id": "encoder"}
+
+    for component, name in ((video, "video"), (image, "image")):
+        for event in (component.upload, component.stop_recording if name == "video" else component.input):
+            event(lambda name=name: name, None, kind, queue=False, api_visibility="private")
+    for name in ("video", "image"):
+        component = upload[name]
+        component.upload(handlers.embed, [component, *controls], outputs, trigger_mode="always_last", **run)
+    video.stop_recording(handlers.embed, [video, *controls], outputs, **run)
+
+    def embed_current(which: str, video_file: str | None, image_file: str | None, *rest: Any) -> Any:
+        chosen = video_file if which == "video" else image_file
+        yield from handlers.embed(chosen or video_file or image_file, *rest)
+
+    button.click(embed_current, [kind, video, image, *controls], outputs, **run)
+    examples.click(lambda sample: (sample[0], "video"), examples, [video, kind], api_visibility="private").then(
+        handlers.embed, [video, *controls], outputs, **run
+    )
+
+
+def _api() -> None:
+    """The endpoints for `gradio_client`: hidden components, so that uploads are checked as on the page."""
+
+    def options() -> list[Any]:
+        return [
+            gr.Textbox("nano", visible=False, label="checkpoint"),
+            gr.Number(None, visible=False, label="frames"),
+            gr.Number(0, visible=False, label="start"),
+            gr.Number(None, visible=False, label="end"),
+            gr.Textbox("even", visible=False, label="sampling"),
+            gr.Textbox("crop", visible=False, label="fit"),
+            gr.Textbox("auto", visible=False, label="precision"),
+        ]
+
+    def endpoint(name: str, function: Any, inputs: list[Any], outputs: list[Any]) -> None:
+        file = gr.File(visible=False, label="file")
+        trigger = gr.Button(visible=False)
+        trigger.click(
+            function, [file, *inputs, *options()], outputs, api_name=name, concurrency_id="encoder", concurrency_limit=1
+        )
+
+    def json_out() -> gr.JSON:
+        return gr.JSON(visible=False)
+
+    endpoint("embed", handlers.api_embed, [], [json_out(), gr.File(visible=False)])
+    endpoint(
+        "similarity",
+        handlers.api_similarity,
+        [gr.Textbox("0,0,0", visible=False, label="at"), gr.Checkbox(False, visible=False, label="raw")],
+        [json_out()],
+    )
+    endpoint("neighbours", handlers.api_neighbours, [gr.Number(5, visible=False, label="k")], [json_out()])
+
+
+def launch_options() -> dict[str, Any]:
+    """Everything `launch` is told: local by default, nothing from other hosts, uploads bounded."""
+    return {
+        "server_name": os.environ.get("GRADIO_SERVER_NAME", "0.0.0.0" if settings.public else "127.0.0.1"),  # noqa: S104
+        "server_port": int(os.environ.get("VJEPA_DEMO_PORT", os.environ.get("GRADIO_SERVER_PORT", "7860"))),
+        "ssr_mode": False,
+        "max_file_size": settings.max_bytes,
+        "allowed_paths": [str(ASSETS / "references"), str(ASSETS / "examples")],
+        "footer_links": ["api"],
+        "theme": theme.theme(),
+        "css": theme.stylesheet(),
+        "js": theme.script(),
+        "show_error": False,
+        "enable_monitoring": False,
+        "share": False,
+    }

@@ -16,15 +16,6 @@ from vjepa_demo.ui.reference_map import reference_map
 TITLE = "V-JEPA 2 Explorer"
 
 
-class ImageFile(gr.Image):
-    """An image that is handed on as it was uploaded: `media` opens it, within its limits."""
-
-    is_template = True
-
-    def preprocess(self, payload: Any) -> str | None:  # type: ignore[override]
-        return None if payload is None else payload.path
-
-
 def build() -> gr.Blocks:
     """The page, with the first example embedded already."""
     handlers.first_result()
@@ -53,15 +44,19 @@ def build() -> gr.Blocks:
     return demo
 
 
+def _path_of(payload: Any) -> str | None:
+    return payload.path if payload else None
+
+
 def _upload() -> dict[str, Any]:
     """Where a file comes in: two tabs, and the examples below them."""
     with gr.Tabs() as tabs:
         with gr.Tab("Video", id="video"):
             video = gr.Video(label="Video", sources=["upload", "webcam"], height=220)
         with gr.Tab("Image", id="image"):
-            image = ImageFile(
-                label="Image", sources=["upload", "webcam", "clipboard"], type="filepath", image_mode=None, height=220
-            )
+            image = gr.Image(label="Image", sources=["upload", "webcam", "clipboard"], type="filepath", height=220)
+            # Handed on as it was uploaded: Gradio would decode it before its size has been checked.
+            image.preprocess = _path_of  # type: ignore[method-assign]
     files = [[str(path)] for path in handlers.examples()]
     examples = gr.Dataset(
         components=[gr.Video(visible=False)],
@@ -98,7 +93,7 @@ def _controls() -> list[Any]:
 
 def _wire(upload: dict[str, Any], controls: list[Any], button: gr.Button, outputs: list[Any]) -> None:
     video, image, kind, examples = (upload[name] for name in ("video", "image", "kind", "examples"))
-    run = {"show_progress": "hidden", "api_visibility": "private", "concurrency_id": "encoder"}
+    run: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_id": "encoder"}
 
     for component, name in ((video, "video"), (image, "image")):
         for event in (component.upload, component.stop_recording if name == "video" else component.input):

@@ -149,7 +149,7 @@ def reference_set(request: Request, progress: Progress = say_nothing) -> Referen
         request.reference_folder,
         get_encoder(request.checkpoint, precision=request.precision, progress=progress),
         sampling,
-        request.fit,  # type: ignore[arg-type]
+        request.fit,
         progress=lambda done, total, message: progress(message),
     )
 

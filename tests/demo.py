@@ -1,0 +1,55 @@
+"""The real app in a process of its own, for the tests that talk to it from outside."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+STARTS_WITHIN_S = 180
+
+
+@contextlib.contextmanager
+def running_demo(cache: Path, **environment: str) -> Iterator[str]:
+    """Start `app.py` on a free port, with its caches in an empty folder and no hub. Yields its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    env = {
+        **os.environ,
+        "VJEPA_DEMO_PORT": str(port),
+        "VJEPA_DEMO_CACHE_DIR": str(cache),
+        "HF_HOME": str(cache / "hub"),
+        "HF_HUB_OFFLINE": "1",
+        **environment,
+    }
+    log = cache / "app.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=env, stdout=output, stderr=output)
+        try:
+            address = f"http://127.0.0.1:{port}"
+            deadline = time.monotonic() + STARTS_WITHIN_S
+            while not _answers(address):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"The app did not start:\n{log.read_text(errors='replace')}")
+                time.sleep(0.2)
+            yield address
+        finally:
+            process.terminate()
+            process.wait(timeout=20)
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address, timeout=5) as answer:  # noqa: S310
+            return answer.status == 200
+    except (urllib.error.URLError, OSError):
+        return False

@@ -17,7 +17,7 @@ import numpy as np
 from vjepa_demo.errors import MediaError, ReferencesError, RequestError
 from vjepa_demo.media import Sampling, read_clip
 from vjepa_demo.reference_layout import align, centred_units, fit_map
-from vjepa_demo.reference_store import Parts, Stored, file_hash, replace_file
+from vjepa_demo.reference_store import THUMBNAILS, Parts, Stored, file_hash, replace_file, save_thumbnail
 from vjepa_demo.references import ReferenceClip, ReferenceSet, place
 from vjepa_demo.settings import ASSETS, settings
 
@@ -112,7 +112,6 @@ def prepare(
     progress: Progress | None = None,
     store: str | Path | None = None,
     refit: bool = False,
-    space: bool = False,
 ) -> ReferenceSet:
     """The reference set of a folder: stored vectors where they fit, a forward pass for every other clip.
 
@@ -127,7 +126,6 @@ def prepare(
         progress: told (done, all, message) after every clip that was embedded.
         store: where new vectors are kept; a folder in the cache of the settings when None.
         refit: lay all clips out anew, turned to lie near their old places.
-        space: lay them out in three dimensions too, where that has not been done.
 
     Raises:
         ReferencesError: the folder holds no clip, or none that can be embedded.
@@ -139,8 +137,8 @@ def prepare(
     with _preparing:
         look = [(clip, *_size_and_time(folder / clip.file)) for clip in clips]
         held = _sets.get(target)
-        if refit or held is None or held[0] != look or (space and held[1].space is None):
-            _sets[target] = look, _prepare(folder, clips, encoder, sampling, fit, target, progress, refit, space)
+        if refit or held is None or held[0] != look:
+            _sets[target] = look, _prepare(folder, clips, encoder, sampling, fit, target, progress, refit)
         _sets.move_to_end(target)
         while len(_sets) > MOST_IN_MEMORY:
             _sets.popitem(last=False)
@@ -164,7 +162,6 @@ def _prepare(
     target: Path,
     progress: Progress | None,
     refit: bool,
-    space: bool,
 ) -> ReferenceSet:
     fingerprint = encoder.fingerprint(sampling, fit)
     loaded = [Stored.load(path, fingerprint) for path in (folder / STORED / target.name, target)]
@@ -190,29 +187,29 @@ def _prepare(
 
     hashes = tuple(sha for _, sha in embedded)
     whole = next((stored for stored in reversed(known) if stored.hashes == hashes), None)
-    if refit or whole is None or (space and whole.space is None):
+    if refit or whole is None:
         if progress:
             progress(len(clips), len(clips), "Laying out the map")
-        whole = _lay_out_all(hashes, np.stack([vectors[sha] for sha in hashes]), known, refit, space)
+        stacked = np.stack([vectors[sha] for sha in hashes])
+        flat = {sha: row for stored in known for sha, row in zip(stored.hashes, stored.coordinates, strict=True)}
+        deep = {sha: row for stored in known for sha, row in zip(stored.hashes, stored.space, strict=True)}
+        whole = Stored(
+            hashes,
+            stacked,
+            lay_out(stacked, [flat.get(sha) for sha in hashes], dims=2, refit=refit),
+            lay_out(stacked, [deep.get(sha) for sha in hashes], dims=3, refit=refit),
+        )
         whole.save(target, fingerprint)
     parts.clear()
-    placed = tuple(clip for clip, _ in embedded)
-    return ReferenceSet(fingerprint, placed, whole.vectors, whole.coordinates, whole.space, tuple(failures))
-
-
-def _lay_out_all(hashes: tuple[str, ...], vectors: np.ndarray, known: list[Stored], refit: bool, space: bool) -> Stored:
-    flat = {sha: row for stored in known for sha, row in zip(stored.hashes, stored.coordinates, strict=True)}
-    deep = {
-        sha: row
-        for stored in known
-        if stored.space is not None
-        for sha, row in zip(stored.hashes, stored.space, strict=True)
-    }
-    return Stored(
-        hashes,
-        vectors,
-        lay_out(vectors, [flat.get(sha) for sha in hashes], refit=refit),
-        lay_out(vectors, [deep.get(sha) for sha in hashes], dims=3, refit=refit) if space or deep else None,
+    return ReferenceSet(
+        fingerprint=fingerprint,
+        clips=tuple(clip for clip, _ in embedded),
+        vectors=whole.vectors,
+        coordinates=whole.coordinates,
+        space=whole.space,
+        hashes=hashes,
+        folder=folder.resolve(),
+        failures=tuple(failures),
     )
 
 
@@ -229,8 +226,10 @@ def _embed(
     try:
         sha = file_hash(path)
         if sha not in vectors:
-            vectors[sha] = encoder.encode(read_clip(path, sampling), fit=fit).pooled()
+            clip = read_clip(path, sampling)
+            vectors[sha] = encoder.encode(clip, fit=fit).pooled()
             parts.add(sha, vectors[sha])
+            save_thumbnail(clip.frames[len(clip.frames) // 2], parts.folder.parent / THUMBNAILS / f"{sha}.jpg")
     except (MediaError, RequestError) as error:
         return "", str(error)
     except (FileNotFoundError, PermissionError, IsADirectoryError):
@@ -238,7 +237,7 @@ def _embed(
     return sha, ""
 
 
-def lay_out(vectors: np.ndarray, places: list[np.ndarray | None], *, dims: int = 2, refit: bool = False) -> np.ndarray:
+def lay_out(vectors: np.ndarray, places: list[np.ndarray | None], *, dims: int, refit: bool = False) -> np.ndarray:
     """float32 `[R, dims]`: known places as they are and new clips among them; a fit where there is no map yet.
 
     Args:

@@ -23,16 +23,18 @@ from vjepa_demo.reference_layout import MIN_DIST, SEED
 log = logging.getLogger(__name__)
 
 FORMAT = "1"
+THUMBNAILS = "thumbnails"  # the folder of one small JPEG a clip, named by the SHA-256 of its file
+THUMBNAIL_SIZE = (128, 96)
 
 
 @dataclass(frozen=True)
 class Stored:
-    """Vectors `[R, D]`, places `[R, 2]` and perhaps `[R, 3]`, all float32, of the files with these SHA-256 hashes."""
+    """Vectors `[R, D]`, places `[R, 2]` and `[R, 3]`, all float32, of the files with these SHA-256 hashes."""
 
     hashes: tuple[str, ...]
     vectors: np.ndarray
     coordinates: np.ndarray
-    space: np.ndarray | None = None
+    space: np.ndarray
 
     def save(self, path: Path, fingerprint: Fingerprint) -> None:
         """Write the arrays, and as metadata (JSON strings) the fingerprint, the hashes and the map's settings."""
@@ -45,7 +47,7 @@ class Stored:
             "map": json.dumps({"method": "umap", "metric": "cosine", "min_dist": MIN_DIST, "seed": SEED}),
         }
         arrays = {"vectors": self.vectors, "coordinates": self.coordinates, "space": self.space}
-        tensors = {name: np.ascontiguousarray(array) for name, array in arrays.items() if array is not None}
+        tensors = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         replace_file(path, lambda target: save_file(tensors, target, metadata))
 
     @classmethod
@@ -69,7 +71,7 @@ class Stored:
         sound = (
             stored.vectors.shape == (len(hashes), stored.vectors.shape[-1])
             and stored.coordinates.shape == (len(hashes), 2)
-            and (stored.space is None or stored.space.shape == (len(hashes), 3))
+            and stored.space.shape == (len(hashes), 3)
             and all(array.dtype == np.float32 and bool(np.isfinite(array).all()) for array in arrays.values())
         )
         if not sound:
@@ -108,6 +110,14 @@ class Parts:
             for path in self.folder.iterdir():
                 path.unlink(missing_ok=True)
             self.folder.rmdir()
+
+
+def save_thumbnail(frame: np.ndarray, path: Path) -> None:
+    """Write uint8 `[3, H, W]` as a small JPEG, cut to the thumbnail's shape."""
+    from PIL import Image, ImageOps
+
+    picture = ImageOps.fit(Image.fromarray(frame.transpose(1, 2, 0)), THUMBNAIL_SIZE, Image.Resampling.BILINEAR)
+    replace_file(path, lambda target: picture.save(target, "JPEG", quality=70))
 
 
 def _read_vector(path: Path) -> np.ndarray | None:

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
@@ -76,7 +77,9 @@ class ReferenceSet:
         clips: R reference clips.
         vectors: float32 `[R, D]`, the pooled embeddings as they came from the encoder.
         coordinates: float32 `[R, 2]`, in the map's own units.
-        space: float32 `[R, 3]`, their places on the map in three dimensions; None until it was asked for.
+        space: float32 `[R, 3]`, their places on a map in three dimensions.
+        hashes: SHA-256 of the R files.
+        folder: where the files are.
         failures: (file, sentence) for every file of the folder that could not be embedded.
     """
 
@@ -84,7 +87,9 @@ class ReferenceSet:
     clips: tuple[ReferenceClip, ...]
     vectors: np.ndarray
     coordinates: np.ndarray
-    space: np.ndarray | None = None
+    space: np.ndarray
+    hashes: tuple[str, ...] = ()
+    folder: Path = Path()
     failures: tuple[tuple[str, str], ...] = ()
 
     def __len__(self) -> int:
@@ -135,8 +140,7 @@ class ReferenceSet:
         return place(self.cosines(pooled, fingerprint), self.coordinates)
 
     def place_in_space(self, pooled: np.ndarray, fingerprint: Fingerprint) -> np.ndarray:
-        """float32 `[..., 3]`: the same on the map in three dimensions, which must have been asked for."""
-        assert self.space is not None
+        """float32 `[..., 3]`: the same on the map in three dimensions."""
         return place(self.cosines(pooled, fingerprint), self.space)
 
     def nearness(self, pooled: np.ndarray, fingerprint: Fingerprint) -> Nearness:

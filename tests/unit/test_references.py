@@ -33,7 +33,7 @@ def make_set(vectors: np.ndarray, coordinates: np.ndarray | None = None, each: i
     clips = tuple(ReferenceClip(f"{i}.mp4", f"label {i // each}") for i in range(len(vectors)))
     if coordinates is None:
         coordinates = np.random.default_rng(1).normal(size=(len(vectors), 2)).astype(np.float32)
-    return ReferenceSet(MADE, clips, vectors, coordinates)
+    return ReferenceSet(MADE, clips, vectors, coordinates, np.pad(coordinates, ((0, 0), (0, 1))))
 
 
 @pytest.fixture(scope="session")
@@ -351,20 +351,23 @@ def test_an_added_clip_moves_nothing_until_a_new_fit(folder, tmp_path_factory):
     assert np.median(moved) < 0.25 * after.span
 
 
-def test_three_dimensions_are_laid_out_once_and_when_asked(folder, tmp_path_factory):
+def test_three_dimensions_are_laid_out_too_and_kept(folder, tmp_path_factory):
     store = tmp_path_factory.mktemp("store")
-    encoder = Colours()
-    flat = prepare(folder, encoder, store=store)
-    assert flat.space is None
-    deep = prepare(folder, encoder, store=store, space=True)
-    assert deep.space is not None
-    assert deep.space.shape == (8, 3)
-    assert deep.place_in_space(deep.vectors[:2], deep.fingerprint).shape == (2, 3)
-    np.testing.assert_array_equal(flat.coordinates, deep.coordinates)
-    assert prepare(folder, encoder, store=store) is deep
+    first = prepare(folder, Colours(), store=store)
+    assert first.space.shape == (8, 3)
+    assert first.place_in_space(first.vectors[:2], first.fingerprint).shape == (2, 3)
     reference_sets._sets.clear()
-    np.testing.assert_array_equal(prepare(folder, encoder, store=store).space, deep.space)
-    assert len(encoder.calls) == 8
+    np.testing.assert_array_equal(prepare(folder, Colours(), store=store).space, first.space)
+
+
+def test_every_clip_gets_a_thumbnail(folder, tmp_path_factory):
+    from PIL import Image
+
+    store = tmp_path_factory.mktemp("store")
+    references = prepare(folder, Colours(), store=store)
+    with Image.open(store / "thumbnails" / f"{references.hashes[0]}.jpg") as thumbnail:
+        assert thumbnail.size == (128, 96)
+        np.testing.assert_allclose(np.asarray(thumbnail).mean(axis=(0, 1)), references.vectors[0], atol=4)
 
 
 def test_another_checkpoint_or_sampling_is_embedded_anew(folder, tmp_path_factory):
@@ -450,14 +453,14 @@ def test_a_folder_without_one_good_clip_is_an_error(tmp_path):
 
 def test_vectors_in_the_folder_are_used_and_never_written_to(folder, tmp_path_factory):
     shipped = prepare(folder, Colours(), store=folder / "vectors")
-    before = {path: path.read_bytes() for path in (folder / "vectors").iterdir()}
+    before = {path: path.read_bytes() for path in (folder / "vectors").glob("*.*")}
     moved = shutil.copytree(folder, tmp_path_factory.mktemp("elsewhere") / "set")
     encoder, store = Colours(), tmp_path_factory.mktemp("store")
     found = prepare(moved, encoder, store=store)
     assert encoder.calls == []
     assert not list(store.iterdir())
     np.testing.assert_array_equal(found.coordinates, shipped.coordinates)
-    assert {path: path.read_bytes() for path in (folder / "vectors").iterdir()} == before
+    assert {path: path.read_bytes() for path in (folder / "vectors").glob("*.*")} == before
 
 
 def test_stored_vectors_say_how_they_were_made(folder, tmp_path_factory):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import html
 import logging
@@ -13,6 +14,7 @@ from typing import Any
 import gradio as gr
 
 from vjepa_demo import checkpoints, pipeline
+from vjepa_demo.dense import pack
 from vjepa_demo.encoder import device_name
 from vjepa_demo.errors import RequestError, UserError
 from vjepa_demo.pipeline import Request, Result
@@ -101,20 +103,21 @@ def embed(file: str | None, *controls: Any) -> Iterator[Update]:
             raise RequestError("There is nothing to embed yet: drop a video or an image, or choose an example.")
         request = make_request(*controls)
         yield status("Reading the file …", "busy"), keep, keep, keep, keep
-        for result in pipeline.run(file, request):
-            if result.embedding is None:
-                count = 1 if result.clip.is_image else len(result.clip.frames)
-                yield status(f"Encoding {count} frame{'s' * (count > 1)} …", "busy"), keep, keep, keep, keep
-            elif result.place is None:
-                yield (
-                    status("Placing the clip among the references …", "busy"),
-                    summary(result),
-                    show_patches(result),
-                    keep,
-                    results.put(result, result.nbytes),
-                )
-            else:
-                yield status("Done."), keep, keep, show_map(result), results.put(result, result.nbytes)
+        with scratch() as folder:
+            for result in pipeline.run(file, request):
+                if result.embedding is None:
+                    count = 1 if result.clip.is_image else len(result.clip.frames)
+                    yield status(f"Encoding {count} frame{'s' * (count > 1)} …", "busy"), keep, keep, keep, keep
+                elif result.place is None:
+                    yield (
+                        status("Placing the clip among the references …", "busy"),
+                        summary(result),
+                        show_patches(result, folder, Path(file).name),
+                        keep,
+                        results.put(result, result.nbytes),
+                    )
+                else:
+                    yield status("Done."), keep, keep, show_map(result, folder), keep
     except UserError as error:
         yield status(str(error), "error"), keep, keep, keep, keep
     except Exception:
@@ -122,14 +125,23 @@ def embed(file: str | None, *controls: Any) -> Iterator[Update]:
         yield status(OUR_FAULT, "error"), keep, keep, keep, keep
 
 
-def show_patches(result: Result) -> dict[str, Any]:
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder for files on their way to the browser: Gradio has copied them by the time the next event is yielded."""
+    with tempfile.TemporaryDirectory(dir=SCRATCH.name) as folder:
+        yield Path(folder)
+
+
+def show_patches(result: Result, folder: Path, name: str) -> dict[str, Any]:
     assert result.embedding is not None
-    return viewer_value(result.embedding, result.clip, Path(SCRATCH.name))
+    packed = folder / "clip.bin"
+    packed.write_bytes(pack(result.embedding, result.clip))
+    return viewer_value(packed, name=name)
 
 
-def show_map(result: Result) -> dict[str, Any]:
+def show_map(result: Result, folder: Path) -> dict[str, Any]:
     assert result.references is not None
-    return map_value(result.references, result.embedding, Path(SCRATCH.name))
+    return map_value(result.references, result.embedding, folder)
 
 
 @functools.lru_cache(maxsize=1)
@@ -143,13 +155,16 @@ def first_result() -> Result | None:
     return result
 
 
-def first_paint() -> Update:
+def first_paint() -> Iterator[Update]:
     """What a visitor sees before they have done anything: a finished example."""
     result = first_result()
     if result is None:
-        return status(OUR_FAULT, "error"), "", gr.skip(), gr.skip(), None
+        yield status(OUR_FAULT, "error"), gr.skip(), gr.skip(), gr.skip(), None
+        return
     words = "This is an example. Move the pointer over it, or drop in a video of your own."
-    return status(words), summary(result), show_patches(result), show_map(result), results.put(result, result.nbytes)
+    with scratch() as folder:
+        patches, places = show_patches(result, folder, examples()[0].name), show_map(result, folder)
+        yield status(words), summary(result), patches, places, results.put(result, result.nbytes)
 
 
 def examples() -> list[Path]:

@@ -21,17 +21,22 @@ def build() -> gr.Blocks:
     handlers.first_result()
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 6 * 3600), fill_width=True) as demo:
         result_id = gr.State(None)
-        gr.HTML(
-            f'<div class="page-title"><h1>{TITLE}</h1><p>Touch a patch of a video and see what the model holds to be '
-            'alike.</p><button type="button" class="theme-switch">Dark</button></div>',
-            js_on_load=None,
-        )
+        with gr.Row(elem_classes="page-head", equal_height=True):
+            gr.HTML(
+                f'<div class="page-title"><h1>{TITLE}</h1>'
+                "<p>Touch a patch of a video and see what the model holds to be alike.</p></div>",
+                js_on_load=None,
+                scale=5,
+                min_width=280,
+            )
+            checkpoint = _checkpoint()
+            gr.HTML('<button type="button" class="theme-switch">Dark</button>', js_on_load=None, scale=0, min_width=80)
         with gr.Row():
-            with gr.Column(scale=1, min_width=300):
+            with gr.Column(scale=1, min_width=290, elem_classes="controls"):
                 upload = _upload()
-                controls = _controls()
+                controls = [*_controls(), checkpoint]
                 button = gr.Button("Embed", variant="primary")
-            with gr.Column(scale=3, min_width=320):
+            with gr.Column(scale=4, min_width=320, elem_classes="results"):
                 status = gr.HTML(elem_classes="status", js_on_load=None)
                 summary = gr.HTML(elem_classes="summary", js_on_load=None)
                 viewer = patch_viewer()
@@ -57,38 +62,36 @@ def _upload() -> dict[str, Any]:
             image = gr.Image(label="Image", sources=["upload", "webcam", "clipboard"], type="filepath", height=220)
             # Handed on as it was uploaded: Gradio would decode it before its size has been checked.
             image.preprocess = _path_of  # type: ignore[method-assign]
-    files = [[str(path)] for path in handlers.examples()]
     examples = gr.Dataset(
         components=[gr.Video(visible=False)],
-        samples=files,
-        sample_labels=[path[0].rsplit("/", 1)[-1].rsplit(".", 1)[0].replace("_", " ") for path in files],
+        samples=[[str(path)] for path in handlers.examples()],
         label="Examples",
         samples_per_page=12,
+        elem_classes="examples",
     )
     return {"tabs": tabs, "video": video, "image": image, "examples": examples, "kind": gr.State("video")}
 
 
-def _controls() -> list[Any]:
-    """The controls of a request, in the order of `handlers.make_request`."""
-    frames = gr.Radio([16, 32, 64], value=16, label="Frames", info="An image is always repeated to 16.")
-    with gr.Row():
-        start = gr.Number(label="From (s)", minimum=0, value=0, min_width=90)
-        end = gr.Number(label="To (s)", minimum=0, value=None, min_width=90, placeholder="end")
-    sampling = gr.Radio(
-        [("spread evenly", "even"), ("4 per second", "fps")],
-        value="even",
-        label="Sampling",
-        info="V-JEPA 2 was pretrained at 4 frames a second.",
-    )
-    fit = gr.Radio(["crop", "squash", "pad"], value="crop", label="Fit", info="How the picture becomes a square.")
-    checkpoint = gr.Dropdown(
+def _checkpoint() -> gr.Dropdown:
+    return gr.Dropdown(
         [(known.title, known.id) for known in checkpoints.KNOWN],
         value=settings.checkpoint,
-        label="Checkpoint",
+        label="Checkpoint" if settings.public else "Checkpoint, or the path of a folder",
         allow_custom_value=not settings.public,
-        info=None if settings.public else "or the path of a folder in transformers' format",
+        scale=2,
+        min_width=260,
     )
-    return [frames, start, end, sampling, fit, checkpoint]
+
+
+def _controls() -> list[Any]:
+    """The controls of a request, in the order of `handlers.make_request`, less the checkpoint."""
+    frames = gr.Radio([16, 32, 64], value=16, label="Frames (an image is repeated to 16)")
+    with gr.Row():
+        start = gr.Number(label="From (s)", value=0, min_width=90)
+        end = gr.Number(label="To (0: the end)", value=0, min_width=90)
+    sampling = gr.Radio([("even", "even"), ("4 per second", "fps")], value="even", label="Sampling")
+    fit = gr.Radio(["crop", "squash", "pad"], value="crop", label="Fit to the model's square")
+    return [frames, start, end, sampling, fit]
 
 
 def _wire(upload: dict[str, Any], controls: list[Any], button: gr.Button, outputs: list[Any]) -> None:

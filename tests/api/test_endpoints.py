@@ -1,0 +1,75 @@
+"""The endpoints give a client what the shell gives."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+
+from vjepa_demo.cli import main
+
+
+@pytest.fixture(scope="module")
+def client(demo_url):
+    return Client(demo_url, verbose=False)
+
+
+def shell(capsys, *arguments: str) -> dict:
+    assert main([*arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def without_times(summary: dict) -> dict:
+    return {name: value for name, value in summary.items() if name != "timings_ms"}
+
+
+def test_embed_agrees_with_the_shell(client, video, tmp_path, capsys):
+    summary, npz = client.predict(handle_file(video), precision="fp32", api_name="/embed")
+    out = tmp_path / "shell.npz"
+    expected = shell(capsys, "embed", str(video), "--precision", "fp32", "--out", str(out))
+    assert without_times(summary) == without_times(expected)
+    with np.load(npz, allow_pickle=False) as ours, np.load(out, allow_pickle=False) as theirs:
+        assert set(ours) == set(theirs) == {"tokens", "pooled", "timestamps", "meta"}
+        np.testing.assert_allclose(ours["tokens"], theirs["tokens"], atol=1e-4)
+
+
+def test_similarity_agrees_with_the_shell(client, video, capsys):
+    answer = client.predict(handle_file(video), at="1,2,3", precision="fp32", api_name="/similarity")
+    expected = shell(capsys, "similarity", str(video), "--at", "1,2,3", "--precision", "fp32")
+    scores = np.array(answer["scores"], np.float32)
+    assert scores.shape == tuple(answer["grid"])
+    assert scores[1, 2, 3] == pytest.approx(1.0, abs=1e-5)
+    np.testing.assert_allclose(scores, np.array(expected["scores"], np.float32), atol=1e-4)
+
+
+def test_neighbours_agree_with_the_shell(client, video, capsys):
+    answer = client.predict(handle_file(video), k=3, precision="fp32", api_name="/neighbours")
+    expected = shell(capsys, "neighbours", str(video), "-k", "3", "--precision", "fp32")
+    assert [near["file"] for near in answer["neighbours"]] == [near["file"] for near in expected["neighbours"]]
+    assert answer["position"] == pytest.approx(expected["position"], abs=1e-3)
+    assert answer["far"] == expected["far"]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"frames": 15}, "must be even"),
+        ({"fit": "stretch"}, "crop, squash or pad"),
+        ({"checkpoint": "no-such-thing"}, "There is no checkpoint"),
+        ({"checkpoint": "facebook/vjepa2-vitl-fpc64-256"}, "cannot be reached"),
+    ],
+)
+def test_mistakes_come_back_as_one_sentence(client, video, options, sentence):
+    with pytest.raises(AppError, match=sentence) as caught:
+        client.predict(handle_file(video), api_name="/embed", **options)
+    assert "Traceback" not in str(caught.value)
+
+
+def test_a_file_that_is_no_video_comes_back_as_one_sentence(client, tmp_path):
+    text = tmp_path / "text.mp4"
+    text.write_text("not a video")
+    with pytest.raises(AppError, match="neither a video nor an image"):
+        client.predict(handle_file(text), api_name="/embed")

@@ -1,0 +1,203 @@
+// The binary of a clip (dense.py, `pack`) and the cosines it gives. No DOM in here: node can run this file.
+
+const MAGIC = "VJPV";
+const FORMAT = 1;
+
+function parseClip(buffer) {
+  const bytes = new Uint8Array(buffer);
+  if (bytes.length < 8 || String.fromCharCode(...bytes.subarray(0, 4)) !== MAGIC) {
+    throw new Error("The clip's data is not in the form this page reads: embed the clip again.");
+  }
+  const start = 8 + new DataView(buffer).getUint32(4, true);
+  const header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, start)));
+  if (header.format !== FORMAT) {
+    throw new Error("The clip's data comes from another version of this page: reload the page.");
+  }
+  const arrays = { int8: Int8Array, uint8: Uint8Array, jpeg: Uint8Array, float32: Float32Array };
+  const section = (name) => {
+    const entry = header.sections[name];
+    if (!entry) return null;
+    const kind = arrays[entry.dtype];
+    return new kind(buffer, start + entry.offset, entry.bytes / kind.BYTES_PER_ELEMENT);
+  };
+  const [steps, rows, cols] = header.grid;
+  const patches = steps * rows * cols;
+  const scalars = section("scalars");
+  const row = (i) => scalars.subarray(i * patches, (i + 1) * patches);
+  const clip = {
+    header, steps, rows, cols, patches,
+    dim: header.dim,
+    sheet: section("sheet"),
+    tokens: section("tokens"),
+    scale: row(0), norm: row(1), dotMean: row(2), rawNorm: row(3),
+    mean: section("mean"),
+    mask: section("mask"),
+    pca: section("pca"),
+    surprise: section("surprise"),
+    // Products of other clips' means with this clip's tokens, made when two clips are compared.
+    crossMean: new Map(),
+  };
+  clip.longest = clip.rawNorm.reduce((a, b) => Math.max(a, b), 0);
+  return clip;
+}
+
+// Integer dot product of a query, int32 [D], with every token, int8 [N, D]. Four sums keep the processor's pipeline
+// full; D is a multiple of 4 in every V-JEPA 2, the rest is for others.
+function dotAll(tokens, dim, query, out) {
+  const even = dim - (dim % 4);
+  for (let i = 0, p = 0; i < out.length; i++) {
+    let a = 0, b = 0, c = 0, e = 0, d = 0;
+    for (; d < even; d += 4, p += 4) {
+      a = (a + Math.imul(tokens[p], query[d])) | 0;
+      b = (b + Math.imul(tokens[p + 1], query[d + 1])) | 0;
+      c = (c + Math.imul(tokens[p + 2], query[d + 2])) | 0;
+      e = (e + Math.imul(tokens[p + 3], query[d + 3])) | 0;
+    }
+    for (; d < dim; d++, p++) a = (a + Math.imul(tokens[p], query[d])) | 0;
+    out[i] = a + b + c + e;
+  }
+}
+
+function dot(a, b) {
+  let sum = 0;
+  for (let d = 0; d < a.length; d++) sum += a[d] * b[d];
+  return sum;
+}
+
+// A real vector as integers: the largest that cannot overflow 31 bits in `dotAll`.
+function toIntegers(vector) {
+  const most = Math.min(32767, Math.floor((2 ** 31 - 1) / (127 * vector.length)));
+  let peak = 0;
+  for (const x of vector) peak = Math.max(peak, Math.abs(x));
+  const step = peak / most || 1;
+  return { step, values: Int32Array.from(vector, (x) => Math.round(x / step)) };
+}
+
+// mean(of) · token, for every token of `clip`.
+function meanProducts(clip, of) {
+  if (of === clip) return clip.dotMean;
+  let products = clip.crossMean.get(of);
+  if (!products) {
+    const { step, values } = toIntegers(of.mean);
+    products = new Float64Array(clip.patches);
+    dotAll(clip.tokens, clip.dim, values, products);
+    for (let i = 0; i < products.length; i++) products[i] *= step * clip.scale[i];
+    clip.crossMean.set(of, products);
+  }
+  return products;
+}
+
+// The query: the mean of the added tokens less the mean of the subtracted ones. `points` hold {clip, index, sign}.
+// Tokens come centred; `shares` says how much of each clip's mean token a raw query holds.
+function makeQuery(points) {
+  const { dim } = points[0].clip;
+  const count = (sign) => points.filter((point) => point.sign === sign).length;
+  const counts = { 1: count(1), [-1]: count(-1) };
+  const vector = new Float64Array(dim);
+  const shares = new Map();
+  const parts = points.map(({ clip, index, sign }) => {
+    const weight = sign / counts[sign];
+    const scale = clip.scale[index];
+    const token = clip.tokens.subarray(index * dim, (index + 1) * dim);
+    for (let d = 0; d < dim; d++) vector[d] += weight * scale * token[d];
+    shares.set(clip, (shares.get(clip) || 0) + weight);
+    // What rounding took from this token's product with itself; the true length is known.
+    return { clip, index, weight, lost: clip.norm[index] ** 2 - scale * scale * dot(token, token) };
+  });
+  const square = dot(vector, vector) + parts.reduce((sum, part) => sum + part.weight ** 2 * part.lost, 0);
+  return { vector, shares, parts, square: Math.max(square, 0), ...toIntegers(vector) };
+}
+
+// Cosine of the query with every token of `clip`: Float32Array [T'·H'·W'], NaN on padding (dense.py, `similarity`).
+function scoreClip(query, clip, centred) {
+  const scores = new Float32Array(clip.patches);
+  const products = new Float64Array(clip.patches);
+  dotAll(clip.tokens, clip.dim, query.values, products);
+  for (let i = 0; i < products.length; i++) products[i] *= query.step * clip.scale[i];
+  for (const part of query.parts) {
+    if (part.clip === clip) products[part.index] += part.weight * part.lost;
+  }
+  let square = query.square;
+  let norms = clip.norm;
+  if (!centred) {
+    norms = clip.rawNorm;
+    let shift = queryMean(query, clip);
+    for (const [of, share] of query.shares) {
+      shift += share * dot(of.mean, clip.mean);
+      square += 2 * share * queryMean(query, of);
+      for (const [other, part] of query.shares) square += share * part * dot(of.mean, other.mean);
+      const means = meanProducts(clip, of);
+      for (let i = 0; i < products.length; i++) products[i] += share * means[i];
+    }
+    for (let i = 0; i < products.length; i++) products[i] += shift;
+  }
+  const length = Math.sqrt(Math.max(square, 0));
+  const blind = length <= 1e-6 * query.parts[0].clip.longest;
+  const area = clip.rows * clip.cols;
+  for (let i = 0; i < scores.length; i++) {
+    if (!clip.mask[i % area]) scores[i] = NaN;
+    else if (blind || norms[i] === 0) scores[i] = 0;
+    else scores[i] = Math.max(-1, Math.min(1, products[i] / (length * norms[i])));
+  }
+  return scores;
+}
+
+// The centred query's product with a clip's mean token, from exact products of its parts.
+function queryMean(query, clip) {
+  return query.parts.reduce((sum, part) => sum + part.weight * meanProducts(part.clip, clip)[part.index], 0);
+}
+
+// The range of the colours: from the 5th percentile to the 99.7th of all scores given, read off a histogram. The few
+// above, the query itself among them, share the top colour, so that a noisy map does not look empty.
+function scoreRange(scoreSets) {
+  const bins = new Uint32Array(400);
+  let total = 0;
+  for (const scores of scoreSets) {
+    for (const score of scores) {
+      if (score === score) {
+        bins[Math.min(399, ((score + 1) * 200) | 0)]++;
+        total++;
+      }
+    }
+  }
+  const at = (share) => {
+    let seen = 0;
+    for (let i = 0; i < 400; i++) {
+      seen += bins[i];
+      if (seen > share * total) return i;
+    }
+    return 399;
+  };
+  const low = at(0.05) / 200 - 1;
+  const high = (at(0.997) + 1) / 200 - 1;
+  return [low, Math.max(high, low + 0.05)];
+}
+
+// The best match at every time step: {score, index}, index -1 where nothing was seen.
+function bestMatches(scores, clip) {
+  const area = clip.rows * clip.cols;
+  return Array.from({ length: clip.steps }, (_, step) => {
+    let index = -1;
+    for (let i = step * area; i < (step + 1) * area; i++) {
+      if (scores[i] === scores[i] && (index < 0 || scores[i] > scores[index])) index = i;
+    }
+    return { index, score: index < 0 ? NaN : scores[index] };
+  });
+}
+
+// A patch that stands out: in the first step, a quarter of the frame away from its edges where possible, the token
+// farthest from the mean.
+function salientPatch(clip) {
+  const edge = (n) => Math.min(Math.floor(n / 4), Math.floor((n - 1) / 2));
+  let best = -1;
+  for (const [top, left] of [[edge(clip.rows), edge(clip.cols)], [0, 0]]) {
+    for (let r = top; r < clip.rows - top; r++) {
+      for (let c = left; c < clip.cols - left; c++) {
+        const i = r * clip.cols + c;
+        if (clip.mask[i] && (best < 0 || clip.norm[i] > clip.norm[best])) best = i;
+      }
+    }
+    if (best >= 0) break;
+  }
+  return Math.max(best, 0);
+}

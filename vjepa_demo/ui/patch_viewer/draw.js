@@ -1,0 +1,259 @@
+// What is painted on canvases: the frame with what the model saw, the map over it, outlines, marks, the curve.
+
+// 256 colours, as little-endian RGBA words, between the anchors that came with the clip. Low values are also fainter:
+// the picture stays visible where nothing resembles the query.
+function colourWords(anchors) {
+  const words = new Uint32Array(256);
+  for (let i = 0; i < 256; i++) {
+    const [r, g, b] = colourAt(anchors, i / 255);
+    words[i] = ((r | (g << 8) | (b << 16)) >>> 0) + Math.round(255 * (0.62 + 0.38 * (i / 255))) * 2 ** 24;
+  }
+  return words;
+}
+
+function colourAt(anchors, t) {
+  const place = Math.max(0, Math.min(1, t)) * (anchors.length - 1);
+  const i = Math.min(Math.floor(place), anchors.length - 2);
+  return anchors[i].map((from, k) => Math.round(from + (place - i) * (anchors[i + 1][k] - from)));
+}
+
+// A map of all steps as one picture, W' wide and T'·H' high, a pixel a patch; `word(i)` is the colour of patch i.
+class MapPicture {
+  constructor(clip) {
+    this.canvas = document.createElement("canvas");
+    this.canvas.width = clip.cols;
+    this.canvas.height = clip.steps * clip.rows;
+    this.context = this.canvas.getContext("2d");
+    this.image = this.context.createImageData(this.canvas.width, this.canvas.height);
+    this.words = new Uint32Array(this.image.data.buffer);
+  }
+
+  scores(scores, [low, high], colours) {
+    const gain = 255 / (high - low);
+    for (let i = 0; i < scores.length; i++) {
+      const level = (scores[i] - low) * gain;
+      this.words[i] = level === level ? colours[level <= 0 ? 0 : level >= 255 ? 255 : level | 0] : 0;
+    }
+    this.context.putImageData(this.image, 0, 0);
+  }
+
+  rgb(bytes, clip) {
+    const area = clip.rows * clip.cols;
+    for (let i = 0; i < this.words.length; i++) {
+      const word = bytes[3 * i] | (bytes[3 * i + 1] << 8) | (bytes[3 * i + 2] << 16) | (255 << 24);
+      this.words[i] = clip.mask[i % area] ? word >>> 0 : 0;
+    }
+    this.context.putImageData(this.image, 0, 0);
+  }
+
+  clear() {
+    this.context.clearRect(0, 0, this.canvas.width, this.canvas.height);
+  }
+}
+
+// Where things are, in pixels of the upright source: the whole picture together with the rectangle the grid covers,
+// which reaches beyond the picture where the input was padded.
+function geometry(clip) {
+  const [left, top, right, bottom] = clip.header.window;
+  const [width, height] = clip.header.source_size;
+  const x = Math.min(0, left), y = Math.min(0, top);
+  return {
+    window: { x: left, y: top, width: right - left, height: bottom - top },
+    source: { x: 0, y: 0, width, height },
+    view: { x, y, width: Math.max(width, right) - x, height: Math.max(height, bottom) - y },
+  };
+}
+
+// A function that turns a rectangle of the source into one of a canvas of this size.
+function toCanvas({ view }, width, height) {
+  const sx = width / view.width, sy = height / view.height;
+  return (rect) => [(rect.x - view.x) * sx, (rect.y - view.y) * sy, rect.width * sx, rect.height * sy];
+}
+
+function patchRect(clip, geo, index) {
+  const col = index % clip.cols, row = Math.floor(index / clip.cols) % clip.rows;
+  const width = geo.window.width / clip.cols, height = geo.window.height / clip.rows;
+  return { x: geo.window.x + col * width, y: geo.window.y + row * height, width, height };
+}
+
+// The patch at a place on the canvas (both from 0 to 1), or -1 where the model saw nothing.
+function patchAt(clip, geo, step, u, v) {
+  const x = geo.view.x + u * geo.view.width, y = geo.view.y + v * geo.view.height;
+  const col = Math.floor(((x - geo.window.x) / geo.window.width) * clip.cols);
+  const row = Math.floor(((y - geo.window.y) / geo.window.height) * clip.rows);
+  if (col < 0 || row < 0 || col >= clip.cols || row >= clip.rows) return -1;
+  return clip.mask[row * clip.cols + col] ? (step * clip.rows + row) * clip.cols + col : -1;
+}
+
+// The frame: bright where the model saw it, dimmed where not, hatched where there was only padding.
+function paintFrame(context, width, height, clip, geo, frame, { borders = false, edge = 1.5 } = {}) {
+  const { sheet } = clip.header;
+  const place = toCanvas(geo, width, height);
+  const number = Math.min(frame, sheet.frames - 1);
+  context.clearRect(0, 0, width, height);
+  context.imageSmoothingQuality = "high";
+  context.drawImage(
+    clip.bitmap, (number % sheet.columns) * sheet.width, Math.floor(number / sheet.columns) * sheet.height,
+    sheet.width, sheet.height, ...place(geo.source),
+  );
+  const seen = new Path2D();
+  seen.rect(0, 0, width, height);
+  seen.rect(...place(geo.window));
+  context.fillStyle = "rgba(10, 12, 20, 0.66)";
+  context.fill(seen, "evenodd");
+  paintPadding(context, width, height, geo, place);
+  if (borders) paintBorders(context, clip, place(geo.window));
+  if (edge) {
+    const [x, y, w, h] = place(geo.window);
+    context.strokeStyle = "rgba(255, 255, 255, 0.85)";
+    context.lineWidth = edge;
+    context.strokeRect(x + edge / 2, y + edge / 2, w - edge, h - edge);
+  }
+}
+
+function paintPadding(context, width, height, geo, place) {
+  const padding = new Path2D();
+  padding.rect(...place(geo.window));
+  padding.rect(...place(intersection(geo.window, geo.source)));
+  context.save();
+  context.clip(padding, "evenodd");
+  context.fillStyle = "#3a3f4b";
+  context.fillRect(0, 0, width, height);
+  context.strokeStyle = "#5d6473";
+  context.lineWidth = Math.max(1, height / 160);
+  const gap = Math.max(6, height / 32);
+  context.beginPath();
+  for (let x = -height; x < width; x += gap) {
+    context.moveTo(x, height);
+    context.lineTo(x + height, 0);
+  }
+  context.stroke();
+  context.restore();
+}
+
+function intersection(a, b) {
+  const x = Math.max(a.x, b.x), y = Math.max(a.y, b.y);
+  const right = Math.min(a.x + a.width, b.x + b.width), bottom = Math.min(a.y + a.height, b.y + b.height);
+  return { x, y, width: Math.max(0, right - x), height: Math.max(0, bottom - y) };
+}
+
+function paintBorders(context, clip, [x, y, width, height]) {
+  context.strokeStyle = "rgba(255, 255, 255, 0.38)";
+  context.lineWidth = 1;
+  context.beginPath();
+  for (let c = 1; c < clip.cols; c++) {
+    context.moveTo(x + (c * width) / clip.cols, y);
+    context.lineTo(x + (c * width) / clip.cols, y + height);
+  }
+  for (let r = 1; r < clip.rows; r++) {
+    context.moveTo(x, y + (r * height) / clip.rows);
+    context.lineTo(x + width, y + (r * height) / clip.rows);
+  }
+  context.stroke();
+}
+
+// One step of the map over the frame, patch on patch, with the outline of what lies above the threshold.
+function paintMap(context, width, height, clip, geo, step, { picture, opacity, scores, threshold }) {
+  const place = toCanvas(geo, width, height);
+  const area = place(geo.window);
+  context.save();
+  context.globalAlpha = opacity;
+  context.imageSmoothingEnabled = false;
+  context.drawImage(picture.canvas, 0, step * clip.rows, clip.cols, clip.rows, ...area);
+  context.restore();
+  if (scores && threshold < 1) paintOutline(context, clip, area, scores, step, threshold);
+}
+
+function paintOutline(context, clip, [x, y, width, height], scores, step, threshold) {
+  const { rows, cols } = clip;
+  const above = (r, c) => r >= 0 && c >= 0 && r < rows && c < cols && scores[(step * rows + r) * cols + c] >= threshold;
+  const px = (c) => x + (c * width) / cols, py = (r) => y + (r * height) / rows;
+  context.beginPath();
+  for (let r = 0; r <= rows; r++) {
+    for (let c = 0; c <= cols; c++) {
+      const here = above(r, c);
+      if (c < cols && here !== above(r - 1, c)) {
+        context.moveTo(px(c), py(r));
+        context.lineTo(px(c + 1), py(r));
+      }
+      if (r < rows && here !== above(r, c - 1)) {
+        context.moveTo(px(c), py(r));
+        context.lineTo(px(c), py(r + 1));
+      }
+    }
+  }
+  twoTone(context, Math.max(1.5, width / 260));
+}
+
+// A white line on a dark one, visible on any colour.
+function twoTone(context, width, dash = []) {
+  context.setLineDash([]);
+  context.lineJoin = context.lineCap = "round";
+  context.strokeStyle = "rgba(0, 0, 0, 0.75)";
+  context.lineWidth = width + 2;
+  context.stroke();
+  context.setLineDash(dash);
+  context.strokeStyle = "#fff";
+  context.lineWidth = width;
+  context.stroke();
+  context.setLineDash([]);
+}
+
+// Squares around patches: {index, sign, faint}; a faint one belongs to another step than the one shown.
+function paintMarks(context, width, height, clip, geo, marks) {
+  const place = toCanvas(geo, width, height);
+  for (const { index, sign, faint } of marks) {
+    const [x, y, w, h] = place(patchRect(clip, geo, index));
+    context.save();
+    context.globalAlpha = faint ? 0.6 : 1;
+    context.beginPath();
+    context.rect(x, y, w, h);
+    twoTone(context, faint ? 1 : 2, faint ? [3, 3] : []);
+    if (sign && w > 12) {
+      const arm = Math.min(w, h) * 0.22, cx = x + w / 2, cy = y + h / 2;
+      context.beginPath();
+      context.moveTo(cx - arm, cy);
+      context.lineTo(cx + arm, cy);
+      if (sign > 0) {
+        context.moveTo(cx, cy - arm);
+        context.lineTo(cx, cy + arm);
+      }
+      twoTone(context, 2);
+    }
+    context.restore();
+  }
+}
+
+// A ring on the best match of a step.
+function paintRing(context, width, height, clip, geo, index) {
+  const [x, y, w, h] = toCanvas(geo, width, height)(patchRect(clip, geo, index));
+  context.beginPath();
+  context.arc(x + w / 2, y + h / 2, Math.max(3, w * 0.55), 0, 2 * Math.PI);
+  twoTone(context, 1.25);
+}
+
+// The best match at every step as a curve through the middles of the cells of one row of the strip.
+function paintCurve(context, cells, lane, matches, [low, high], anchors, ink) {
+  const level = (score) => Math.max(0, Math.min(1, (score - low) / (high - low)));
+  const points = cells.map((cell, i) => [cell.x + cell.width / 2, lane.y + 5 + (1 - level(matches[i].score)) * (lane.height - 10)]);
+  context.strokeStyle = ink;
+  context.globalAlpha = 0.25;
+  context.lineWidth = 1;
+  context.beginPath();
+  context.moveTo(lane.x, lane.y + lane.height - 4.5);
+  context.lineTo(lane.x + lane.width, lane.y + lane.height - 4.5);
+  context.stroke();
+  context.globalAlpha = 0.8;
+  context.lineWidth = 1.5;
+  context.beginPath();
+  points.forEach(([x, y], i) => (i ? context.lineTo(x, y) : context.moveTo(x, y)));
+  context.stroke();
+  context.globalAlpha = 1;
+  points.forEach(([x, y], i) => {
+    context.fillStyle = `rgb(${colourAt(anchors, level(matches[i].score))})`;
+    context.beginPath();
+    context.arc(x, y, 4, 0, 2 * Math.PI);
+    context.fill();
+    context.stroke();
+  });
+}

@@ -1,0 +1,286 @@
+// One clip on the page: its large frame, the strip of all time steps with the curve, the line of sampled moments.
+
+const CURVE_HEIGHT = 40;
+const CELL_GAP = 4;
+
+// h("div", {class: "x", text: name, on: {click: f}}, ...children): user text goes through textContent only.
+function h(tag, { text, on = {}, ...attributes } = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value);
+  }
+  for (const [type, listener] of Object.entries(on)) node.addEventListener(type, listener);
+  if (text !== undefined) node.textContent = text;
+  node.append(...children);
+  return node;
+}
+
+const seconds = (t) => `${t.toFixed(2)} s`;
+
+function sizeCanvas(canvas, width, height) {
+  const ratio = Math.min(window.devicePixelRatio || 1, 2);
+  const w = Math.max(1, Math.round(width * ratio)), h = Math.max(1, Math.round(height * ratio));
+  if (canvas.width !== w || canvas.height !== h) {
+    canvas.width = w;
+    canvas.height = h;
+  }
+  const context = canvas.getContext("2d");
+  context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  return context;
+}
+
+class ClipView {
+  // `listeners` has hover(view, index, time), leave(view), press(view, index, event), show(view, step).
+  constructor(listeners) {
+    this.listeners = listeners;
+    this.clip = null;
+    this.base = h("canvas", { "aria-hidden": "true" });
+    this.over = h("canvas", { "aria-hidden": "true" });
+    this.stage = h("div", { class: "pv-stage", role: "application", tabindex: "0" }, this.base, this.over);
+    this.title = h("span", { class: "pv-name" });
+    this.facts = h("span", { class: "pv-facts" });
+    this.stripBase = h("canvas", { "aria-hidden": "true" });
+    this.stripOver = h("canvas", { "aria-hidden": "true" });
+    this.cells = h("div", { class: "pv-cells", role: "group", "aria-label": "Time steps" });
+    this.strip = h("div", { class: "pv-strip" }, this.stripBase, this.stripOver, this.cells);
+    this.line = h("canvas", { class: "pv-moments", role: "img" });
+    this.moments = h("p", { class: "pv-facts" });
+    this.node = h(
+      "figure", { class: "pv-clip" },
+      h("figcaption", {}, this.title, this.facts), this.stage, this.strip, this.line, this.moments,
+    );
+    this.#listen(this.stage, (event) => this.#stagePatch(event));
+    this.#listen(this.strip, (event) => this.#stripPatch(event));
+  }
+
+  #listen(node, find) {
+    const { hover, leave, press, show } = this.listeners;
+    node.addEventListener("pointermove", (event) => this.clip && hover(this, find(event), performance.now()));
+    node.addEventListener("pointerleave", () => leave(this));
+    node.addEventListener("click", (event) => {
+      if (!this.clip) return;
+      const cell = event.target.closest("button");
+      // A click without a pointer comes from the keyboard or a screen reader: it shows the step.
+      if (cell && event.detail === 0) show(this, Number(cell.dataset.step));
+      else press(this, find(event), event);
+    });
+  }
+
+  #stagePatch(event) {
+    const box = this.stage.getBoundingClientRect();
+    const u = (event.clientX - box.left) / box.width, v = (event.clientY - box.top) / box.height;
+    return patchAt(this.clip, this.geo, this.step, u, v);
+  }
+
+  #stripPatch(event) {
+    const box = this.strip.getBoundingClientRect();
+    const x = event.clientX - box.left, y = event.clientY - box.top;
+    const step = this.places.findIndex((p) => x >= p.x && x < p.x + p.width && y >= p.y && y < p.y + p.height);
+    if (step < 0) return -1;
+    const { width, height, ...p } = this.places[step];
+    return patchAt(this.clip, this.geo, step, (x - p.x) / width, (y - p.y) / height);
+  }
+
+  // Takes over a decoded clip and lets go of the one before.
+  set(clip, name) {
+    this.release();
+    this.clip = clip;
+    this.geo = geometry(clip);
+    this.frame = 0;
+    this.scoresPicture = new MapPicture(clip);
+    this.colours = colourWords(clip.header.colours);
+    this.pcaPicture = clip.pca && new MapPicture(clip);
+    if (this.pcaPicture) this.pcaPicture.rgb(clip.pca, clip);
+    this.title.textContent = name;
+    this.facts.textContent = this.#seen();
+    this.node.setAttribute("aria-label", name || "Clip");
+    this.stage.style.aspectRatio = `${this.geo.view.width} / ${this.geo.view.height}`;
+    this.stage.style.setProperty("--pv-aspect", this.geo.view.width / this.geo.view.height);
+    this.cells.replaceChildren(...Array.from({ length: clip.steps }, (_, step) => this.#cell(step)));
+    this.moments.textContent = this.#sampled();
+    this.line.setAttribute("aria-label", this.moments.textContent);
+    this.line.hidden = clip.header.kind === "image";
+  }
+
+  release() {
+    if (this.clip) this.clip.bitmap.close();
+    this.clip = this.scoresPicture = this.pcaPicture = this.scores = null;
+    this.places = [];
+  }
+
+  get step() {
+    return Math.min(this.frame >> 1, this.clip.steps - 1);
+  }
+
+  // The two moments of a tubelet; an image has none.
+  time(step) {
+    const { kind, timestamps } = this.clip.header;
+    if (kind === "image") return "still image";
+    const [from, to] = [timestamps[2 * step], timestamps[Math.min(2 * step + 1, timestamps.length - 1)]];
+    return from === to ? seconds(from) : `${from.toFixed(2)}–${seconds(to)}`;
+  }
+
+  #cell(step) {
+    const label = `Step ${step + 1} of ${this.clip.steps}, ${this.time(step)}`;
+    const caption = this.clip.header.kind === "image" ? `${step + 1}` : seconds(this.clip.header.timestamps[2 * step]);
+    return h("button", { type: "button", "data-step": step, "aria-label": label }, h("span", { text: caption }));
+  }
+
+  #seen() {
+    const { source_size: [width, height], fit } = this.clip.header;
+    const part = intersection(this.geo.window, this.geo.source);
+    const share = (part.width * part.height) / (width * height);
+    const all = `${width} × ${height}`;
+    if (share > 0.995) return `${all}, ${fit === "pad" ? "padded" : fit === "squash" ? "squashed" : "all of it seen"}`;
+    return `${all}, ${Math.round(part.width)} × ${Math.round(part.height)} seen (${Math.round(100 * share)} %)`;
+  }
+
+  #sampled() {
+    const { kind, timestamps, duration, frame_count: frames } = this.clip.header;
+    if (kind === "image") return `One image, shown to the model ${2 * this.clip.steps} times.`;
+    const of = frames > 1 ? ` of ${frames.toLocaleString("en")}` : "";
+    const last = timestamps[timestamps.length - 1];
+    const whole = duration ? ` of ${seconds(duration)}` : "";
+    return `${timestamps.length}${of} frames sampled, ${seconds(timestamps[0])} to ${seconds(last)}${whole}; two to a step.`;
+  }
+
+  // Places the cells for the width there is, as many rows as it takes, and paints everything anew.
+  layout(options) {
+    if (!this.clip || !this.node.isConnected) return;
+    const width = this.strip.clientWidth;
+    if (!width) return;
+    const { steps } = this.clip;
+    const aspect = this.geo.view.width / this.geo.view.height;
+    const least = Math.max(62, Math.min(84, 64 * aspect));
+    const rows = Math.ceil(steps / Math.max(1, Math.floor((width + CELL_GAP) / (least + CELL_GAP))));
+    const columns = Math.ceil(steps / rows);
+    const cell = Math.min((width + CELL_GAP) / columns - CELL_GAP, 200 * Math.min(1, aspect));
+    const height = Math.min(cell / aspect, 150);
+    const inner = height * aspect;
+    const pitch = (width + CELL_GAP) / columns;
+    const line = height + CURVE_HEIGHT;
+    this.places = Array.from({ length: steps }, (_, i) => ({
+      x: (i % columns) * pitch + (pitch - CELL_GAP - inner) / 2,
+      y: Math.floor(i / columns) * line,
+      width: inner, height,
+    }));
+    this.rows = Array.from({ length: rows }, (_, r) => ({
+      from: r * columns, to: Math.min(steps, (r + 1) * columns),
+      lane: { x: 0, y: r * line + height, width, height: CURVE_HEIGHT },
+    }));
+    this.strip.style.height = `${rows * line}px`;
+    [...this.cells.children].forEach((button, i) => {
+      const place = this.places[i];
+      button.style.cssText = `left:${place.x}px;top:${place.y}px;width:${place.width}px;height:${place.height}px`;
+    });
+    this.stripBaseContext = sizeCanvas(this.stripBase, width, rows * line);
+    this.stripOverContext = sizeCanvas(this.stripOver, width, rows * line);
+    this.stageBox = { width: this.stage.clientWidth, height: this.stage.clientHeight };
+    this.baseContext = sizeCanvas(this.base, this.stageBox.width, this.stageBox.height);
+    this.overContext = sizeCanvas(this.over, this.stageBox.width, this.stageBox.height);
+    this.#paintStrip();
+    this.paintFrame(options);
+    this.paintMap(options);
+  }
+
+  #paintStrip() {
+    for (const [step, place] of this.places.entries()) {
+      this.#within(this.stripBaseContext, place, (context) =>
+        paintFrame(context, place.width, place.height, this.clip, this.geo, 2 * step, { edge: 0 }));
+    }
+  }
+
+  #within(context, place, paint) {
+    context.save();
+    context.translate(place.x, place.y);
+    context.beginPath();
+    context.rect(0, 0, place.width, place.height);
+    context.clip();
+    paint(context);
+    context.restore();
+  }
+
+  paintFrame({ borders }) {
+    if (!this.baseContext || !this.clip) return;
+    paintFrame(this.baseContext, this.stageBox.width, this.stageBox.height, this.clip, this.geo, this.frame, { borders });
+    const label = `Frame ${this.frame + 1}, step ${this.step + 1} of ${this.clip.steps}, ${this.time(this.step)}`;
+    this.stage.setAttribute("aria-label", label);
+    [...this.cells.children].forEach((button, i) => {
+      if (i === this.step) button.setAttribute("aria-current", "true");
+      else button.removeAttribute("aria-current");
+    });
+    this.#paintMoments();
+  }
+
+  // New scores for the map; null clears it.
+  setScores(scores, range) {
+    this.scores = scores;
+    this.matches = scores && bestMatches(scores, this.clip);
+    if (scores) this.scoresPicture.scores(scores, range, this.colours);
+    else this.scoresPicture.clear();
+  }
+
+  paintMap(options) {
+    if (!this.overContext || !this.clip) return;
+    const { width, height } = this.stageBox;
+    this.overContext.clearRect(0, 0, width, height);
+    this.paintMapOn(this.overContext, width, height, this.step, options);
+    this.paintMarksOn(this.overContext, width, height, this.step, options);
+    const context = this.stripOverContext;
+    context.clearRect(0, 0, this.strip.clientWidth, this.strip.clientHeight);
+    for (const [step, place] of this.places.entries()) {
+      this.#within(context, place, () => {
+        this.paintMapOn(context, place.width, place.height, step, options);
+        const best = this.matches && this.matches[step].index;
+        if (this.matches && best >= 0) paintRing(context, place.width, place.height, this.clip, this.geo, best);
+        this.paintMarksOn(context, place.width, place.height, step, options, false);
+      });
+    }
+    if (!this.matches) return;
+    const ink = getComputedStyle(this.node).color;
+    for (const { from, to, lane } of this.rows) {
+      paintCurve(context, this.places.slice(from, to), lane, this.matches.slice(from, to), options.range,
+        this.clip.header.colours, ink);
+    }
+  }
+
+  // One step's map on any canvas, without marks.
+  paintMapOn(context, width, height, step, { map, opacity, threshold }) {
+    const picture = map === "pca" ? this.pcaPicture : this.scoresPicture;
+    if (!picture || (map !== "pca" && !this.scores)) return;
+    paintMap(context, width, height, this.clip, this.geo, step, { picture, opacity, scores: this.scores, threshold });
+  }
+
+  // Squares on the query's patches (faint where they belong to another step) and under the pointer or arrow keys.
+  paintMarksOn(context, width, height, step, { points, cursor }, faintToo = true) {
+    const area = this.clip.rows * this.clip.cols;
+    const mine = points.filter((point) => point.clip === this.clip);
+    const marks = mine.map(({ index, sign }) => ({
+      index, sign: points.length > 1 ? sign : 0, faint: Math.floor(index / area) !== step,
+    })).filter((mark) => faintToo || !mark.faint);
+    const free = cursor && cursor.clip === this.clip && !mine.some((point) => point.index === cursor.index);
+    if (free && Math.floor(cursor.index / area) === step) marks.push({ index: cursor.index, sign: 0, faint: false });
+    paintMarks(context, width, height, this.clip, this.geo, marks);
+  }
+
+  // The whole length of the video with a tick for every frame the model was given.
+  #paintMoments() {
+    const { kind, timestamps, duration } = this.clip.header;
+    if (kind === "image" || !this.line.clientWidth) return;
+    const width = this.line.clientWidth, height = this.line.clientHeight;
+    const context = sizeCanvas(this.line, width, height);
+    const ink = getComputedStyle(this.node).color;
+    const whole = Math.max(duration, timestamps[timestamps.length - 1], 1e-6);
+    const x = (t) => 5 + (t / whole) * (width - 10);
+    context.clearRect(0, 0, width, height);
+    context.fillStyle = ink;
+    context.globalAlpha = 0.18;
+    context.fillRect(5, height / 2 - 2, width - 10, 4);
+    context.globalAlpha = 0.75;
+    for (const t of timestamps) context.fillRect(x(t) - 0.75, height / 2 - 5, 1.5, 10);
+    context.globalAlpha = 1;
+    context.beginPath();
+    context.arc(x(timestamps[Math.min(this.frame, timestamps.length - 1)]), height / 2, 4.5, 0, 2 * Math.PI);
+    context.fill();
+  }
+}

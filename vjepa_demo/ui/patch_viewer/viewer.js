@@ -1,0 +1,421 @@
+// The widget's state: which clips, which query, what is shown. Gradio gives `element`, `props`, `trigger`, `watch`.
+
+const PIN_DELAY = 250;
+const ANNOUNCE_DELAY = 500;
+const DEMO_ROUNDS = 3;
+
+const options = {
+  map: "similarity", mode: "pin", centred: true, borders: false, opacity: 0.75, threshold: 1,
+  points: [], cursor: null, range: [0, 1],
+};
+const state = { views: [], pinned: false, frame: 0, timer: 0, rounds: 0, touched: false, pending: null, request: null };
+const timers = {};
+
+const listeners = { hover, press, leave: () => setCursor(null), show: (_, step) => showFrame(2 * step) };
+const slots = [new ClipView(listeners), new ClipView(listeners)];
+const controls = makeControls(options, { changed, play: togglePlay, stepBy, clear: clearQuery, picture: savePicture });
+const clipsNode = h("div", { class: "pv-clips" }, slots[0].node, slots[1].node);
+const empty = h("p", { class: "pv-empty", text: "No clip yet: choose one, and touch a patch of it." });
+const root = h(
+  "section", { class: "pv-root", role: "region", "aria-label": "Patch viewer", "data-state": "empty" },
+  controls.message, empty, controls.top, h("div", { class: "pv-main" }, clipsNode, controls.side), controls.live,
+);
+element.replaceChildren(root);
+
+// --- loading ------------------------------------------------------------------------------------------------------------
+
+async function fetchClip(file, signal) {
+  const response = await fetch(file.url, { signal });
+  if (!response.ok) throw new Error("The clip's data could not be fetched from the server: embed the clip again.");
+  const clip = parseClip(await response.arrayBuffer());
+  clip.bitmap = await createImageBitmap(new Blob([clip.sheet], { type: "image/jpeg" }));
+  return clip;
+}
+
+async function load() {
+  const value = props.value;
+  if (!value || !value.primary) return;
+  if (state.request) state.request.abort();
+  const request = (state.request = new AbortController());
+  root.dataset.state = "loading";
+  root.setAttribute("aria-busy", "true");
+  controls.message.textContent = "";
+  let clips = [];
+  try {
+    const files = [value.primary, value.compare].filter(Boolean);
+    const fetched = await Promise.allSettled(files.map((file) => fetchClip(file, request.signal)));
+    clips = fetched.map((result) => result.value).filter(Boolean);
+    const failed = fetched.find((result) => result.status === "rejected");
+    if (failed) throw failed.reason;
+    if (request.signal.aborted) throw new DOMException("", "AbortError");
+    if (clips.length === 2 && (clips[0].dim !== clips[1].dim || clips[0].header.checkpoint !== clips[1].header.checkpoint)) {
+      throw new Error("The two clips come from different checkpoints: embed both with the same one.");
+    }
+    show(clips, [value.name || "", value.compare_name || ""]);
+  } catch (error) {
+    clips.forEach((clip) => clip.bitmap.close());
+    if (request !== state.request) return;
+    root.removeAttribute("aria-busy");
+    root.dataset.state = "error";
+    const network = error instanceof TypeError;
+    controls.message.textContent = network
+      ? "The clip's data could not be fetched from the server: embed the clip again." : error.message;
+  }
+}
+
+function show(clips, names) {
+  const kept = keptPoints(clips);
+  stop();
+  state.views = slots.slice(0, clips.length);
+  slots.forEach((view, i) => {
+    view.node.hidden = i >= clips.length;
+    if (i < clips.length) view.set(clips[i], names[i]);
+    else view.release();
+  });
+  options.cursor = null;
+  options.points = [];
+  state.pending = null;
+  state.frame = 0;
+  root.classList.toggle("pv-pair", clips.length === 2);
+  const withPca = clips.every((clip) => clip.pca);
+  controls.map.buttons[1].hidden = !withPca;
+  if (!withPca && options.map === "pca") controls.map.choose("similarity");
+  root.dataset.state = "ready";
+  root.removeAttribute("aria-busy");
+  layout();
+  if (kept.length) {
+    ask(kept, { pin: true });
+  } else {
+    setPinned(false);
+    const clip = clips[0];
+    ask([{ clip, index: salientPatch(clip), sign: 1 }], {});
+    const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    if (!state.touched && !calm && frames() > 1) play();
+  }
+}
+
+// The same clip with another layer's tokens keeps what was pinned.
+function keptPoints(clips) {
+  const same = (a, b) => ["grid", "timestamps", "source_size", "window", "duration"]
+    .every((name) => JSON.stringify(a.header[name]) === JSON.stringify(b.header[name]));
+  const old = state.views.map((view) => view.clip);
+  if (!state.pinned || old.length !== clips.length || !old.every((clip, i) => same(clip, clips[i]))) return [];
+  return options.points.map((point) => ({ ...point, clip: clips[old.indexOf(point.clip)] }));
+}
+
+// --- the query ----------------------------------------------------------------------------------------------------------
+
+// Ask for a map of these points. Only the last one asked for before the next frame is made.
+function ask(points, { pin = false, since = performance.now() }) {
+  const idle = !state.pending;
+  state.pending = { points, pin, since };
+  if (idle) requestAnimationFrame(answer);
+}
+
+function answer() {
+  if (!state.pending || !state.views.length) return;
+  const { points, pin, since } = state.pending;
+  state.pending = null;
+  options.points = points;
+  const query = makeQuery(points);
+  const sets = state.views.map((view) => scoreClip(query, view.clip, options.centred));
+  if (!state.pinned) options.range = scoreRange(sets);
+  if (pin) setPinned(true);
+  state.views.forEach((view, i) => view.setScores(sets[i], options.range));
+  paint();
+  // A message is handled after the browser has painted this frame.
+  const channel = new MessageChannel();
+  channel.port1.onmessage = () => {
+    channel.port1.close();
+    announce(sets, since);
+  };
+  channel.port2.postMessage(null);
+}
+
+function announce(sets, since) {
+  const { clip, index } = options.points[0] || {};
+  if (!clip) return;
+  const ms = performance.now() - since;
+  const scores = sets[state.views.findIndex((view) => view.clip === clip)];
+  root.dispatchEvent(new CustomEvent("patchquery", { bubbles: true, detail: { ...position(clip, index), scores, all: sets, ms } }));
+}
+
+function position(clip, index) {
+  const col = index % clip.cols, row = Math.floor(index / clip.cols) % clip.rows;
+  return { step: Math.floor(index / (clip.rows * clip.cols)), row, col };
+}
+
+function setPinned(pinned) {
+  state.pinned = pinned;
+  root.dataset.pinned = pinned;
+  // The page's handlers learn which patches are pinned once the pointer has come to rest.
+  clearTimeout(timers.pin);
+  timers.pin = setTimeout(() => {
+    const places = (sign) => options.points.filter((point) => state.pinned && point.sign === sign).map(({ clip, index }) => {
+      const { step, row, col } = position(clip, index);
+      return { clip: state.views.findIndex((view) => view.clip === clip), at: [step, row, col] };
+    });
+    trigger("query", { pinned: state.pinned, add: places(1), subtract: places(-1), centred: options.centred });
+  }, PIN_DELAY);
+}
+
+function clearQuery() {
+  state.pending = null;
+  options.points = [];
+  setPinned(false);
+  state.views.forEach((view) => view.setScores(null));
+  paint();
+}
+
+function hover(view, index, since) {
+  touched();
+  if (index < 0) return setCursor(null);
+  const same = options.cursor && options.cursor.clip === view.clip && options.cursor.index === index;
+  if (same) return;
+  options.cursor = { clip: view.clip, index };
+  if (state.pinned) paint();
+  else ask([{ clip: view.clip, index, sign: 1 }], { since });
+}
+
+function setCursor(cursor) {
+  if (!cursor && !options.cursor) return;
+  options.cursor = cursor;
+  paint();
+}
+
+function press(view, index, event) {
+  if (index < 0) return;
+  touched();
+  const area = view.clip.rows * view.clip.cols;
+  const step = Math.floor(index / area);
+  if (step !== view.step) showFrame(2 * step);
+  options.cursor = { clip: view.clip, index };
+  place(event.shiftKey ? "add" : event.altKey ? "subtract" : options.mode, performance.now());
+}
+
+// Put the square's patch into the query: alone, added or subtracted.
+function place(mode, since) {
+  const { clip, index } = options.cursor;
+  if (mode === "pin" || !state.pinned) {
+    if (mode === "subtract") return say("Pin a patch first, then subtract others from it.");
+    state.pinned = false;
+    return ask([{ clip, index, sign: 1 }], { pin: true, since });
+  }
+  const others = options.points.filter((point) => point.clip !== clip || point.index !== index);
+  const points = [...others, { clip, index, sign: mode === "add" ? 1 : -1 }];
+  if (!points.some((point) => point.sign > 0)) return say("The query needs at least one patch that is not subtracted.");
+  return ask(points, { pin: true, since });
+}
+
+// The arrow keys move the query patch; with Shift only the square, so that another patch can be added.
+function moveBy(rows, cols, squareOnly) {
+  touched();
+  const last = options.points[options.points.length - 1];
+  const from = (squareOnly && options.cursor) || last || options.cursor || { clip: state.views[0].clip, index: middle(state.views[0]) };
+  const { clip } = from;
+  const at = position(clip, from.index);
+  const row = Math.max(0, Math.min(clip.rows - 1, at.row + rows)), col = Math.max(0, Math.min(clip.cols - 1, at.col + cols));
+  if (!clip.mask[row * clip.cols + col]) return;
+  const index = (at.step * clip.rows + row) * clip.cols + col;
+  options.cursor = { clip, index };
+  if (squareOnly) return paint();
+  if (!state.pinned || !last) return ask([{ clip, index, sign: 1 }], { pin: state.pinned });
+  ask([...options.points.slice(0, -1), { ...last, index }], { pin: true });
+}
+
+function middle(view) {
+  const { rows, cols } = view.clip;
+  return (view.step * rows + (rows >> 1)) * cols + (cols >> 1);
+}
+
+// --- showing ------------------------------------------------------------------------------------------------------------
+
+function layout() {
+  state.views.forEach((view) => view.layout(options));
+  showReadout();
+}
+
+function paint() {
+  state.views.forEach((view) => view.paintMap(options));
+  showReadout();
+}
+
+function changed(name) {
+  touched();
+  if (name === "centred" && options.points.length && state.views.length) {
+    // Another quantity, another scale.
+    const pin = state.pinned;
+    state.pinned = false;
+    return ask(options.points, { pin });
+  }
+  if (name === "borders") state.views.forEach((view) => view.paintFrame(options));
+  paint();
+}
+
+function showReadout() {
+  const view = state.views[0];
+  if (!view || !view.clip) return;
+  controls.scale(options.range, view.clip.header.colours, state.pinned);
+  const looked = options.cursor || options.points[options.points.length - 1];
+  const text = looked ? readout(looked) : { number: "–", pairs: [["", "Point at a patch"]] };
+  controls.readout(text.number, text.pairs);
+  clearTimeout(timers.announce);
+  if (looked && !state.timer) {
+    timers.announce = setTimeout(() => say(`${text.number}. ${text.pairs.map((pair) => pair.join(" ")).join(", ")}`), ANNOUNCE_DELAY);
+  }
+}
+
+function readout({ clip, index }) {
+  const view = state.views.find((other) => other.clip === clip);
+  const { step, row, col } = position(clip, index);
+  const score = view.scores ? view.scores[index] : NaN;
+  const pairs = [
+    ["cosine", options.cursor ? "under the pointer" : "of the query patch"],
+    ["step", `${step} (${view.time(step)})`], ["row", `${row}`], ["column", `${col}`],
+  ];
+  if (state.pinned) pairs.push(["query", `${options.points.length} pinned`]);
+  return { number: score === score ? score.toFixed(2) : "–", pairs };
+}
+
+function say(text) {
+  controls.live.textContent = text;
+}
+
+// --- time ---------------------------------------------------------------------------------------------------------------
+
+const frames = () => Math.max(0, ...state.views.map((view) => 2 * view.clip.steps));
+
+function showFrame(frame) {
+  state.frame = (frame + frames()) % frames();
+  for (const view of state.views) {
+    view.frame = Math.min(state.frame, 2 * view.clip.steps - 1);
+    view.paintFrame(options);
+  }
+  paint();
+}
+
+function stepBy(steps) {
+  touched();
+  if (state.views.length) showFrame(2 * ((state.frame >> 1) + steps));
+}
+
+function play() {
+  const { timestamps, kind } = state.views[0].clip.header;
+  const apart = kind === "image" ? 0.25 : (timestamps[timestamps.length - 1] - timestamps[0]) / Math.max(1, timestamps.length - 1);
+  state.timer = setInterval(() => {
+    if (!root.isConnected) return stop();
+    if (document.hidden) return undefined;
+    if (!state.touched && state.frame + 1 >= frames() && ++state.rounds >= DEMO_ROUNDS) stop();
+    return showFrame(state.frame + 1);
+  }, Math.max(60, Math.min(500, 1000 * apart)));
+  root.dataset.playing = "true";
+  controls.playing(true);
+}
+
+function stop() {
+  clearInterval(state.timer);
+  state.timer = 0;
+  root.dataset.playing = "false";
+  controls.playing(false);
+}
+
+function togglePlay() {
+  const playing = state.timer;
+  touched();
+  if (playing) stop();
+  else if (state.views.length) play();
+}
+
+// The first touch of a visitor ends the film that plays by itself.
+function touched() {
+  if (state.touched) return;
+  state.touched = true;
+  stop();
+}
+
+// --- taking it home -----------------------------------------------------------------------------------------------------
+
+// The frames side by side at 1280 pixels of width, with the map, its marks and its scale.
+function savePicture() {
+  const view = state.views[0];
+  if (!view) return;
+  const height = 720, foot = 44;
+  const widths = state.views.map(({ geo }) => Math.round((height * geo.view.width) / geo.view.height));
+  const canvas = h("canvas");
+  canvas.width = widths.reduce((a, b) => a + b, 0);
+  canvas.height = height + foot;
+  const context = canvas.getContext("2d");
+  context.fillStyle = "#101218";
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  let left = 0;
+  state.views.forEach((one, i) => {
+    const layer = h("canvas");
+    layer.width = widths[i];
+    layer.height = height;
+    const ink = layer.getContext("2d");
+    paintFrame(ink, widths[i], height, one.clip, one.geo, one.frame, options);
+    one.paintMapOn(ink, widths[i], height, one.step, options);
+    one.paintMarksOn(ink, widths[i], height, one.step, options);
+    context.drawImage(layer, left, 0);
+    left += widths[i];
+  });
+  if (options.map === "similarity" && view.scores) {
+    for (let i = 0; i < 200; i++) {
+      context.fillStyle = `rgb(${colourAt(view.clip.header.colours, i / 199)})`;
+      context.fillRect(70 + i, height + 14, 1, 16);
+    }
+    context.fillStyle = "#fff";
+    context.font = "15px system-ui, sans-serif";
+    context.textBaseline = "middle";
+    context.fillText(options.range[0].toFixed(2), 24, height + 22);
+    context.fillText(`${options.range[1].toFixed(2)}   ${options.centred ? "centred " : ""}cosine, ${view.time(view.step)}`, 280, height + 22);
+  }
+  canvas.toBlob((blob) => {
+    const url = URL.createObjectURL(blob);
+    h("a", { href: url, download: `patches-step-${view.step}.png` }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 10_000);
+  }, "image/png");
+}
+
+// --- keys ---------------------------------------------------------------------------------------------------------------
+
+function onKey(event) {
+  if (!root.isConnected) return document.removeEventListener("keydown", onKey);
+  const focus = document.activeElement;
+  const inside = root.contains(focus);
+  if (!state.views.length || event.ctrlKey || event.metaKey) return undefined;
+  if (!inside && !(focus === document.body && root.matches(":hover"))) return undefined;
+  const own = inside && focus.matches("input, button, summary");
+  const arrows = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
+  const run = () => {
+    if (event.key === "Escape") return clearQuery();
+    if (event.key === "[" || event.key === "]") return stepBy(event.key === "]" ? 1 : -1);
+    if (["+", "=", "-", "−"].includes(event.key)) {
+      const by = event.key === "+" || event.key === "=" ? 0.1 : -0.1;
+      options.opacity = Math.max(0, Math.min(1, Math.round((options.opacity + by) * 100) / 100));
+      controls.opacity.show();
+      return changed("opacity");
+    }
+    if (own) return false;
+    if (arrows) return moveBy(...arrows, event.shiftKey);
+    if (event.key === " ") return togglePlay();
+    if (event.key === "Enter" && options.cursor) {
+      return place(event.shiftKey ? "add" : event.altKey ? "subtract" : options.mode, performance.now());
+    }
+    return false;
+  };
+  if (run() !== false) event.preventDefault();
+  return undefined;
+}
+
+document.addEventListener("keydown", onKey);
+new ResizeObserver(() => {
+  cancelAnimationFrame(timers.layout);
+  timers.layout = requestAnimationFrame(layout);
+}).observe(clipsNode);
+// The canvases take the page's text colour: paint again when the theme changes.
+new MutationObserver(() => requestAnimationFrame(layout)).observe(document.body, { attributeFilter: ["class"] });
+slots[1].node.hidden = true;
+slots[0].node.hidden = true;
+watch("value", load);
+load();

@@ -48,7 +48,7 @@ def test_a_video_gives_shape_heatmap_and_a_place_on_the_map(app: Page, video, co
     expect(app.get_by_text(re.compile(r"8 time steps × 16 × 16 patches × 192 channels")).first).to_be_visible()
     scores = app.evaluate(
         """() => new Promise((resolve) => {
-            document.addEventListener("patchquery", (event) => resolve(Array.from(event.detail.scores)), { once: true });
+            document.addEventListener("patchquery", (event) => resolve([...event.detail.scores]), { once: true });
             const frame = document.querySelector('[aria-label="Patch viewer"] canvas');
             const box = frame.getBoundingClientRect();
             const at = { clientX: box.x + box.width / 2, clientY: box.y + box.height / 2, bubbles: true };

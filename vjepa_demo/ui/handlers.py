@@ -7,7 +7,7 @@ import functools
 import html
 import logging
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -170,86 +170,3 @@ def first_paint() -> Iterator[Update]:
 def examples() -> list[Path]:
     """What a newcomer can click."""
     return sorted((ASSETS / "examples").glob("*.mp4"))
-
-
-# --- the API ---------------------------------------------------------------------------------------------------------
-
-
-def for_clients(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn the user's mistakes into messages for `gradio_client`; anything else is ours, and goes to the log."""
-
-    @functools.wraps(function)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return function(*args, **kwargs)
-        except UserError as error:
-            raise gr.Error(str(error), print_exception=False) from error
-        except Exception as error:
-            log.exception("API call failed")
-            raise gr.Error(OUR_FAULT, print_exception=False) from error
-
-    return wrapped
-
-
-def api_request(
-    checkpoint: str, frames: float | None, start: float, end: float | None, sampling: str, fit: str, precision: str
-) -> Request:
-    request = make_request(frames, start, end, sampling, fit, checkpoint)
-    return pipeline.replace(request, precision=precision)
-
-
-@for_clients
-def api_embed(
-    file: str,
-    checkpoint: str = "nano",
-    frames: float | None = None,
-    start: float = 0.0,
-    end: float | None = None,
-    sampling: str = "even",
-    fit: str = "crop",
-    precision: str = "auto",
-) -> tuple[dict[str, Any], str]:
-    """Embed a file: the summary that `embed --json` prints, and the `.npz` that `embed --out` writes."""
-    _, embedding = pipeline.embed(file, api_request(checkpoint, frames, start, end, sampling, fit, precision))
-    out = Path(tempfile.mkdtemp(dir=SCRATCH.name)) / "embedding.npz"
-    embedding.save(out)
-    return pipeline.embedding_json(embedding), str(out)
-
-
-@for_clients
-def api_similarity(
-    file: str,
-    at: str = "0,0,0",
-    raw: bool = False,
-    checkpoint: str = "nano",
-    frames: float | None = None,
-    start: float = 0.0,
-    end: float | None = None,
-    sampling: str = "even",
-    fit: str = "crop",
-    precision: str = "auto",
-) -> dict[str, Any]:
-    """Cosine of the patch `at` ("step,row,column") to all the others, as `similarity --json` prints it."""
-    position = pipeline.parse_position(at)
-    _, embedding = pipeline.embed(file, api_request(checkpoint, frames, start, end, sampling, fit, precision))
-    return pipeline.similarity_json(embedding, position, centred=not raw)
-
-
-@for_clients
-def api_neighbours(
-    file: str,
-    k: float = 5,
-    checkpoint: str = "nano",
-    frames: float | None = None,
-    start: float = 0.0,
-    end: float | None = None,
-    sampling: str = "even",
-    fit: str = "crop",
-    precision: str = "auto",
-) -> dict[str, Any]:
-    """The nearest reference clips and the place on the map, as `neighbours --json` prints them."""
-    request = api_request(checkpoint, frames, start, end, sampling, fit, precision)
-    *_, result = pipeline.run(file, request, k=int(k))
-    assert result.embedding is not None
-    assert result.place is not None
-    return pipeline.neighbours_json(result.embedding, result.place)

@@ -9,7 +9,7 @@ import gradio as gr
 
 from vjepa_demo import checkpoints
 from vjepa_demo.settings import ASSETS, settings
-from vjepa_demo.ui import handlers, theme
+from vjepa_demo.ui import api, handlers, theme
 from vjepa_demo.ui.patch_viewer import patch_viewer
 from vjepa_demo.ui.reference_map import reference_map
 
@@ -42,7 +42,7 @@ def build() -> gr.Blocks:
                 viewer = patch_viewer()
                 space = reference_map()
         outputs = [status, summary, viewer, space, result_id]
-        _api()  # first, so that its names are free
+        api.endpoints()  # first, so that their names are free
         _wire(upload, controls, button, outputs)
         demo.load(handlers.first_paint, None, outputs, queue=False, show_progress="hidden", api_visibility="private")
     demo.queue(max_size=32, default_concurrency_limit=1)
@@ -114,40 +114,6 @@ def _wire(upload: dict[str, Any], controls: list[Any], button: gr.Button, output
     examples.click(lambda sample: (sample[0], "video"), examples, [video, kind], api_visibility="private").then(
         handlers.embed, [video, *controls], outputs, **run
     )
-
-
-def _api() -> None:
-    """The endpoints for `gradio_client`: hidden components, so that uploads are checked as on the page."""
-
-    def options() -> list[Any]:
-        return [
-            gr.Textbox("nano", visible=False, label="checkpoint"),
-            gr.Number(None, visible=False, label="frames"),
-            gr.Number(0, visible=False, label="start"),
-            gr.Number(None, visible=False, label="end"),
-            gr.Textbox("even", visible=False, label="sampling"),
-            gr.Textbox("crop", visible=False, label="fit"),
-            gr.Textbox("auto", visible=False, label="precision"),
-        ]
-
-    def endpoint(name: str, function: Any, inputs: list[Any], outputs: list[Any]) -> None:
-        file = gr.File(visible=False, label="file")
-        trigger = gr.Button(visible=False)
-        trigger.click(
-            function, [file, *inputs, *options()], outputs, api_name=name, concurrency_id="encoder", concurrency_limit=1
-        )
-
-    def json_out() -> gr.JSON:
-        return gr.JSON(visible=False)
-
-    endpoint("embed", handlers.api_embed, [], [json_out(), gr.File(visible=False)])
-    endpoint(
-        "similarity",
-        handlers.api_similarity,
-        [gr.Textbox("0,0,0", visible=False, label="at"), gr.Checkbox(False, visible=False, label="raw")],
-        [json_out()],
-    )
-    endpoint("neighbours", handlers.api_neighbours, [gr.Number(5, visible=False, label="k")], [json_out()])
 
 
 def launch_options() -> dict[str, Any]:

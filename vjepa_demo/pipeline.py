@@ -132,6 +132,33 @@ def run(
         yield replace(result, references=references, place=place(embedding, references, k))
 
 
+def at_layer(result: Result, layer: int | None) -> Result:
+    """The same clip, embedded in the same way, seen at another layer of the encoder. Raises UserError."""
+    from vjepa_demo.encoder import get_encoder
+
+    assert result.embedding is not None
+    made = result.embedding.fingerprint
+    encoder = get_encoder(made.checkpoint, precision=made.precision)
+    embedding = encoder.encode(result.clip, made.fit, layer)  # type: ignore[arg-type]
+    times = {**result.embedding.timings_ms, **embedding.timings_ms}
+    return replace(result, embedding=replace(embedding, timings_ms=times))
+
+
+def alike(path: str | Path, result: Result, progress: Progress = say_nothing) -> Result:
+    """A second clip, embedded as the first one was. Raises UserError."""
+    assert result.embedding is not None
+    made, sampling = result.embedding.fingerprint, result.clip.sampling
+    request = Request(
+        checkpoint=made.checkpoint,
+        frames=sampling.frames,
+        sampling=sampling.mode,
+        fit=made.fit,
+        precision=made.precision,
+        layer=result.embedding.layer,
+    )
+    return Result(*embed(path, request, progress))
+
+
 def embed(path: str | Path, request: Request, progress: Progress = say_nothing) -> tuple[Clip, Embedding]:
     """The clip and its embedding. Raises UserError."""
     *_, result = run(path, request, with_references=False, progress=progress)

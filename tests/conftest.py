@@ -17,7 +17,9 @@ from demo import running_demo
 # Eight stripes, black or white, spell the frame's number in binary: it survives every codec, size and rotation by 180°.
 STRIPES = "geq=lum='255*mod(floor(N/pow(2,floor(8*X/W))),2)':cb=128:cr=128"
 # Left half red, right half blue, the top quarter of both white: tells every rotation and reflection apart.
-CORNERS = "geq=r='if(lt(Y,H/4),255,if(lt(X,W/2),255,0))':g='if(lt(Y,H/4),255,0)':b='if(lt(Y,H/4),255,if(lt(X,W/2),0,255))'"
+CORNERS = (
+    "geq=r='if(lt(Y,H/4),255,if(lt(X,W/2),255,0))':g='if(lt(Y,H/4),255,0)':b='if(lt(Y,H/4),255,if(lt(X,W/2),0,255))'"
+)
 
 MakeVideo = Callable[..., Path]
 

@@ -16,7 +16,8 @@ import torch
 from vjepa_demo import checkpoints
 from vjepa_demo.embedding import Embedding, Fingerprint
 from vjepa_demo.errors import CheckpointError, RequestError
-from vjepa_demo.media import NEUTRAL_GROUND, Clip, Sampling
+from vjepa_demo.media import Clip, Sampling
+from vjepa_demo.pictures import NEUTRAL_GROUND
 from vjepa_demo.settings import settings
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,16 +12,17 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
+from vjepa_demo.containers import Container, searchable, sniff
 from vjepa_demo.errors import MediaError, RequestError
+from vjepa_demo.pictures import open_picture
 from vjepa_demo.settings import Settings, settings
 
 log = logging.getLogger(__name__)
 
 # V-JEPA 2 was pretrained on clips sampled at 4 frames a second (arXiv 2506.09985, section 2).
 PRETRAINING_FPS = 4.0
-# Transparent pixels are laid on mid-grey: close to the mean that the processor subtracts, so they carry little signal.
-NEUTRAL_GROUND = (128, 128, 128)
-IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF")
+# Seconds that keep a moment which falls on a frame's start from being rounded to the frame before it.
+ROUNDING = 5e-4
 
 SamplingMode = Literal["even", "fps"]
 T = TypeVar("T")
@@ -74,7 +74,9 @@ class Sampling:
             )
         end = duration if self.end is None else min(self.end, duration)
         if self.mode == "fps":
-            return self.start + np.arange(self.frames) / PRETRAINING_FPS
+            # The last moment of the span stands for all that lie beyond it.
+            moments = self.start + np.arange(self.frames) / PRETRAINING_FPS
+            return np.clip(moments, self.start, max(self.start, end - 2 * ROUNDING))
         return self.start + (np.arange(self.frames) + 0.5) * (end - self.start) / self.frames
 
 
@@ -125,127 +127,49 @@ def read_clip(path: str | Path, sampling: Sampling | None = None, limits: Settin
     sampling = sampling or Sampling()
     sampling.check(limits)
     path = Path(path)
-    if sniff(path, limits) == "image":
-        return _read_image(path, sampling, limits)
-    return _read_video(path, sampling, limits)
+    container = sniff(path, limits)
+    if container in ("image", "gif"):
+        return _read_picture(path, sampling, limits)
+    with searchable(path, container) as file:
+        return _read_video(file, container, sampling, limits)
 
 
-def sniff(path: Path, limits: Settings = settings) -> Literal["video", "image"]:
-    """Tell a video from an image by its first bytes, never by its name.
-
-    Raises:
-        MediaError: the file is missing, empty, too large, or neither a video nor an image that is known here.
-    """
-    if not path.is_file():
-        raise MediaError("There is no such file: check the path, or upload the file again.")
-    size = path.stat().st_size
-    if size == 0:
-        raise MediaError("The file is empty (0 bytes): export or copy it again.")
-    if size > limits.max_bytes:
-        raise MediaError(
-            f"The file has {size / 2**20:,.0f} MB and at most {limits.max_bytes / 2**20:,.0f} MB are taken: "
-            "cut or compress it first."
-        )
-    with path.open("rb") as file:
-        head = file.read(512)
-    if head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
-        return "image"
-    if head[4:8] == b"ftyp" and head[8:12] in {b"avif", b"avis", b"mif1"}:
-        return "image"
-    if head[4:8] == b"ftyp" and head[8:12] in {b"heic", b"heix", b"hevc", b"msf1"}:
-        raise MediaError("HEIC images are not read here: convert the picture to JPEG or PNG.")
-    if head[:4] == b"GIF8":
-        return "video" if _is_animated(path) else "image"
-    if head[:3] == b"ID3" or head[:4] in {b"fLaC", b"OggS"} or (head[:4] == b"RIFF" and head[8:12] == b"WAVE"):
-        if head[:4] == b"OggS" and b"theora" in head:
-            return "video"
-        raise MediaError("The file holds sound and no pictures: choose a video or an image.")
-    is_video = (
-        head[4:8] in {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide"}  # MP4, MOV
-        or head[:4] == b"\x1a\x45\xdf\xa3"  # Matroska, WebM
-        or (head[:4] == b"RIFF" and head[8:12] == b"AVI ")
-        or head[:4] in {b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3", b"FLV\x01"}  # MPEG-PS, MPEG video, FLV
-        or (head[:1] == b"\x47" and head[188:189] == b"\x47")  # MPEG-TS packets of 188 bytes
-    )
-    if not is_video:
-        raise MediaError(
-            "The file is neither a video nor an image that can be read here, whatever its name says: "
-            "choose MP4, MOV, MKV, WebM, AVI, GIF, JPEG, PNG, WebP or AVIF."
-        )
-    return "video"
-
-
-# --- images ----------------------------------------------------------------------------------------------------------
-
-
-def _is_animated(path: Path) -> bool:
-    from PIL import Image
-
-    with _pillow_errors(), Image.open(path, formats=("GIF",)) as image:
-        return getattr(image, "n_frames", 1) > 1
-
-
-@contextlib.contextmanager
-def _pillow_errors():
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with warnings.catch_warnings():
-            # Our own limit on pixels is checked from the header, before anything is decoded.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            yield
-    except Image.DecompressionBombError:
-        raise MediaError("The image has far too many pixels: scale it down first.") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError) as error:
-        log.warning("image not read: %s", error)
-        raise MediaError("The image is damaged or cut short and cannot be read: save or copy it again.") from error
-
-
-def _read_image(path: Path, sampling: Sampling, limits: Settings) -> Clip:
-    from PIL import Image, ImageOps
-
-    with _pillow_errors(), Image.open(path, formats=IMAGE_FORMATS) as image:
-        if image.width * image.height > limits.max_image_pixels:
-            raise MediaError(
-                f"The image has {image.width:,} × {image.height:,} pixels and at most "
-                f"{limits.max_image_pixels / 1e6:,.0f} million are taken: scale it down first."
-            )
-        codec = image.format or ""
-        notes = []
-        if getattr(image, "n_frames", 1) > 1:
-            notes.append("Only the first picture of this animation is used; save it as GIF or video to use them all.")
-        orientation = image.getexif().get(0x0112, 1)
-        frame = _to_rgb(ImageOps.exif_transpose(image))
-    pixels = np.ascontiguousarray(np.asarray(frame).transpose(2, 0, 1))[None]
+def _read_picture(path: Path, sampling: Sampling, limits: Settings) -> Clip:
+    picture = open_picture(path, limits)
     source = Source(
-        kind="image",
-        width=frame.width,
-        height=frame.height,
-        codec=codec,
-        rotation=float({3: 180, 6: 270, 8: 90}.get(orientation, 0)),
+        kind="video" if picture.is_animated else "image",
+        width=picture.width,
+        height=picture.height,
+        codec=picture.codec.lower(),
+        duration=picture.duration,
+        fps=len(picture.starts) / picture.duration if picture.duration else 0.0,
+        frame_count=len(picture.starts),
+        rotation=picture.rotation,
     )
-    return Clip(pixels, np.zeros(1), source, sampling, tuple(notes))
+    indices, count = np.zeros(1, dtype=int), 1
+    if picture.is_animated:
+        moments, count = sampling.moments(picture.duration), sampling.frames
+        indices = np.searchsorted(picture.starts, moments + ROUNDING, side="right") - 1
+    size = _size_within(source, count, limits.max_clip_bytes)
+    notes = _notes(source, size, picture.starts[indices], count)
+    return Clip(picture.frames(indices, size), picture.starts[indices], source, sampling, notes)
 
 
-def _to_rgb(image: Any) -> Any:
-    """Eight bits, RGB; 16-bit greys are scaled down, transparency is laid on the neutral ground."""
-    from PIL import Image
-
-    if image.mode.startswith(("I", "F")):
-        grey = np.asarray(image, dtype=np.float64)
-        full = 65535.0 if grey.max(initial=0) > 255 or image.mode.startswith("I;16") else 255.0
-        return Image.fromarray(np.round(np.clip(grey / full, 0, 1) * 255).astype(np.uint8)).convert("RGB")
-    if image.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        ground = Image.new("RGBA", rgba.size, (*NEUTRAL_GROUND, 255))
-        return Image.alpha_composite(ground, rgba).convert("RGB")
-    return image.convert("RGB")
+def _notes(source: Source, size: tuple[int, int], stamps: np.ndarray, wanted: int) -> tuple[str, ...]:
+    """What was done differently from what was asked."""
+    notes = []
+    if size != (source.height, source.width):
+        notes.append(f"The frames were decoded at {size[1]} × {size[0]} pixels to fit in memory.")
+    distinct = len(np.unique(stamps))
+    if distinct < wanted:
+        notes.append(f"The span holds {distinct} of the {wanted} frames asked for: the nearest ones are repeated.")
+    return tuple(notes)
 
 
 # --- videos ----------------------------------------------------------------------------------------------------------
 
 
-def _read_video(path: Path, sampling: Sampling, limits: Settings) -> Clip:
+def _read_video(path: Path, container: Container, sampling: Sampling, limits: Settings) -> Clip:
     # torchcodec loads FFmpeg's libraries when it is imported: where they are missing, images still work.
     try:
         from torchcodec.decoders import VideoDecoder
@@ -261,24 +185,18 @@ def _read_video(path: Path, sampling: Sampling, limits: Settings) -> Clip:
         options: dict[str, Any] = {"seek_mode": seek_mode, "num_ffmpeg_threads": 0}
         decoder = VideoDecoder(path, **options)
         meta = decoder.metadata
-        source, notes = _describe(meta, limits), []
+        source = _describe(meta, limits)
         size = _size_within(source, sampling.frames, limits.max_clip_bytes)
         if size != (meta.height, meta.width):
             decoder = VideoDecoder(path, transforms=[Resize(size)], **options)
-            if size != (source.height, source.width):
-                notes.append(f"The frames were decoded at {size[1]} × {size[0]} pixels to fit in memory.")
         begin = float(meta.begin_stream_seconds or 0.0)
-        moments = sampling.moments(source.duration)
-        # Half a millisecond keeps a moment that falls on a frame's start from being rounded to the frame before it.
-        shown = np.clip(moments + 5e-4, 0.0, source.duration - 1e-6) + begin
-        batch = decoder.get_frames_played_at(shown.tolist())
+        shown = np.clip(sampling.moments(source.duration) + ROUNDING, 0.0, source.duration - 1e-6)
+        batch = decoder.get_frames_played_at((shown + begin).tolist())
         stamps = batch.pts_seconds.double().numpy() - begin
-        distinct = len(np.unique(stamps))
-        if distinct < sampling.frames:
-            notes.append(
-                f"The span holds {distinct} of the {sampling.frames} frames asked for: the nearest ones are repeated."
-            )
-        return Clip(batch.data.numpy(), stamps, source, sampling, tuple(notes))
+        if container == "avi":  # it has a fixed frame rate, and holds no display times of frames out of order
+            stamps = np.floor(shown * source.fps) / source.fps
+        notes = _notes(source, size, stamps, sampling.frames)
+        return Clip(batch.data.numpy(), stamps, source, sampling, notes)
 
     return _video_errors(decode)
 
@@ -296,8 +214,11 @@ def _video_errors(decode: Callable[[Literal["exact", "approximate"]], T]) -> T:
             raise MediaError("The file has sound but no pictures: choose a video or an image.") from error
         if "Could not open input file" in str(error):
             raise MediaError(
-                "The video cannot be opened: it is damaged, or cut short before its index. Export or copy it again."
+                "The video cannot be opened (it is damaged, cut short before its index, or holds no frames): "
+                "export or copy it again."
             ) from error
+        if "Could not seek file to pts=0" in str(error):
+            raise MediaError("The video holds no frames (it lasts 0 seconds): export it again.") from error
         raise MediaError(
             "The video breaks off or is damaged where frames were to be read: copy it again, or choose an earlier end."
         ) from error
@@ -318,17 +239,19 @@ def _describe(meta: Any, limits: Settings) -> Source:
         raise MediaError(
             f"The video lasts {duration:,.0f} s and at most {limits.max_seconds:,.0f} s are taken: cut it first."
         )
-    # torchcodec turns frames upright but ignores the shape of their pixels; 0 means that the file does not say.
-    aspect = float(meta.pixel_aspect_ratio or 0) or 1.0
+    # torchcodec turns frames upright but ignores the shape of their pixels, which is that of the frames as they are
+    # stored; 0 means that the file does not say. Players stretch the width.
+    aspect, rotation = float(meta.pixel_aspect_ratio or 0) or 1.0, float(meta.rotation or 0.0)
+    on_its_side = round(rotation / 90) % 2 == 1
     return Source(
         kind="video",
-        width=max(1, round(meta.width * aspect)),
-        height=meta.height,
+        width=meta.width if on_its_side else max(1, round(meta.width * aspect)),
+        height=max(1, round(meta.height * aspect)) if on_its_side else meta.height,
         codec=meta.codec or "",
         duration=duration,
         fps=float(meta.average_fps or 0.0),
         frame_count=int(meta.num_frames),
-        rotation=float(meta.rotation or 0.0),
+        rotation=rotation,
     )
 
 

@@ -1,0 +1,105 @@
+"""What kind of file it is, told by its first bytes; containers that cannot be searched are copied into one that can."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from vjepa_demo.errors import MediaError
+from vjepa_demo.settings import Settings, settings
+
+log = logging.getLogger(__name__)
+
+# "index" containers have times for all frames; the others are named as FFmpeg names their demuxers.
+Container = Literal["image", "gif", "indexed", "avi", "mpeg", "mpegts"]
+
+COPY_SECONDS = 120  # far more than it takes to copy max_bytes
+
+
+def sniff(path: Path, limits: Settings = settings) -> Container:
+    """Tell a video from an image by its first bytes, never by its name.
+
+    Raises:
+        MediaError: the file is missing, empty, too large, or neither a video nor an image that is known here.
+    """
+    if path.is_dir():
+        raise MediaError("This is a folder, not a file: choose one video or image in it.")
+    if not path.is_file():
+        raise MediaError("There is no such file: check the path, or upload the file again.")
+    size = path.stat().st_size
+    if size == 0:
+        raise MediaError("The file is empty (0 bytes): export or copy it again.")
+    if size > limits.max_bytes:
+        raise MediaError(
+            f"The file has {size / 2**20:,.1f} MB and at most {limits.max_bytes / 2**20:,.1f} MB are taken: "
+            "cut or compress it first."
+        )
+    try:
+        with path.open("rb") as file:
+            head = file.read(512)
+    except OSError as error:
+        raise MediaError("The file cannot be opened: check that you may read it.") from error
+    kind = _kind(head)
+    if kind is None:
+        raise MediaError(
+            "The file is neither a video nor an image that can be read here, whatever its name says: "
+            "choose MP4, MOV, MKV, WebM, AVI, GIF, JPEG, PNG, WebP or AVIF."
+        )
+    return kind
+
+
+def _kind(head: bytes) -> Container | None:
+    """The container that begins with these bytes. Raises MediaError for what is known and not taken."""
+    riff = head[8:12] if head[:4] == b"RIFF" else b""
+    brand = head[8:12] if head[4:8] == b"ftyp" else b""
+    still = brand in {b"avif", b"avis", b"mif1", b"msf1", b"heic", b"heix", b"hevc"}
+    if still and b"avif" not in head[8:64] and brand != b"avis":
+        raise MediaError("HEIC images are not read here: convert the picture to JPEG or PNG.")
+    if head[:3] == b"ID3" or head[:4] == b"fLaC" or riff == b"WAVE" or brand == b"M4A ":
+        raise MediaError("The file holds sound and no pictures: choose a video or an image.")
+    if head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")) or riff == b"WEBP" or still:
+        return "image"
+    if head[:4] == b"GIF8":
+        return "gif"
+    if riff == b"AVI ":
+        return "avi"
+    if head[:4] in {b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3"}:  # MPEG program stream, MPEG video
+        return "mpeg" if head[3] == 0xBA else "indexed"
+    if head[:1] == b"\x47" and head[188:189] == b"\x47":  # packets of 188 bytes
+        return "mpegts"
+    if (
+        head[4:8] in {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide"}  # MP4, MOV
+        or head[:4] in {b"\x1a\x45\xdf\xa3", b"FLV\x01", b"OggS"}  # Matroska and WebM
+    ):
+        return "indexed"
+    return None
+
+
+@contextlib.contextmanager
+def searchable(path: Path, container: Container) -> Iterator[Path]:
+    """The file itself, or a copy in Matroska of its video stream that lives as long as the context.
+
+    FFmpeg cannot search transport and program streams reliably, and AVI has no display times: with frames out of order
+    (B-frames) torchcodec gives frames of other moments without an error. The packets are copied, nothing is coded anew.
+    Where the ffmpeg program is missing, or fails, the file is used as it is.
+    """
+    program = shutil.which("ffmpeg")
+    if container not in {"avi", "mpeg", "mpegts"} or program is None:
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="vjepa-demo-") as folder:
+        copy = Path(folder) / "copy.mkv"
+        source = ["-protocol_whitelist", "file", "-fflags", "+genpts", "-f", container, "-i", f"file:{path.resolve()}"]
+        command = [program, "-v", "error", "-nostdin", *source, "-map", "0:v:0", "-c", "copy", str(copy)]
+        try:
+            subprocess.run(command, check=True, capture_output=True, timeout=COPY_SECONDS)
+        except (subprocess.SubprocessError, OSError) as error:
+            log.warning("not copied to Matroska: %s", error)
+            copy = path
+        yield copy

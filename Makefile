@@ -31,10 +31,10 @@ format: setup-dev
 	$(RUN) -m ruff format .
 
 bench: setup-dev ## what takes how long here, as ratios of medians
-	@for file in bench/*.py; do echo "== $$file"; $(RUN) $$file || exit 1; done
+	@for file in bench/*.py; do echo "== $$file"; PYTHONPATH=.:tests $(RUN) $$file || exit 1; done
 
 screenshot: setup-dev ## remake the README's picture from the running app
-	$(RUN) tests/browser/screenshot.py assets/screenshot.png
+	PYTHONPATH=.:tests $(RUN) tests/browser/screenshot.py assets/screenshot.png
 
 setup: ffmpeg $(VENV)/runtime.stamp
 

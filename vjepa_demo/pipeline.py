@@ -91,12 +91,13 @@ class Place:
 
 @dataclass(frozen=True)
 class Result:
-    """What is known so far of one file; later stages fill in the rest."""
+    """What is known so far of one file; later stages fill in the rest. `name` is the file's, the user's own text."""
 
     clip: Clip
     embedding: Embedding | None = None
     references: ReferenceSet | None = None
     place: Place | None = None
+    name: str = ""
 
     @property
     def nbytes(self) -> int:
@@ -118,13 +119,14 @@ def run(
     started = time.perf_counter()
     clip = read_clip(path, sampling)
     decode_ms = (time.perf_counter() - started) * 1e3
-    yield Result(clip)
+    result = Result(clip, name=Path(path).name)
+    yield result
 
     encoder = get_encoder(request.checkpoint, precision=request.precision, progress=progress)
     progress(f"Encoding {len(clip.frames) if not clip.is_image else 1} frame(s) on {encoder.device}")
     embedding = encoder.encode(clip, request.fit, request.layer)  # type: ignore[arg-type]
     embedding = replace(embedding, timings_ms={"decode": decode_ms, **embedding.timings_ms})
-    result = Result(clip, embedding)
+    result = replace(result, embedding=embedding)
     yield result
 
     if with_references and request.layer is None:
@@ -156,7 +158,8 @@ def alike(path: str | Path, result: Result, progress: Progress = say_nothing) ->
         precision=made.precision,
         layer=result.embedding.layer,
     )
-    return Result(*embed(path, request, progress))
+    *_, result = run(path, request, with_references=False, progress=progress)
+    return result
 
 
 def embed(path: str | Path, request: Request, progress: Progress = say_nothing) -> tuple[Clip, Embedding]:

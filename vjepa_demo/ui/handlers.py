@@ -15,7 +15,7 @@ import gradio as gr
 
 from vjepa_demo import checkpoints, pipeline
 from vjepa_demo.dense import pack
-from vjepa_demo.encoder import device_name
+from vjepa_demo.encoder import device_name, get_encoder
 from vjepa_demo.errors import RequestError, UserError
 from vjepa_demo.pipeline import Request, Result
 from vjepa_demo.settings import ASSETS, settings
@@ -89,40 +89,58 @@ def allowed(checkpoint: str) -> str:
 
 # --- the page --------------------------------------------------------------------------------------------------------
 
-Update = tuple[Any, Any, Any, Any, Any]
+LAST_LAYER = -1
+# What an embedding changes on the page, in this order.
+OUTPUTS = ("status", "summary", "viewer", "map", "result", "layer")
 
 
-def embed(file: str | None, *controls: Any) -> Iterator[Update]:
-    """Embed a file stage by stage: yields updates of (status, summary, patch viewer, reference map, result's id).
+def update(**changes: Any) -> tuple[Any, ...]:
+    """An update of OUTPUTS: what is not named stays as it is."""
+    assert set(changes) <= set(OUTPUTS)
+    return tuple(changes.get(name, gr.skip()) for name in OUTPUTS)
+
+
+def embed(file: str | None, *controls: Any) -> Iterator[tuple[Any, ...]]:
+    """Embed a file: yields updates of OUTPUTS, stage by stage.
 
     Where it fails, the status says why and everything else stays as it was.
     """
-    keep = gr.skip()
     try:
         if not file:
             raise RequestError("There is nothing to embed yet: drop a video or an image, or choose an example.")
         request = make_request(*controls)
-        yield status("Reading the file …", "busy"), keep, keep, keep, keep
+        yield update(status=status("Reading the file …", "busy"))
         with scratch() as folder:
             for result in pipeline.run(file, request):
                 if result.embedding is None:
                     count = 1 if result.clip.is_image else len(result.clip.frames)
-                    yield status(f"Encoding {count} frame{'s' * (count > 1)} …", "busy"), keep, keep, keep, keep
+                    yield update(status=status(f"Encoding {count} frame{'s' * (count > 1)} …", "busy"))
                 elif result.place is None:
-                    yield (
-                        status("Placing the clip among the references …", "busy"),
-                        summary(result),
-                        show_patches(result, folder, Path(file).name),
-                        keep,
-                        results.put(result, result.nbytes),
+                    yield update(
+                        **show(result, folder), status=status("Placing the clip among the references …", "busy")
                     )
                 else:
-                    yield status("Done."), keep, keep, show_map(result, folder), keep
+                    yield update(status=status("Done."), map=show_map(result, folder))
     except UserError as error:
-        yield status(str(error), "error"), keep, keep, keep, keep
+        yield update(status=status(str(error), "error"))
     except Exception:
         log.exception("embedding failed")
-        yield status(OUR_FAULT, "error"), keep, keep, keep, keep
+        yield update(status=status(OUR_FAULT, "error"))
+
+
+def show(result: Result, folder: Path) -> dict[str, Any]:
+    """Everything but the map: the summary, the patches, the choice of layers, and the id under which it is kept."""
+    assert result.embedding is not None
+    layers = get_encoder(
+        result.embedding.fingerprint.checkpoint, precision=result.embedding.fingerprint.precision
+    ).layers
+    choices = [("last, normalised", LAST_LAYER), *((f"{layer}", layer) for layer in range(layers))]
+    return {
+        "summary": summary(result),
+        "viewer": show_patches(result, folder),
+        "result": results.put(result, result.nbytes),
+        "layer": gr.update(choices=choices, value=LAST_LAYER),
+    }
 
 
 @contextlib.contextmanager
@@ -132,11 +150,15 @@ def scratch() -> Iterator[Path]:
         yield Path(folder)
 
 
-def show_patches(result: Result, folder: Path, name: str) -> dict[str, Any]:
-    assert result.embedding is not None
-    packed = folder / "clip.bin"
-    packed.write_bytes(pack(result.embedding, result.clip))
-    return viewer_value(packed, name=name)
+def show_patches(result: Result, folder: Path, second: Result | None = None) -> dict[str, Any]:
+    """What the patch viewer gets: one clip, or two beside each other."""
+    paths = []
+    for number, clip in enumerate((result, second)):
+        if clip is not None:
+            assert clip.embedding is not None
+            paths.append(folder / f"clip{number}.bin")
+            paths[-1].write_bytes(pack(clip.embedding, clip.clip))
+    return viewer_value(*paths, name=result.name, compare_name=second.name if second else "")
 
 
 def show_map(result: Result, folder: Path) -> dict[str, Any]:
@@ -155,16 +177,15 @@ def first_result() -> Result | None:
     return result
 
 
-def first_paint() -> Iterator[Update]:
+def first_paint() -> Iterator[tuple[Any, ...]]:
     """What a visitor sees before they have done anything: a finished example."""
     result = first_result()
     if result is None:
-        yield status(OUR_FAULT, "error"), gr.skip(), gr.skip(), gr.skip(), None
+        yield update(status=status(OUR_FAULT, "error"))
         return
     words = "This is an example. Move the pointer over it, or drop in a video of your own."
     with scratch() as folder:
-        patches, places = show_patches(result, folder, examples()[0].name), show_map(result, folder)
-        yield status(words), summary(result), patches, places, results.put(result, result.nbytes)
+        yield update(**show(result, folder), status=status(words), map=show_map(result, folder))
 
 
 def examples() -> list[Path]:

@@ -9,7 +9,7 @@ import gradio as gr
 
 from vjepa_demo import checkpoints
 from vjepa_demo.settings import ASSETS, settings
-from vjepa_demo.ui import api, handlers, theme
+from vjepa_demo.ui import api, handlers, shown, theme
 from vjepa_demo.ui.patch_viewer import patch_viewer
 from vjepa_demo.ui.reference_map import reference_map
 
@@ -40,10 +40,12 @@ def build() -> gr.Blocks:
                 status = gr.HTML(elem_classes="status", js_on_load=None)
                 summary = gr.HTML(elem_classes="summary", js_on_load=None)
                 viewer = patch_viewer()
+                more = _more()
                 space = reference_map()
-        outputs = [status, summary, viewer, space, result_id]
+        outputs = [status, summary, viewer, space, result_id, more["layer"]]
         api.endpoints()  # first, so that their names are free
         _wire(upload, controls, button, outputs)
+        _wire_more(more, status, viewer, result_id)
         demo.load(handlers.first_paint, None, outputs, queue=False, show_progress="hidden", api_visibility="private")
     demo.queue(max_size=32, default_concurrency_limit=1)
     return demo
@@ -94,6 +96,22 @@ def _controls() -> list[Any]:
     return [frames, start, end, sampling, fit]
 
 
+def _more() -> dict[str, Any]:
+    """What can be done with the clip that is shown."""
+    with gr.Accordion("Layer, second clip, taking it home", open=False), gr.Row():
+        with gr.Column(min_width=240):
+            layer = gr.Dropdown([("last, normalised", handlers.LAST_LAYER)], label="Layer of the encoder")
+            second = gr.File(label="Compare with a second clip", file_types=["video", "image"], height=120)
+        with gr.Column(min_width=240):
+            with gr.Row():
+                npz = gr.Button("Embedding (.npz)", size="sm", min_width=120)
+                video = gr.Button("Heatmap (.mp4)", size="sm", min_width=120)
+                code = gr.Button("Snippet", size="sm", min_width=120)
+            file = gr.File(label="File to save", interactive=False, height=100)
+            text = gr.Code(label="Snippet", language="python", interactive=False, max_lines=16)
+    return {"layer": layer, "second": second, "npz": npz, "video": video, "code": code, "file": file, "text": text}
+
+
 def _wire(upload: dict[str, Any], controls: list[Any], button: gr.Button, outputs: list[Any]) -> None:
     video, image, kind, examples = (upload[name] for name in ("video", "image", "kind", "examples"))
     run: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_id": "encoder"}
@@ -114,6 +132,19 @@ def _wire(upload: dict[str, Any], controls: list[Any], button: gr.Button, output
     examples.click(lambda sample: (sample[0], "video"), examples, [video, kind], api_visibility="private").then(
         handlers.embed, [video, *controls], outputs, **run
     )
+
+
+def _wire_more(more: dict[str, Any], status: gr.HTML, viewer: gr.HTML, result_id: gr.State) -> None:
+    query = gr.State(None)
+    run: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    viewer.query(shown.remember_query, None, query, queue=False, **run)
+    encode = {**run, "concurrency_id": "encoder"}
+    more["layer"].input(shown.change_layer, [result_id, more["layer"]], [status, viewer, result_id], **encode)
+    for event in (more["second"].upload, more["second"].clear):
+        event(shown.compare, [result_id, more["second"]], [status, viewer], **encode)
+    more["npz"].click(shown.take_embedding, result_id, [status, more["file"]], **run)
+    more["video"].click(shown.take_video, [result_id, query], [status, more["file"]], **run)
+    more["code"].click(shown.take_snippet, [result_id, query], [status, more["text"]], **run)
 
 
 def launch_options() -> dict[str, Any]:

@@ -6,7 +6,7 @@ function colourWords(anchors) {
   const words = new Uint32Array(256);
   for (let i = 0; i < 256; i++) {
     const [r, g, b] = colourAt(anchors, i / 255);
-    words[i] = ((r | (g << 8) | (b << 16)) >>> 0) + Math.round(255 * (0.62 + 0.38 * (i / 255))) * 2 ** 24;
+    words[i] = ((r | (g << 8) | (b << 16)) >>> 0) + Math.round(255 * (0.5 + 0.5 * (i / 255))) * 2 ** 24;
   }
   return words;
 }
@@ -232,27 +232,27 @@ function paintRing(context, width, height, clip, geo, index) {
   twoTone(context, 1.25);
 }
 
-// The best match at every step as a curve through the middles of the cells of one row of the strip.
-function paintCurve(context, cells, lane, matches, [low, high], anchors, ink) {
-  const level = (score) => Math.max(0, Math.min(1, (score - low) / (high - low)));
-  const points = cells.map((cell, i) => [cell.x + cell.width / 2, lane.y + 5 + (1 - level(matches[i].score)) * (lane.height - 10)]);
-  context.strokeStyle = ink;
-  context.globalAlpha = 0.25;
-  context.lineWidth = 1;
-  context.beginPath();
-  context.moveTo(lane.x, lane.y + lane.height - 4.5);
-  context.lineTo(lane.x + lane.width, lane.y + lane.height - 4.5);
-  context.stroke();
-  context.globalAlpha = 0.8;
+// The best match at every step as a curve through the middles of the cells of one row of the strip, with numbers; the
+// heights span what the curve spans, the dots have the colours of the map.
+function paintCurve(context, cells, lane, matches, span, [low, high], anchors, ink) {
+  const height = (score) => (span[1] - score) / (span[1] - span[0]);
+  const points = cells.map((cell, i) => [cell.x + cell.width / 2, lane.y + 8 + height(matches[i].score) * (lane.height - 30)]);
+  context.strokeStyle = context.fillStyle = ink;
   context.lineWidth = 1.5;
+  context.globalAlpha = 0.6;
   context.beginPath();
   points.forEach(([x, y], i) => (i ? context.lineTo(x, y) : context.moveTo(x, y)));
   context.stroke();
   context.globalAlpha = 1;
+  context.font = "10px system-ui, sans-serif";
+  context.textAlign = "center";
   points.forEach(([x, y], i) => {
-    context.fillStyle = `rgb(${colourAt(anchors, level(matches[i].score))})`;
+    const { score } = matches[i];
+    context.fillStyle = ink;
+    if (score === score) context.fillText(score.toFixed(2), x, y + 17);
+    context.fillStyle = `rgb(${colourAt(anchors, (score - low) / (high - low))})`;
     context.beginPath();
-    context.arc(x, y, 4, 0, 2 * Math.PI);
+    context.arc(x, y, 4.5, 0, 2 * Math.PI);
     context.fill();
     context.stroke();
   });

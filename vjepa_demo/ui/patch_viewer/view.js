@@ -1,6 +1,6 @@
 // One clip on the page: its large frame, the strip of all time steps with the curve, the line of sampled moments.
 
-const CURVE_HEIGHT = 40;
+const CURVE_HEIGHT = 52;
 const CELL_GAP = 4;
 
 // h("div", {class: "x", text: name, on: {click: f}}, ...children): user text goes through textContent only.
@@ -104,7 +104,7 @@ class ClipView {
 
   release() {
     if (this.clip) this.clip.bitmap.close();
-    this.clip = this.scoresPicture = this.pcaPicture = this.scores = null;
+    this.clip = this.scoresPicture = this.pcaPicture = this.scores = this.matches = null;
     this.places = [];
   }
 
@@ -121,8 +121,8 @@ class ClipView {
   }
 
   #cell(step) {
-    const label = `Step ${step + 1} of ${this.clip.steps}, ${this.time(step)}`;
-    const caption = this.clip.header.kind === "image" ? `${step + 1}` : seconds(this.clip.header.timestamps[2 * step]);
+    const label = `Step ${step}, ${this.time(step)}`;
+    const caption = this.clip.header.kind === "image" ? `step ${step}` : seconds(this.clip.header.timestamps[2 * step]);
     return h("button", { type: "button", "data-step": step, "aria-label": label }, h("span", { text: caption }));
   }
 
@@ -131,7 +131,8 @@ class ClipView {
     const part = intersection(this.geo.window, this.geo.source);
     const share = (part.width * part.height) / (width * height);
     const all = `${width} × ${height}`;
-    if (share > 0.995) return `${all}, ${fit === "pad" ? "padded" : fit === "squash" ? "squashed" : "all of it seen"}`;
+    const did = { pad: "all seen, padding (hatched) left out", squash: "all seen, squashed to a square" }[fit];
+    if (share > 0.995) return `${all}, ${did || "all of it seen"}`;
     return `${all}, ${Math.round(part.width)} × ${Math.round(part.height)} seen (${Math.round(100 * share)} %)`;
   }
 
@@ -203,7 +204,7 @@ class ClipView {
   paintFrame({ borders }) {
     if (!this.baseContext || !this.clip) return;
     paintFrame(this.baseContext, this.stageBox.width, this.stageBox.height, this.clip, this.geo, this.frame, { borders });
-    const label = `Frame ${this.frame + 1}, step ${this.step + 1} of ${this.clip.steps}, ${this.time(this.step)}`;
+    const label = `Frame of step ${this.step}, ${this.time(this.step)}`;
     this.stage.setAttribute("aria-label", label);
     [...this.cells.children].forEach((button, i) => {
       if (i === this.step) button.setAttribute("aria-current", "true");
@@ -238,8 +239,10 @@ class ClipView {
     }
     if (!this.matches) return;
     const ink = getComputedStyle(this.node).color;
+    const best = this.matches.map((match) => match.score).filter((score) => score === score);
+    const least = Math.min(...best), most = Math.max(...best, least + 0.1);
     for (const { from, to, lane } of this.rows) {
-      paintCurve(context, this.places.slice(from, to), lane, this.matches.slice(from, to), options.range,
+      paintCurve(context, this.places.slice(from, to), lane, this.matches.slice(from, to), [least, most], options.range,
         this.clip.header.colours, ink);
     }
   }

@@ -24,14 +24,19 @@ element.replaceChildren(root);
 
 // --- loading ------------------------------------------------------------------------------------------------------------
 
+const NOT_FETCHED = "The clip's data could not be fetched from the server: embed the clip again.";
+
 async function fetchClip(file, signal) {
-  const response = await fetch(file.url, { signal });
-  if (!response.ok) throw new Error("The clip's data could not be fetched from the server: embed the clip again.");
-  const clip = parseClip(await response.arrayBuffer());
+  const response = await fetch(file.url, { signal }).catch(() => null);
+  if (!response || !response.ok) throw new Error(NOT_FETCHED);
+  const buffer = await response.arrayBuffer().catch(() => null);
+  if (!buffer) throw new Error(NOT_FETCHED);
+  const clip = parseClip(buffer);
   clip.bitmap = await createImageBitmap(new Blob([clip.sheet], { type: "image/jpeg" }));
   return clip;
 }
 
+// Fetch the clips of the value and show them. Where that fails, say why and leave what is shown.
 async function load() {
   const value = props.value;
   if (!value || !value.primary) return;
@@ -40,27 +45,22 @@ async function load() {
   root.dataset.state = "loading";
   root.setAttribute("aria-busy", "true");
   controls.message.textContent = "";
-  let clips = [];
-  try {
-    const files = [value.primary, value.compare].filter(Boolean);
-    const fetched = await Promise.allSettled(files.map((file) => fetchClip(file, request.signal)));
-    clips = fetched.map((result) => result.value).filter(Boolean);
-    const failed = fetched.find((result) => result.status === "rejected");
-    if (failed) throw failed.reason;
-    if (request.signal.aborted) throw new DOMException("", "AbortError");
-    if (clips.length === 2 && (clips[0].dim !== clips[1].dim || clips[0].header.checkpoint !== clips[1].header.checkpoint)) {
-      throw new Error("The two clips come from different checkpoints: embed both with the same one.");
-    }
-    show(clips, [value.name || "", value.compare_name || ""]);
-  } catch (error) {
-    clips.forEach((clip) => clip.bitmap.close());
-    if (request !== state.request) return;
-    root.removeAttribute("aria-busy");
-    root.dataset.state = "error";
-    const network = error instanceof TypeError;
-    controls.message.textContent = network
-      ? "The clip's data could not be fetched from the server: embed the clip again." : error.message;
-  }
+  const files = [value.primary, value.compare].filter(Boolean);
+  const fetched = await Promise.allSettled(files.map((file) => fetchClip(file, request.signal)));
+  const clips = fetched.map((result) => result.value).filter(Boolean);
+  const refused = (fetched.find((result) => result.status === "rejected") || {}).reason || mismatch(clips);
+  if (request !== state.request || refused) clips.forEach((clip) => clip.bitmap.close());
+  if (request !== state.request) return;
+  root.removeAttribute("aria-busy");
+  if (refused) controls.message.textContent = refused.message;
+  else show(clips, [value.name || "", value.compare_name || ""]);
+  root.dataset.state = refused ? "error" : "ready";
+}
+
+function mismatch([one, two]) {
+  const made = (clip) => JSON.stringify([clip.header.checkpoint, clip.header.layer, clip.dim]);
+  return two && made(one) !== made(two)
+    ? new Error("The two clips come from different checkpoints or layers: embed both in the same way.") : null;
 }
 
 function show(clips, names) {
@@ -81,7 +81,6 @@ function show(clips, names) {
   controls.map.buttons[1].hidden = !withPca;
   if (!withPca && options.map === "pca") controls.map.choose("similarity");
   root.dataset.state = "ready";
-  root.removeAttribute("aria-busy");
   layout();
   if (kept.length) {
     ask(kept, { pin: true });
@@ -273,8 +272,16 @@ function readout({ clip, index }) {
     ["cosine", options.cursor ? "under the pointer" : "of the query patch"],
     ["step", `${step} (${view.time(step)})`], ["row", `${row}`], ["column", `${col}`],
   ];
+  const best = view.scores && bestElsewhere(view, step);
+  if (best) pairs.push(["best", `${best.score.toFixed(2)} at step ${position(clip, best.index).step}`]);
   if (state.pinned) pairs.push(["query", `${options.points.length} pinned`]);
   return { number: score === score ? score.toFixed(2) : "–", pairs };
+}
+
+// The best match at another step than this one.
+function bestElsewhere(view, step) {
+  return view.matches.filter((match, i) => i !== step && match.index >= 0)
+    .reduce((best, match) => (!best || match.score > best.score ? match : best), null);
 }
 
 function say(text) {

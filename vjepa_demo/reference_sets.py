@@ -209,6 +209,7 @@ def _prepare(
         space=whole.space,
         hashes=hashes,
         folder=folder.resolve(),
+        thumbnails=(folder.resolve() / STORED / THUMBNAILS, target.parent.resolve() / THUMBNAILS),
         failures=tuple(failures),
     )
 

@@ -80,6 +80,7 @@ class ReferenceSet:
         space: float32 `[R, 3]`, their places on a map in three dimensions.
         hashes: SHA-256 of the R files.
         folder: where the files are.
+        thumbnails: folders in which a small JPEG of each clip may be, named by its hash.
         failures: (file, sentence) for every file of the folder that could not be embedded.
     """
 
@@ -90,6 +91,7 @@ class ReferenceSet:
     space: np.ndarray
     hashes: tuple[str, ...] = ()
     folder: Path = Path()
+    thumbnails: tuple[Path, ...] = ()
     failures: tuple[tuple[str, str], ...] = ()
 
     def __len__(self) -> int:

@@ -1,0 +1,138 @@
+"""The reference map as a Gradio component: where a clip lies among known clips, and the truth beside the picture."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import weakref
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+from gradio.data_classes import FileData
+
+from vjepa_demo.embedding import Embedding
+from vjepa_demo.reference_layout import map_quality
+from vjepa_demo.references import ReferenceSet, vote
+
+FOLDER = Path(__file__).with_suffix("")
+# In the order of their needs: the figure, the panels beside it, the whole.
+SCRIPTS = ("figure.js", "panels.js", "map.js")
+SHOWN_NEIGHBOURS = 10
+
+_files: weakref.WeakKeyDictionary[ReferenceSet, Path] = weakref.WeakKeyDictionary()
+_served: set[Path] = set()
+
+
+def reference_map(**kwargs: Any) -> gr.HTML:
+    """The component; its value comes from `map_value`.
+
+    In the page it sends the bubbling event `stepfocus` with `{step}` (null when it ends) while the pointer is on a
+    moment of the clip's path, and marks the step of every `patchquery` that reaches the document.
+    """
+    return gr.HTML(
+        html_template="<div></div>",
+        css_template=(FOLDER / "reference_map.css").read_text(encoding="utf-8"),
+        js_on_load="\n".join((FOLDER / name).read_text(encoding="utf-8") for name in SCRIPTS),
+        apply_default_css=False,
+        **kwargs,
+    )
+
+
+def map_value(references: ReferenceSet, embedding: Embedding | None, scratch: Path) -> dict[str, Any]:
+    """What the map shows: the references, and where a clip lies among them.
+
+    Args:
+        references: the set; its folder and its thumbnails are served to the page from now on.
+        embedding: the clip, or None to show the references alone.
+        scratch: a folder in which a file for the page may be left.
+
+    Raises:
+        FingerprintMismatch: the clip was embedded in another way than the references.
+    """
+    import plotly
+
+    script = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+    _serve(script, references.folder, *references.thumbnails)
+    if references not in _files or not _files[references].is_file():
+        _files[references] = scratch / f"map-{secrets.token_hex(8)}.json"
+        _files[references].write_text(json.dumps(describe_set(references)), encoding="utf-8")
+    return {
+        "plotly": FileData(path=str(script)).model_dump(),
+        "references": FileData(path=str(_files[references])).model_dump(),
+        "clip": None if embedding is None else describe_clip(references, embedding),
+    }
+
+
+def describe_set(references: ReferenceSet) -> dict[str, Any]:
+    """The references as the page needs them: places on both maps, files to play, and how far the map can be trusted."""
+
+    def thumbnail(sha: str) -> str | None:
+        paths = (folder / f"{sha}.jpg" for folder in references.thumbnails)
+        return next((str(path) for path in paths if path.is_file()), None)
+
+    quality = map_quality(references.unit, references.coordinates)
+    return {
+        "clips": [
+            {
+                "file": clip.file,
+                "label": clip.label,
+                "description": clip.description,
+                "licence": clip.licence,
+                "path": str(references.folder / clip.file),
+                "thumbnail": thumbnail(sha),
+            }
+            for clip, sha in zip(references.clips, references.hashes, strict=True)
+        ],
+        "flat": rounded(references.coordinates),
+        "space": rounded(references.space),
+        "quality": None
+        if quality is None
+        else {
+            "neighbours": quality.neighbours,
+            "recall": round(quality.recall, 3),
+            "trustworthiness": round(quality.trustworthiness, 3),
+        },
+        "failures": len(references.failures),
+    }
+
+
+def describe_clip(references: ReferenceSet, embedding: Embedding) -> dict[str, Any]:
+    """A clip as the page needs it: its place, its path over time, its cosines, its nearest references and their vote.
+
+    The path is the mean of each time step's tokens, placed as a clip of its own; an image has none.
+    """
+    made, pooled = embedding.fingerprint, embedding.pooled()
+    steps = embedding.tokens[:, embedding.patch_mask].mean(axis=1, dtype=np.float64).astype(np.float32)
+    seconds = embedding.timestamps.reshape(len(steps), -1).mean(axis=1)
+    moves = len(steps) > 1 and bool(np.ptp(seconds) > 0)
+    neighbours = references.neighbours(pooled, made, SHOWN_NEIGHBOURS)
+    nearness = references.nearness(pooled, made)
+    winner = vote(neighbours)
+    return {
+        "flat": rounded(references.place(pooled, made)),
+        "space": rounded(references.place_in_space(pooled, made)),
+        "pathFlat": rounded(references.place(steps, made)) if moves else [],
+        "pathSpace": rounded(references.place_in_space(steps, made)) if moves else [],
+        "seconds": rounded(seconds) if moves else [],
+        "cosines": rounded(references.cosines(pooled, made)),
+        "neighbours": [near.index for near in neighbours],
+        "vote": None if winner is None else vars(winner),
+        "nearest": round(nearness.cosine, 3),
+        "threshold": round(nearness.threshold, 3),
+        "far": nearness.far,
+    }
+
+
+def rounded(array: np.ndarray) -> Any:
+    """Nested lists of floats with four decimals: a thousandth of a map's span and a cosine need no more."""
+    return np.round(np.asarray(array, np.float64), 4).tolist()
+
+
+def _serve(*paths: Path) -> None:
+    """Let the page fetch these files and folders as they are; Gradio copies everything else into its cache first."""
+    new = {path.resolve() for path in paths} - _served
+    if new:
+        gr.set_static_paths(sorted(new))
+        _served.update(new)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,8 +64,8 @@ def find(name: str) -> Checkpoint:
     for checkpoint in KNOWN:
         if name == checkpoint.id:
             return checkpoint
-    folder = Path(name).expanduser()
-    if folder.is_dir():
+    folder = Path(os.path.expanduser(name))
+    if name and os.path.isdir(folder):  # unlike Path's, these take any text
         config = _read_config(folder)
         return Checkpoint(str(folder.resolve()), f"{folder.name} (local folder)", int(config.frames_per_clip), folder)
     raise CheckpointError(
@@ -124,9 +125,17 @@ def load(checkpoint: Checkpoint, progress: Progress = lambda message: None) -> L
     progress(f"Loading {checkpoint.id}")
     try:
         # Position ids come from config.crop_size (not from the input), and weights may be stored in half precision.
-        model = AutoModel.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, attn_implementation="sdpa", dtype=torch.float32
-        ).eval()
+        model, found = AutoModel.from_pretrained(
+            folder,
+            local_files_only=True,
+            use_safetensors=True,
+            attn_implementation="sdpa",
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+        missing = [name for name in found["missing_keys"] if name.startswith("encoder.")]
+        if missing:  # transformers leaves these at random values
+            raise ValueError(f"{len(missing)} weights of the encoder are missing, e.g. {min(missing)}")
         processor = AutoVideoProcessor.from_pretrained(folder, local_files_only=True)
     except Exception as error:
         log.exception("checkpoint not loaded")
@@ -139,7 +148,7 @@ def load(checkpoint: Checkpoint, progress: Progress = lambda message: None) -> L
             f"The checkpoint's processor cuts to {processor.crop_size['height']} px but its positions are made for "
             f"{config.crop_size} px: set both to the same size."
         )
-    model.requires_grad_(False)
+    model.eval().requires_grad_(False)
     return Loaded(checkpoint, _revision(checkpoint, folder), model, processor)
 
 

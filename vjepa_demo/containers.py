@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import shutil
 import subprocess
 import tempfile
@@ -28,9 +29,9 @@ def sniff(path: Path, limits: Settings = settings) -> Container:
     Raises:
         MediaError: the file is missing, empty, too large, or neither a video nor an image that is known here.
     """
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike Path's, these take any text
         raise MediaError("This is a folder, not a file: choose one video or image in it.")
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise MediaError("There is no such file: check the path, or upload the file again.")
     size = path.stat().st_size
     if size == 0:

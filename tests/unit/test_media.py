@@ -432,6 +432,8 @@ def test_damaged_and_foreign_files(make_video: MakeVideo, tmp_path: Path) -> Non
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(photo)
 
     assert "no such file" in refused(tmp_path / "missing.mp4")
+    assert "no such file" in refused(Path("x" * 5000))
+    assert "no such file" in refused(Path("x\0y"))
     assert "folder" in refused(tmp_path)
     assert "empty" in refused(file("empty.mp4", b""))
     assert "neither a video nor an image" in refused(file("text.mp4", b"This is not a video.\n" * 100))

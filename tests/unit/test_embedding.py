@@ -1,0 +1,97 @@
+"""The Embedding: its grid, its pooling, its window, and the file it is written to."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vjepa_demo.embedding import Embedding, Fingerprint
+from vjepa_demo.errors import FingerprintMismatch, RequestError
+
+MADE = Fingerprint("nano", "abc", "fp32", "even-4", "crop")
+
+
+def make(window=(0.0, 0.0, 100.0, 100.0), size=(100, 100), shape=(2, 4, 4, 5), **changes) -> Embedding:
+    tokens = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    return Embedding(tokens, np.arange(4) / 4, MADE, "cpu", window, size, **changes)
+
+
+def test_shapes() -> None:
+    embedding = make(shape=(3, 2, 4, 5))
+    assert embedding.grid == (3, 2, 4)
+    assert embedding.shape == (1, 24, 5)
+    flat = embedding.tokens.reshape(embedding.shape)[0]
+    assert np.array_equal(flat[1 * 8 + 1 * 4 + 2], embedding.tokens[1, 1, 2])
+
+
+def test_pooling_is_the_mean_of_all_tokens() -> None:
+    embedding = make()
+    expected = sum(token.astype(np.float64) for token in embedding.tokens.reshape(-1, 5)) / 32
+    assert embedding.pooled().dtype == np.float32
+    np.testing.assert_allclose(embedding.pooled(), expected, atol=1e-7)
+
+
+def test_pooling_in_double_precision() -> None:
+    tokens = np.full((64, 16, 16, 1), 0.1, dtype=np.float32)
+    embedding = dataclasses.replace(make(), tokens=tokens)
+    assert embedding.pooled()[0] == np.float32(0.1), "a sum of 16,384 terms in float32 would drift"
+
+
+@pytest.mark.parametrize(
+    ("window", "size", "mask"),
+    [
+        ((0, -25, 100, 75), (100, 50), [[0] * 4, [1] * 4, [1] * 4, [0] * 4]),
+        ((-30, 0, 70, 100), (40, 100), [[0, 1, 1, 0]] * 4),
+        ((10, 10, 60, 60), (100, 100), [[1] * 4] * 4),
+    ],
+)
+def test_patches_of_padding(window, size, mask) -> None:
+    embedding = make(window, size)
+    assert embedding.patch_mask.tolist() == np.array(mask, dtype=bool).tolist()
+    changed = embedding.tokens.copy()
+    changed[:, ~embedding.patch_mask] += 100
+    assert np.array_equal(dataclasses.replace(embedding, tokens=changed).pooled(), embedding.pooled())
+    changed[:, embedding.patch_mask] += 100
+    assert not np.array_equal(dataclasses.replace(embedding, tokens=changed).pooled(), embedding.pooled())
+
+
+def test_crop_is_the_window_within_the_source() -> None:
+    assert make((-10.0, 5.0, 90.0, 105.0), (80, 100)).crop == (0.0, 5.0, 80.0, 100.0)
+    assert make((10.0, 5.0, 90.0, 85.0)).crop == (10.0, 5.0, 90.0, 85.0)
+
+
+@pytest.mark.parametrize("at", [(-1, 0, 0), (2, 0, 0), (0, 4, 0), (0, 0, 4), (0, 0, -1), (0, 0), (0, 0, 0, 0)])
+def test_positions_outside_the_grid(at) -> None:
+    with pytest.raises(RequestError, match="step 0 to 1, row 0 to 3, column 0 to 3"):
+        make().check_position(at)
+    make().check_position((1, 3, 3))
+
+
+def test_saved_without_pickle(tmp_path: Path) -> None:
+    embedding = make(timings_ms={"decode": 1.234, "preprocess": 2.0, "encode": 3.0}, notes=("a note",))
+    path = tmp_path / "clip.npz"
+    embedding.save(path)
+    with np.load(path, allow_pickle=False) as file:
+        assert set(file) == {"tokens", "pooled", "timestamps", "meta"}
+        assert np.array_equal(file["tokens"], embedding.tokens)
+        assert np.array_equal(file["pooled"], embedding.pooled())
+        assert np.array_equal(file["timestamps"], embedding.timestamps)
+        assert (file["tokens"].dtype, file["pooled"].dtype, file["timestamps"].dtype) == (np.float32, np.float32, float)
+        meta = json.loads(str(file["meta"]))
+    assert meta == json.loads(json.dumps(embedding.meta()))
+    assert meta["shape"] == [1, 32, 5]
+    assert meta["notes"] == ["a note"]
+    assert meta["timings_ms"] == {"decode": 1.23, "preprocess": 2.0, "encode": 3.0}
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Fingerprint)])
+def test_vectors_made_differently_are_not_compared(name: str) -> None:
+    other = dataclasses.replace(MADE, **{name: "other"})
+    assert other.key != MADE.key
+    with pytest.raises(FingerprintMismatch, match=name):
+        MADE.require(other)
+    MADE.require(dataclasses.replace(MADE))

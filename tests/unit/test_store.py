@@ -1,0 +1,77 @@
+"""Results kept between events: bounded in bytes, the least used go first, many threads at once."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from vjepa_demo.store import Store
+
+
+def test_what_is_put_can_be_got() -> None:
+    store: Store[str] = Store(100)
+    key = store.put("a", 10)
+    assert store.get(key) == "a"
+    assert store.get(None) is None
+    assert store.get("") is None
+    assert store.get(key + "x") is None
+
+
+def test_bounded_in_bytes() -> None:
+    store: Store[int] = Store(100)
+    keys = []
+    for number in range(20):
+        keys.append(store.put(number, 30))
+        assert store.bytes_held <= 100
+    assert [number for number, key in enumerate(keys) if store.get(key) is not None] == [17, 18, 19]
+    assert store.bytes_held == 90
+
+
+def test_the_longest_unused_goes_first() -> None:
+    store: Store[str] = Store(100)
+    a, b, c = (store.put(name, 30) for name in "abc")
+    store.get(a)
+    d = store.put("d", 30)
+    assert [store.get(key) for key in (a, b, c, d)] == ["a", None, "c", "d"]
+
+
+def test_one_large_item_drives_out_all_others_and_stays() -> None:
+    store: Store[str] = Store(100)
+    small = store.put("small", 30)
+    large = store.put("large", 1000)
+    assert store.get(small) is None
+    assert store.get(large) == "large"
+    next_one = store.put("next", 10)
+    assert store.get(large) is None
+    assert store.get(next_one) == "next"
+
+
+def test_ids_cannot_be_guessed() -> None:
+    store: Store[int] = Store(10**6)
+    keys = {store.put(0, 1) for _ in range(1000)}
+    assert len(keys) == 1000
+    assert min(map(len, keys)) >= 22, "16 bytes in base64"
+
+
+@pytest.mark.parametrize("workers", [8])
+def test_many_threads(workers: int) -> None:
+    store: Store[np.ndarray] = Store(50_000)
+
+    def visit(seed: int) -> int:
+        rng, found = np.random.default_rng(seed), 0
+        for _ in range(300):
+            item = np.full(int(rng.integers(1, 500)), seed)
+            key = store.put(item, item.nbytes)
+            assert store.bytes_held >= 0
+            got = store.get(key)
+            if got is not None:
+                assert got is item
+                found += 1
+        return found
+
+    with ThreadPoolExecutor(workers) as pool:
+        found = list(pool.map(visit, range(workers)))
+    assert min(found) > 0
+    assert store.bytes_held <= 50_000

@@ -23,6 +23,11 @@ PADDING_GREY = 128
 # Percentiles that the PCA colours span. What lies beyond is clipped, so that a few odd tokens do not grey all others.
 PCA_SPAN = (1.0, 99.0)
 
+# Percentiles of all scores that the colours of a heatmap span. The few above, the query itself among them, share the
+# top colour, so that a noisy map does not look empty.
+SCORE_SPAN = (5.0, 99.7)
+SCORE_SPAN_LEAST = 0.05
+
 MAGIC = b"VJPV"
 FORMAT = 1
 SHEET_SIDE = 512
@@ -107,6 +112,12 @@ def pca_colours(embedding: Embedding) -> np.ndarray:
     seen_colours[:, :count] = np.where(flat, PADDING_GREY, np.round(levels))
     colours[:, embedding.patch_mask] = seen_colours.reshape(embedding.grid[0], -1, 3)
     return colours
+
+
+def score_range(scores: np.ndarray) -> tuple[float, float]:
+    """The lowest and the highest score that the colours of a heatmap of these scores tell apart; NaN does not count."""
+    low, high = np.nanpercentile(scores, SCORE_SPAN)
+    return float(low), float(max(high, low + SCORE_SPAN_LEAST))
 
 
 def colour_table() -> np.ndarray:

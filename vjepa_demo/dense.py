@@ -100,7 +100,9 @@ def pca_colours(embedding: Embedding) -> np.ndarray:
     # Lanczos iterations for the few that are wanted take milliseconds where all 1024 would take a second. The start
     # is fixed so that the same tokens give the same colours.
     start = np.random.default_rng(0).standard_normal(dim)
-    _, basis = eigsh((seen.T @ seen).astype(np.float64), k=count, v0=start, tol=1e-8)
+    # A little on the diagonal changes no direction, and lets equal tokens have one.
+    scatter = (seen.T @ seen).astype(np.float64) + 1e-30 * np.eye(dim)
+    _, basis = eigsh(scatter, k=count, v0=start, tol=1e-8)
     basis = basis[:, ::-1]
     basis = basis * np.sign(basis[np.abs(basis).argmax(axis=0), np.arange(count)])
     parts = seen @ basis.astype(np.float32)

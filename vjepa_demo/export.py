@@ -65,8 +65,10 @@ def heatmap_image(clip: Clip, embedding: Embedding, scores: np.ndarray, path: st
     _check(embedding, scores)
     steps = embedding.grid[0]
     painter = _Painter(clip, embedding, scores, TILE_SIDE)
-    columns = min(steps, max(1, round(math.sqrt(steps * 1.5 * painter.height / painter.width))))
-    rows = math.ceil(steps / columns)
+    # Of the layouts that leave no gap, the one whose shape is nearest to 16:10.
+    shape = 1.6 * painter.height / painter.width * steps
+    columns = min((n for n in range(1, steps + 1) if steps % n == 0), key=lambda n: abs(math.log(n * n / shape)))
+    rows = steps // columns
     sheet = np.full((rows * (painter.height + 4), columns * (painter.width + 4), 3), 16, dtype=np.uint8)
     for step in range(steps):
         y, x = step // columns * (painter.height + 4), step % columns * (painter.width + 4)

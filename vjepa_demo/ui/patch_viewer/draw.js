@@ -1,12 +1,16 @@
 // What is painted on canvases: the frame with what the model saw, the map over it, outlines, marks, the curve.
 
-// 256 colours, as little-endian RGBA words, between the anchors that came with the clip. Low values are also fainter:
-// the picture stays visible where nothing resembles the query.
+// A map is laid on a darkened picture, and low scores are fainter than high ones: what resembles the query glows, and
+// the rest stays visible (export.py does the same).
+const FAINTEST = 0.25;
+const SHADE = 0.35;
+
+// 256 colours, as little-endian RGBA words, between the anchors that came with the clip.
 function colourWords(anchors) {
   const words = new Uint32Array(256);
   for (let i = 0; i < 256; i++) {
     const [r, g, b] = colourAt(anchors, i / 255);
-    words[i] = ((r | (g << 8) | (b << 16)) >>> 0) + Math.round(255 * (0.5 + 0.5 * (i / 255))) * 2 ** 24;
+    words[i] = ((r | (g << 8) | (b << 16)) >>> 0) + Math.round(255 * (FAINTEST + (1 - FAINTEST) * (i / 255))) * 2 ** 24;
   }
   return words;
 }
@@ -157,8 +161,10 @@ function paintMap(context, width, height, clip, geo, step, { picture, opacity, s
   const place = toCanvas(geo, width, height);
   const area = place(geo.window);
   context.save();
-  context.globalAlpha = opacity;
   context.imageSmoothingEnabled = false;
+  context.fillStyle = `rgba(0, 0, 0, ${SHADE * opacity})`;
+  context.fillRect(...place(intersection(geo.window, geo.source)));
+  context.globalAlpha = opacity;
   context.drawImage(picture.canvas, 0, step * clip.rows, clip.cols, clip.rows, ...area);
   context.restore();
   if (scores && threshold < 1) paintOutline(context, clip, area, scores, step, threshold);

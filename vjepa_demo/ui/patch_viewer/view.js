@@ -152,7 +152,7 @@ class ClipView {
     if (!width) return;
     const { steps } = this.clip;
     const aspect = this.geo.view.width / this.geo.view.height;
-    const least = Math.max(62, Math.min(84, 64 * aspect));
+    const least = Math.max(56, Math.min(70, 64 * aspect));
     const rows = Math.ceil(steps / Math.max(1, Math.floor((width + CELL_GAP) / (least + CELL_GAP))));
     const columns = Math.ceil(steps / rows);
     const cell = Math.min((width + CELL_GAP) / columns - CELL_GAP, 200 * Math.min(1, aspect));

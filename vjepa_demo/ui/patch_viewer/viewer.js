@@ -5,7 +5,7 @@ const ANNOUNCE_DELAY = 500;
 const DEMO_ROUNDS = 3;
 
 const options = {
-  map: "similarity", mode: "pin", centred: true, borders: false, opacity: 0.75, threshold: 1,
+  map: "similarity", mode: "pin", centred: true, borders: false, opacity: 0.8, threshold: 1,
   points: [], cursor: null, range: [0, 1],
 };
 const state = { views: [], pinned: false, frame: 0, timer: 0, rounds: 0, touched: false, pending: null, request: null };

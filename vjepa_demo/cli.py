@@ -6,14 +6,16 @@ Exit codes: 0 when it worked, 2 for a mistake that the user can put right, 1 for
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from vjepa_demo import references_cli
 from vjepa_demo.errors import RequestError, UserError
 
 log = logging.getLogger(__name__)
@@ -48,6 +50,8 @@ def build_parser() -> Parser:
     neighbours.add_argument("-k", type=int, default=5, metavar="K", help="how many (default 5)")
     neighbours.add_argument("--references", metavar="DIR", help="a folder of clips with a clips.csv (default: shipped)")
     neighbours.set_defaults(run=run_neighbours)
+
+    references_cli.add_parser(commands)
     return parser
 
 
@@ -87,7 +91,8 @@ def run_embed(options: argparse.Namespace) -> int:
     out = writable(options.out, ".npz")
     _, embedding = pipeline.embed(options.file, make_request(options), say)
     if out:
-        embedding.save(out)
+        with writing():
+            embedding.save(out)
         say(f"Wrote {out}")
     summary = pipeline.embedding_json(embedding)
     tell(options, summary, f"{summary['shape']}: {grid_in_words(summary)}")
@@ -105,11 +110,12 @@ def run_similarity(options: argparse.Namespace) -> int:
     out = writable(options.out, ".npz", ".png")
     clip, embedding = pipeline.embed(options.file, make_request(options), say)
     scores = similarity(embedding, at, centred=not options.raw)
-    if out and out.suffix == ".npz":
-        np.savez(out, scores=scores, at=np.array(at), meta=np.array(json.dumps(embedding.meta())))
-    elif out:
-        heatmap_image(clip, embedding, scores, out)
     if out:
+        with writing():
+            if out.suffix == ".npz":
+                np.savez(out, scores=scores, at=np.array(at), meta=np.array(json.dumps(embedding.meta())))
+            else:
+                heatmap_image(clip, embedding, scores, out)
         say(f"Wrote {out}")
     best = np.nanmax(scores.reshape(len(scores), -1), axis=1)
     words = "best match at each time step: " + " ".join(f"{x:.3f}" for x in best)
@@ -155,6 +161,15 @@ def writable(name: str | None, *suffixes: str) -> Path | None:
     if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
         raise RequestError("The file to write has no folder that can be written to: create the folder first.")
     return path
+
+
+@contextlib.contextmanager
+def writing() -> Iterator[None]:
+    """Raises RequestError where the disk is full or the file may not be written."""
+    try:
+        yield
+    except OSError as error:
+        raise RequestError(f"The file cannot be written ({error.strerror}): choose another place.") from error
 
 
 def grid_in_words(summary: dict[str, Any]) -> str:

@@ -85,6 +85,8 @@ def _read_tree(folder: Path) -> list[ReferenceClip]:
     clips = []
     for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts
+        if parts[:2] == (STORED, THUMBNAILS):
+            continue
         if path.suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES and len(parts) > 1 and path.is_file():
             split = parts[0].lower() if len(parts) > 2 and parts[0].lower() in SPLITS else ""
             clips.append(ReferenceClip("/".join(parts), parts[-2], split=split))

@@ -82,7 +82,7 @@ def _read_config(folder: Path) -> Any:
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
     except Exception as error:
-        log.exception("config not read")
+        log.warning("config not read", exc_info=True)
         raise CheckpointError("The checkpoint's config.json cannot be read: save the checkpoint again.") from error
     if config.model_type != "vjepa2":
         raise CheckpointError(f"The checkpoint is a {config.model_type} model: choose a V-JEPA 2 checkpoint.")
@@ -138,7 +138,7 @@ def load(checkpoint: Checkpoint, progress: Progress = lambda message: None) -> L
             raise ValueError(f"{len(missing)} weights of the encoder are missing, e.g. {min(missing)}")
         processor = AutoVideoProcessor.from_pretrained(folder, local_files_only=True)
     except Exception as error:
-        log.exception("checkpoint not loaded")
+        log.warning("checkpoint not loaded", exc_info=True)
         raise CheckpointError(
             "The checkpoint's files are damaged or incomplete: download or save them again (safetensors, and "
             "video_preprocessor_config.json beside them)."

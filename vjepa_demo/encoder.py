@@ -240,7 +240,7 @@ def _forward(key: tuple[str, str, str], pixels: torch.Tensor, layer: int | None)
     try:
         return _encoders[key].forward(pixels, layer)[0].numpy()
     except torch.OutOfMemoryError as error:
-        log.exception("out of memory")
+        log.warning("out of memory", exc_info=True)
         raise CheckpointError("The GPU has too little memory for this: take fewer frames, or a smaller one.") from error
 
 

@@ -174,7 +174,7 @@ def _read_video(path: Path, container: Container, sampling: Sampling, limits: Se
     try:
         from torchcodec.decoders import VideoDecoder
     except (ImportError, RuntimeError, OSError) as error:
-        log.exception("torchcodec could not be imported")
+        log.warning("torchcodec could not be imported", exc_info=True)
         raise MediaError(
             "Videos cannot be read because FFmpeg's libraries are missing: install FFmpeg (apt-get install ffmpeg)."
         ) from error

@@ -115,6 +115,7 @@ def run(
     from vjepa_demo.encoder import get_encoder
 
     sampling = request.check()
+    check_count(k)
     progress("Reading the file")
     started = time.perf_counter()
     clip = read_clip(path, sampling)
@@ -184,6 +185,12 @@ def reference_set(request: Request, progress: Progress = say_nothing) -> Referen
     )
 
 
+def check_count(k: int) -> None:
+    """Raises RequestError where k neighbours cannot be asked for."""
+    if k < 1:
+        raise RequestError(f"The number of neighbours must be at least 1, not {k}.")
+
+
 def place(embedding: Embedding, references: ReferenceSet, k: int = 5) -> Place:
     """Where the embedding lies among the references.
 
@@ -191,8 +198,7 @@ def place(embedding: Embedding, references: ReferenceSet, k: int = 5) -> Place:
         FingerprintMismatch: they were made in another way.
         RequestError: k is not positive.
     """
-    if k < 1:
-        raise RequestError(f"The number of neighbours must be at least 1, not {k}.")
+    check_count(k)
     vector, made = embedding.pooled(), embedding.fingerprint
     x, y = references.place(vector, made)
     return Place(references.neighbours(vector, made, k), (float(x), float(y)), bool(references.is_far(vector, made)))

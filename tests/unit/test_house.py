@@ -1,0 +1,134 @@
+"""Rules of the house: which room may use which, what none of them does, and what is not loaded before it is needed."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "vjepa_demo"
+
+# The way of the data: a module imports only from those before it. A new module gets its place here.
+ORDER = (
+    *("settings", "errors", "containers", "pictures", "media", "embedding", "checkpoints", "encoder"),
+    *("dense", "surprise", "references", "reference_layout", "reference_store", "reference_sets"),
+    *("reference_build", "reference_evaluation", "store", "pipeline", "export", "references_cli", "cli"),
+    *("__main__", "ui"),
+)
+# Opened by a first visitor or by `--help`: none of these may take seconds to import.
+LIGHT = tuple(name for name in ORDER if name not in {"encoder", "export", "__main__", "ui"})
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    """The place of a module in `ORDER`; all of ui/ is one."""
+    return "ui" if "ui" in path.relative_to(PACKAGE).parts else path.stem
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Full names of all that a module imports, at its head or inside a function; not what only types need."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for block in [node for node in ast.walk(tree) if isinstance(node, ast.If)]:
+        if isinstance(block.test, ast.Name) and block.test.id == "TYPE_CHECKING":
+            block.body = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def own(full_name: str) -> str | None:
+    """The module of ours that is imported, or None."""
+    parts = full_name.split(".")
+    return parts[1] if parts[0] == "vjepa_demo" and len(parts) > 1 else None
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_imports_only_from_those_above_it(path: Path) -> None:
+    name = name_of(path)
+    if name == "__init__":
+        assert list(imports(path)) == []
+        return
+    assert name in ORDER, f"{name} has no place in ORDER"
+    for imported in filter(None, map(own, imports(path))):
+        assert imported in ORDER, f"{name} imports {imported}, which has no place in ORDER"
+        assert ORDER.index(imported) < ORDER.index(name) or imported == name == "ui", f"{name} imports {imported}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_gradio_stays_in_ui_and_nothing_is_pickled(path: Path) -> None:
+    roots = {full_name.split(".")[0] for full_name in imports(path)}
+    assert name_of(path) == "ui" or not roots & {"gradio", "gradio_client", "plotly"}
+    assert not roots & {"pickle", "dill", "joblib", "cloudpickle", "shelve", "marshal"}
+    text = path.read_text(encoding="utf-8")
+    assert not re.search(r"allow_pickle\s*=\s*True|weights_only\s*=\s*False|torch\.load\(|trust_remote_code", text)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_javascript_or_css_in_python(path: Path) -> None:
+    script = re.compile(
+        r"addEventListener|querySelector|getElementById|=>\s*\{|\bdocument\.[a-z]+[A-Z(]|\bwindow\.[a-z]+\("
+    )
+    style = re.compile(r"\{\s*[a-z-]+\s*:[^{}]*;[^{}]*\}")
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            assert not script.search(node.value), node.value
+            assert not style.search(node.value), node.value
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_modules_stay_small(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) < 350
+
+
+def test_what_is_light_does_not_load_what_is_heavy() -> None:
+    names = [f"vjepa_demo.{name}" for name in LIGHT if (PACKAGE / f"{name}.py").exists()]
+    code = (
+        f"import sys, importlib\nfor name in {names!r}:\n    importlib.import_module(name)\n"
+        "    heavy = {'torch', 'transformers', 'umap', 'numba', 'gradio', 'torchcodec'} & set(sys.modules)\n"
+        "    assert not heavy, f'{name} loads {heavy}'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_encoder_does_not_load_transformers_or_umap_before_it_is_used() -> None:
+    code = (
+        "import sys\nimport vjepa_demo.encoder, vjepa_demo.pipeline\n"
+        "heavy = {'transformers', 'umap', 'numba', 'gradio'} & set(sys.modules)\nassert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_settings_come_from_the_environment() -> None:
+    code = (
+        "from vjepa_demo.settings import settings\n"
+        "print(settings.max_frames, settings.max_seconds, settings.public, settings.cache_dir)\n"
+    )
+
+    def run(**environment: str) -> subprocess.CompletedProcess[str]:
+        variables = {**os.environ, **{f"VJEPA_DEMO_{name}": value for name, value in environment.items()}}
+        command = [sys.executable, "-c", code]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, env=variables)
+
+    done = run(MAX_FRAMES="8", MAX_SECONDS="1.5", PUBLIC="yes", CACHE_DIR="/tmp/x")  # noqa: S108
+    assert done.stdout.split() == ["8", "1.5", "True", "/tmp/x"], done.stderr  # noqa: S108
+    wrong = run(MAX_FRAMES="many")
+    assert wrong.returncode != 0
+    assert "VJEPA_DEMO_MAX_FRAMES='many' is not a int" in wrong.stderr
+
+
+def test_requirements_are_pinned_exactly() -> None:
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        for line in (ROOT / name).read_text(encoding="utf-8").splitlines():
+            assert re.fullmatch(r"#.*|-r [\w.-]+|[\w\[\]-]+==[\w.]+( *;.*)?( *#.*)?|", line.strip()), line

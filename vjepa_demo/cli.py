@@ -51,7 +51,7 @@ def build_parser() -> Parser:
     neighbours.add_argument("--references", metavar="DIR", help="a folder of clips with a clips.csv (default: shipped)")
     neighbours.set_defaults(run=run_neighbours)
 
-    references_cli.add_parser(commands)
+    references_cli.add_parser(commands, references_cli.Shell(add_options, make_request, say, tell))
     return parser
 
 

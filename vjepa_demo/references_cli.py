@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from vjepa_demo.errors import RequestError
 
 
-def add_parser(commands: Any) -> None:
-    """Add the command `references` to the parser's commands."""
-    from vjepa_demo.cli import add_options
+@dataclass(frozen=True)
+class Shell:
+    """What this command shares with the others.
 
+    Attributes:
+        add_options: adds the options that say how a file is embedded to a parser.
+        make_request: options -> `pipeline.Request`.
+        say: prints a message for a person.
+        tell: (options, object, words) prints the result, as JSON or in words.
+    """
+
+    add_options: Callable[[Any], None]
+    make_request: Callable[[argparse.Namespace], Any]
+    say: Callable[[str], None]
+    tell: Callable[[argparse.Namespace, dict[str, Any], str], None]
+
+
+def add_parser(commands: Any, shell: Shell) -> None:
+    """Add the command `references` to the parser's commands."""
     references = commands.add_parser("references", help="sets of reference clips: make one, measure one")
     actions = references.add_subparsers(dest="action", required=True, metavar="ACTION")
 
@@ -21,31 +39,30 @@ def add_parser(commands: Any) -> None:
     )
     make.add_argument("--out", required=True, metavar="DIR", help="the set's folder; what is in it is kept and used")
     make.add_argument("--new-map", action="store_true", help="lay out all clips anew, near their old places")
-    make.set_defaults(run=run_build)
+    make.set_defaults(run=partial(run_build, shell))
 
     measure = actions.add_parser("evaluate", help="recall, mean average precision and kNN accuracy of a set")
     measure.add_argument("folder", metavar="DIR", help="a set of reference clips")
-    measure.set_defaults(run=run_evaluate)
+    measure.set_defaults(run=partial(run_evaluate, shell))
 
     for parser in (make, measure):
-        add_options(parser)
+        shell.add_options(parser)
 
 
-def run_build(options: argparse.Namespace) -> int:
-    from vjepa_demo.cli import say, tell
+def run_build(shell: Shell, options: argparse.Namespace) -> int:
     from vjepa_demo.reference_build import build
 
-    encoder, sampling = _encoder_and_sampling(options)
+    encoder, sampling = _encoder_and_sampling(shell, options)
     embedded = 0
 
     def progress(done: int, total: int, message: str) -> None:
         nonlocal embedded
         embedded += message.startswith("Embedding")
-        say(f"{message}: {done} of {total}")
+        shell.say(f"{message}: {done} of {total}")
 
     made = build(options.source, options.out, encoder, sampling, options.fit, progress=progress, refit=options.new_map)
     for name, sentence in made.failures:
-        say(f"left out {name!r}: {sentence}")
+        shell.say(f"left out {name!r}: {sentence}")
     summary = {
         "out": options.out,
         "clips": len(made),
@@ -55,22 +72,21 @@ def run_build(options: argparse.Namespace) -> int:
         "fingerprint": vars(made.fingerprint),
     }
     words = f"{len(made)} clips in {summary['labels']} labels, {embedded} embedded now, {len(made.failures)} left out"
-    tell(options, summary, words)
+    shell.tell(options, summary, words)
     return 0
 
 
-def run_evaluate(options: argparse.Namespace) -> int:
-    from vjepa_demo.cli import say, tell
+def run_evaluate(shell: Shell, options: argparse.Namespace) -> int:
     from vjepa_demo.reference_evaluation import evaluate
     from vjepa_demo.reference_sets import prepare
 
-    encoder, sampling = _encoder_and_sampling(options)
+    encoder, sampling = _encoder_and_sampling(shell, options)
     found = prepare(
         options.folder,
         encoder,
         sampling,
         options.fit,
-        progress=lambda done, total, words: say(f"{words}: {done} of {total}"),
+        progress=lambda done, total, words: shell.say(f"{words}: {done} of {total}"),
     )
     measured = evaluate(found)
     names = list(measured["raw"])
@@ -79,16 +95,15 @@ def run_evaluate(options: argparse.Namespace) -> int:
         " " * 14 + "raw  centred",
     ]
     lines += [f"{name:12}{measured['raw'][name]:5.3f}  {measured['centred'][name]:5.3f}" for name in names]
-    tell(options, {**measured, "fingerprint": vars(found.fingerprint)}, "\n".join(lines))
+    shell.tell(options, {**measured, "fingerprint": vars(found.fingerprint)}, "\n".join(lines))
     return 0
 
 
-def _encoder_and_sampling(options: argparse.Namespace) -> tuple[Any, Any]:
-    from vjepa_demo.cli import make_request, say
+def _encoder_and_sampling(shell: Shell, options: argparse.Namespace) -> tuple[Any, Any]:
     from vjepa_demo.encoder import get_encoder
 
     if options.start or options.end is not None:
         raise RequestError("Reference clips are embedded whole: leave --start and --end out.")
-    request = make_request(options)
+    request = shell.make_request(options)
     sampling = request.check()
-    return get_encoder(request.checkpoint, precision=request.precision, progress=say), sampling
+    return get_encoder(request.checkpoint, precision=request.precision, progress=shell.say), sampling

@@ -124,13 +124,14 @@ def run(
     yield result
 
     encoder = get_encoder(request.checkpoint, precision=request.precision, progress=progress)
-    progress(f"Encoding {len(clip.frames) if not clip.is_image else 1} frame(s) on {encoder.device}")
+    progress(f"Encoding {'the image' if clip.is_image else f'{len(clip.frames)} frames'} on {encoder.device}")
     embedding = encoder.encode(clip, request.fit, request.layer)  # type: ignore[arg-type]
     embedding = replace(embedding, timings_ms={"decode": decode_ms, **embedding.timings_ms})
     result = replace(result, embedding=embedding)
     yield result
 
     if with_references and request.layer is None:
+        progress("Placing the clip among the references")
         references = reference_set(request, progress)
         yield replace(result, references=references, place=place(embedding, references, k))
 
@@ -181,7 +182,7 @@ def reference_set(request: Request, progress: Progress = say_nothing) -> Referen
         get_encoder(request.checkpoint, precision=request.precision, progress=progress),
         sampling,
         request.fit,
-        progress=lambda done, total, message: progress(message),
+        progress=lambda done, total, message: progress(f"{message}: {done} of {total}"),
     )
 
 

@@ -20,6 +20,7 @@ from vjepa_demo.errors import RequestError, UserError
 from vjepa_demo.pipeline import Request, Result
 from vjepa_demo.settings import ASSETS, settings
 from vjepa_demo.store import Store
+from vjepa_demo.ui.narrate import narrate
 from vjepa_demo.ui.patch_viewer import viewer_value
 from vjepa_demo.ui.reference_map import map_value
 
@@ -109,18 +110,14 @@ def embed(file: str | None, *controls: Any) -> Iterator[tuple[Any, ...]]:
         if not file:
             raise RequestError("There is nothing to embed yet: drop a video or an image, or choose an example.")
         request = make_request(*controls)
-        yield update(status=status("Reading the file …", "busy"))
         with scratch() as folder:
-            for result in pipeline.run(file, request):
-                if result.embedding is None:
-                    count = 1 if result.clip.is_image else len(result.clip.frames)
-                    yield update(status=status(f"Encoding {count} frame{'s' * (count > 1)} …", "busy"))
-                elif result.place is None:
-                    yield update(
-                        **show(result, folder), status=status("Placing the clip among the references …", "busy")
-                    )
-                else:
+            for result in narrate(lambda progress: pipeline.run(file, request, progress=progress)):
+                if isinstance(result, str):
+                    yield update(status=status(f"{result} …", "busy"))
+                elif result.place is not None:
                     yield update(status=status("Done."), map=show_map(result, folder))
+                elif result.embedding is not None:
+                    yield update(**show(result, folder))
     except UserError as error:
         yield update(status=status(str(error), "error"))
     except Exception:

@@ -25,6 +25,7 @@ class Look:
     oversample: int = 2  # rendered this many times larger, then averaged down
     shadow_lights: int = 0  # lights that cast shadows; several of them side by side soften the edge
     shadow_size: int = 1024
+    shadow_reach: float = 6.0  # metres around the middle; the floor speckles beyond it
     texture: int = 256  # pixels of a texture's side
     reflection: float = 0.1  # share of the floors that mirror
     patterns: Sequence[str] = textures.TRAINING
@@ -238,7 +239,7 @@ class Stage:
   <global offwidth="{side}" offheight="{side}"/>
   <quality shadowsize="{self.look.shadow_size}" offsamples="0"/>
   <headlight ambient="{self.ambient:.2f} {self.ambient:.2f} {self.ambient:.2f}" diffuse="0.2 0.2 0.2" specular="0 0 0"/>
-  <map znear="0.02" zfar="20" haze="0.4" shadowclip="1"/>
+  <map znear="0.02" zfar="20" haze="0.4" shadowclip="{self.look.shadow_reach / 6:.2f}"/>
   <rgba haze="{haze} 1"/>
 </visual>
 <asset>{line.join(self.assets)}</asset>

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -180,7 +181,7 @@ def snippet(embedding: Embedding, clip: Clip, at: Position | None = None) -> str
         ),
         *_imports(clip, embedding),
         "",
-        f"FILE = {'image.png' if clip.is_image else 'clip.mp4'!r}",
+        f'FILE = "{"image.png" if clip.is_image else "clip.mp4"}"',
         *_checkpoint(embedding),
         *(_read_image() if clip.is_image else _read_video(clip, embedding)),
         *_fit(embedding),
@@ -219,9 +220,9 @@ def _checkpoint(embedding: Embedding) -> list[str]:
     if made.checkpoint == "nano":
         name = (ASSETS / "nano").relative_to(ASSETS.parent).as_posix()  # beside the notebook, in a clone
     elif not Path(made.checkpoint).is_absolute():
-        revision = f", revision={made.revision!r}"
+        revision = f", revision={json.dumps(made.revision)}"
     return [
-        f"CHECKPOINT = {name!r}",
+        f"CHECKPOINT = {json.dumps(name)}",
         "",
         f"processor = AutoVideoProcessor.from_pretrained(CHECKPOINT{revision})",
         f"model = AutoModel.from_pretrained(CHECKPOINT{revision}, dtype=torch.float32).eval()",
@@ -259,7 +260,8 @@ def _fit(embedding: Embedding) -> list[str]:
             f"frames = pad(frames, (left, side - width - left, top, side - height - top), value={NEUTRAL_GROUND[0]})",
         ]
     if fit in ("pad", "squash"):
-        options = ", do_center_crop=False, size=processor.crop_size"
+        lines.append('square = {"height": model.config.crop_size, "width": model.config.crop_size}')
+        options = ", do_center_crop=False, size=square"
     return [*lines, f'pixels = processor(frames, return_tensors="pt"{options})["pixel_values_videos"]']
 
 
@@ -267,6 +269,6 @@ def _forward(embedding: Embedding) -> list[str]:
     if embedding.layer is None:
         return ["    tokens = model.get_vision_features(pixels)"]
     return [
-        "    output = model.encoder(pixels, output_hidden_states=True)",
+        "    output = model(pixels, skip_predictor=True, output_hidden_states=True)",
         f"    tokens = output.hidden_states[{embedding.layer + 1}]",
     ]

@@ -80,14 +80,14 @@ def test_a_mistake_is_told_and_the_last_result_stays(app: Page, tmp_path):
     text.write_text("not a video")
     before = app.get_by_text(re.compile(r"\[1, 2048, 192\]")).first.inner_text()
     upload(app, "Video", text)
-    expect(app.get_by_role("alert")).to_contain_text("neither a video nor an image")
+    expect(app.get_by_role("alert").filter(has_text="neither a video nor an image")).to_be_visible(timeout=WAIT_MS)
     assert app.get_by_text(re.compile(r"\[1, 2048, 192\]")).first.inner_text() == before
     ready(app)
 
 
 def test_a_huge_image_is_refused_before_it_is_decoded(app: Page, huge_png):
     upload(app, "Image", huge_png)
-    expect(app.get_by_role("alert")).to_contain_text("scale it down")
+    expect(app.get_by_role("alert").filter(has_text="scale it down")).to_be_visible(timeout=WAIT_MS)
     ready(app)
 
 
@@ -97,7 +97,7 @@ def test_an_unreachable_hub_is_told(app: Page, video):
     app.get_by_label("Checkpoint").click()
     app.get_by_role("option", name=re.compile("ViT-L · 1024")).click()
     app.get_by_role("button", name="Embed").click()
-    expect(app.get_by_role("alert")).to_contain_text("cannot be reached")
+    expect(app.get_by_role("alert").filter(has_text="cannot be reached")).to_be_visible(timeout=WAIT_MS)
     ready(app)
 
 

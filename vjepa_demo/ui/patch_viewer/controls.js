@@ -54,7 +54,7 @@ function makeControls(options, { changed, play, stepBy, clear, picture }) {
     return button;
   };
   const slider = (text, name, min, max, format) => {
-    const output = h("output");
+    const output = h("span", { class: "pv-value", "aria-hidden": "true" });
     const input = h("input", { type: "range", min, max, step: 0.01, "aria-label": text });
     const show = () => {
       input.value = options[name];

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vjepa_demo.references import BLOCK, PLACE_NEIGHBOURS, unit_vectors
+from vjepa_demo.references import BLOCK, PLACE_NEIGHBOURS, measured_rows, unit_vectors
 
 SEED = 2506
 MIN_DIST = 0.1
@@ -28,7 +28,8 @@ class MapQuality:
     """How far a map can be trusted, for `neighbours` nearest references (10, or fewer in a small set).
 
     Attributes:
-        recall: share of the true nearest references that are also among the nearest on the map, mean over references.
+        recall: share of the true nearest references that are also among the nearest on the map, mean over references
+            (over `references.measured_rows`).
         trustworthiness: 1 when no reference is near on the map that is not near in truth (Venna and Kaski 2001).
     """
 
@@ -117,8 +118,9 @@ def map_quality(units: np.ndarray, coordinates: np.ndarray) -> MapQuality | None
     k = min(QUALITY_NEIGHBOURS, (count - 1) // 2)
     shared, penalty = 0, 0
     points = coordinates.astype(np.float64)
-    for start in range(0, count, BLOCK):
-        rows = np.arange(start, min(start + BLOCK, count))
+    measured = measured_rows(count)
+    for start in range(0, len(measured), BLOCK):
+        rows = measured[start : start + BLOCK]
         cosines = units[rows] @ units.T
         cosines[np.arange(len(rows)), rows] = -np.inf  # itself comes last
         order = np.argsort(-cosines, axis=1, kind="stable")
@@ -130,4 +132,5 @@ def map_quality(units: np.ndarray, coordinates: np.ndarray) -> MapQuality | None
         excess = np.maximum(np.take_along_axis(ranks, near, axis=1) - k, 0)
         shared += int((excess == 0).sum())
         penalty += int(excess.sum())
-    return MapQuality(k, shared / (count * k), 1 - 2 * penalty / (count * k * (2 * count - 3 * k - 1)))
+    pairs = len(measured) * k
+    return MapQuality(k, shared / pairs, 1 - 2 * penalty / (pairs * (2 * count - 3 * k - 1)))

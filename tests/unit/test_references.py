@@ -192,6 +192,25 @@ def test_map_quality_is_scikit_learns(fitted):
     assert quality.recall == pytest.approx(np.mean(shared))
 
 
+def test_large_sets_are_measured_on_a_sample_of_them(monkeypatch):
+    from vjepa_demo import references as module
+
+    vectors = clusters(labels=20, each=20, spread=0.9)
+    references = make_set(vectors, vectors[:, :2])
+    whole = map_quality(references.unit, references.coordinates)
+    monkeypatch.setattr(module, "MEASURED", 200)
+    sampled = map_quality(references.unit, references.coordinates)
+    assert whole is not None
+    assert sampled is not None
+    assert whole != sampled
+    assert sampled.trustworthiness == pytest.approx(whole.trustworthiness, abs=0.03)
+    assert sampled.recall == pytest.approx(whole.recall, abs=0.03)
+    again = make_set(vectors, vectors[:, :2])
+    assert again.far_threshold == pytest.approx(make_set(vectors).far_threshold)
+    monkeypatch.undo()
+    assert again.far_threshold == pytest.approx(references.far_threshold, abs=0.05)
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 9])
 def test_small_sets_are_laid_out_too(count):
     vectors = clusters()[::10][:count]

@@ -21,10 +21,10 @@ TILE_SIDE = 480
 FOOT = 36
 IMAGE_FPS = 4.0
 # What the model did not see is dimmed, padding is grey, and low scores are fainter than high ones, as in the browser.
-DIMMED = 0.34
+DIMMED = 0.28
 PADDING = 64
 FAINTEST = 0.25
-SHADE = 0.65
+SHADE = 0.5
 
 
 def heatmap_video(clip: Clip, embedding: Embedding, scores: np.ndarray, path: str | Path) -> None:

@@ -38,7 +38,7 @@ def slow_pixel(score: float, scale: tuple[float, float]) -> np.ndarray:
     i = min(int(place), len(table) - 2)
     colour = table[i] + (place - i) * (table[i + 1] - table[i])
     alpha = 0.8 * (0.25 + 0.75 * level)
-    return (1 - alpha) * 0.65 * GREY + alpha * colour
+    return (1 - alpha) * 0.5 * GREY + alpha * colour
 
 
 @pytest.mark.parametrize("fit", ["crop", "squash", "pad"])
@@ -59,7 +59,7 @@ def test_every_patch_has_its_colour_in_its_place(fit, tmp_path):
     if fit == "pad":
         assert (sheet[20, 20] == PADDING).all()
     if fit == "crop":
-        np.testing.assert_allclose(sheet[90, 20], GREY * 0.34, atol=2)
+        np.testing.assert_allclose(sheet[90, 20], GREY * 0.28, atol=2)
 
 
 def test_the_film_keeps_the_pace_and_the_map(tmp_path):

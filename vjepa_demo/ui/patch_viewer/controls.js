@@ -75,7 +75,7 @@ function makeControls(options, { changed, play, stepBy, clear, picture }) {
   const mode = radios("A tap or click", "mode", [["pin", "Pin"], ["add", "Add"], ["subtract", "Subtract"]]);
   const opacity = slider("Opacity", "opacity", 0, 1, (x) => `${Math.round(100 * x)} %`);
   const threshold = slider("Outline above", "threshold", -1, 1, (x) => (x < 1 ? x.toFixed(2) : "off"));
-  const playButton = action("Play", "▶", play);
+  const playButton = action("Play", "Play", play);
   const bar = h("canvas", { class: "pv-scale", width: 256, height: 1, "aria-hidden": "true" });
   const low = h("span"), high = h("span"), legendTitle = h("p", { class: "pv-legend-title" });
   const legend = h("div", { class: "pv-legend", role: "img" }, legendTitle, bar, h("div", { class: "pv-ends" }, low, high));
@@ -84,6 +84,10 @@ function makeControls(options, { changed, play, stepBy, clear, picture }) {
   const live = h("p", { class: "pv-hidden", role: "status", "aria-live": "polite" });
   const message = h("p", { class: "pv-message", role: "alert" });
 
+  const keys = h(
+    "details", { class: "pv-keys" }, h("summary", { text: "Keys" }),
+    h("dl", {}, ...KEYS.flatMap(([key, what]) => [h("dt", { text: key }), h("dd", { text: what })])),
+  );
   const top = h("div", { class: "pv-top" }, map.group, toggle("Centred", "centred"), toggle("Patch borders", "borders"), opacity.node, threshold.node);
   const side = h(
     "aside", { class: "pv-side", "aria-label": "Readout and controls" },
@@ -91,14 +95,13 @@ function makeControls(options, { changed, play, stepBy, clear, picture }) {
     h("div", { class: "pv-row" }, action("Step back", "❮", () => stepBy(-1)), playButton, action("Step on", "❯", () => stepBy(1)),
       action("Save the frame as PNG", "PNG", picture)),
     h("div", { class: "pv-row" }, mode.group, action("Clear the query", "Clear", clear)),
-    h("details", { class: "pv-keys" }, h("summary", { text: "Keys" }),
-      h("dl", {}, ...KEYS.flatMap(([key, what]) => [h("dt", { text: key }), h("dd", { text: what })]))),
+    keys,
   );
 
   return {
-    top, side, live, message, map, opacity,
+    top, side, live, message, map, opacity, keys,
     playing(on) {
-      playButton.textContent = on ? "❚❚" : "▶";
+      playButton.textContent = on ? "Stop" : "Play";
       playButton.setAttribute("aria-label", on ? "Stop" : "Play");
       playButton.title = on ? "Stop" : "Play";
     },

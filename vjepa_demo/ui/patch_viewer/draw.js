@@ -3,7 +3,7 @@
 // A map is laid on a darkened picture, and low scores are fainter than high ones: what resembles the query glows, and
 // the rest stays visible (export.py does the same).
 const FAINTEST = 0.25;
-const SHADE = 0.35;
+const SHADE = 0.5;
 
 // 256 colours, as little-endian RGBA words, between the anchors that came with the clip.
 function colourWords(anchors) {
@@ -103,7 +103,7 @@ function paintFrame(context, width, height, clip, geo, frame, { borders = false,
   const seen = new Path2D();
   seen.rect(0, 0, width, height);
   seen.rect(...place(geo.window));
-  context.fillStyle = "rgba(10, 12, 20, 0.66)";
+  context.fillStyle = "rgba(10, 12, 20, 0.72)";
   context.fill(seen, "evenodd");
   paintPadding(context, width, height, geo, place);
   if (borders) paintBorders(context, clip, place(geo.window));

@@ -239,10 +239,8 @@ class ClipView {
     }
     if (!this.matches) return;
     const ink = getComputedStyle(this.node).color;
-    const best = this.matches.map((match) => match.score).filter((score) => score === score);
-    const least = Math.min(...best), most = Math.max(...best, least + 0.1);
     for (const { from, to, lane } of this.rows) {
-      paintCurve(context, this.places.slice(from, to), lane, this.matches.slice(from, to), [least, most], options.range,
+      paintCurve(context, this.places.slice(from, to), lane, this.matches.slice(from, to), options.span, options.range,
         this.clip.header.colours, ink);
     }
   }

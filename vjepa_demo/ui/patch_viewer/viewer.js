@@ -3,10 +3,11 @@
 const PIN_DELAY = 250;
 const ANNOUNCE_DELAY = 500;
 const DEMO_ROUNDS = 3;
+const WIDE = 720; // as in the style sheet
 
 const options = {
   map: "similarity", mode: "pin", centred: true, borders: false, opacity: 0.8, threshold: 1,
-  points: [], cursor: null, range: [0, 1],
+  points: [], cursor: null, range: [0, 1], span: [0, 1],
 };
 const state = { views: [], pinned: false, frame: 0, timer: 0, rounds: 0, touched: false, pending: null, request: null };
 const timers = {};
@@ -81,6 +82,7 @@ function show(clips, names) {
   controls.map.buttons[1].hidden = !withPca;
   if (!withPca && options.map === "pca") controls.map.choose("similarity");
   root.dataset.state = "ready";
+  controls.keys.open = state.views.length === 1 && root.clientWidth >= WIDE;
   layout();
   if (kept.length) {
     ask(kept, { pin: true });
@@ -121,6 +123,9 @@ function answer() {
   if (!state.pinned) options.range = scoreRange(sets);
   if (pin) setPinned(true);
   state.views.forEach((view, i) => view.setScores(sets[i], options.range));
+  const best = state.views.flatMap((view) => view.matches.map((match) => match.score)).filter((score) => score === score);
+  const least = Math.min(...best);
+  options.span = [least, Math.max(...best, least + 0.1)];
   paint();
   // A message is handled after the browser has painted this frame.
   const channel = new MessageChannel();

@@ -29,6 +29,7 @@ Precision = Literal["auto", "fp32", "bf16"]
 IMAGE_FRAMES = 16
 # The processor scales the short side to the crop's size first: a longer picture than this would fill the memory.
 MAX_ASPECT = 20.0
+ZERO_GPU = bool(os.environ.get("SPACES_ZERO_GPU"))
 GPU_SECONDS = 15  # declared to ZeroGPU
 
 
@@ -157,7 +158,8 @@ class Encoder:
         started = time.perf_counter()
         pixels, window = self.preprocess(clip, fit)
         ready = time.perf_counter()
-        tokens = _forward(self.key, pixels, layer)
+        run = _forward_on_gpu if self.device == "cuda" else _forward
+        tokens = run(self.key, pixels, layer)
         encoded = time.perf_counter()
         rows = self.config.crop_size // self.config.patch_size
         return Embedding(
@@ -217,7 +219,10 @@ def get_encoder(
         RequestError: the device or the precision is not to be had.
     """
     checkpoint = checkpoints.find(name)
-    chosen = choose_device(settings.device if device == "auto" else device)
+    wanted = settings.device if device == "auto" else device
+    if wanted == "auto" and ZERO_GPU and checkpoint is checkpoints.NANO:
+        wanted = "cpu"  # nano takes less time there than it takes to be given a GPU, and costs visitors no quota
+    chosen = choose_device(wanted)
     key = (checkpoint.id, chosen, choose_precision(precision, chosen))
     with _loading:
         if key not in _encoders:
@@ -225,16 +230,6 @@ def get_encoder(
         return _encoders[key]
 
 
-def _on_gpu(function: Any) -> Any:
-    """On a ZeroGPU Space, a GPU is attached only while a decorated function runs; elsewhere nothing changes."""
-    if not os.environ.get("SPACES_ZERO_GPU"):
-        return function
-    import spaces
-
-    return spaces.GPU(duration=GPU_SECONDS)(function)
-
-
-@_on_gpu
 def _forward(key: tuple[str, str, str], pixels: torch.Tensor, layer: int | None) -> np.ndarray:
     """The only function that needs the GPU: CPU tensor `[1, T, 3, S, S]` in, float32 `[N, D]` out."""
     try:
@@ -242,6 +237,18 @@ def _forward(key: tuple[str, str, str], pixels: torch.Tensor, layer: int | None)
     except torch.OutOfMemoryError as error:
         log.warning("out of memory", exc_info=True)
         raise CheckpointError("The GPU has too little memory for this: take fewer frames, or a smaller one.") from error
+
+
+def _on_zero_gpu(function: Any) -> Any:
+    """On a ZeroGPU Space, a GPU is attached only while a decorated function runs; elsewhere nothing changes."""
+    if not ZERO_GPU:
+        return function
+    import spaces
+
+    return spaces.GPU(duration=GPU_SECONDS)(function)
+
+
+_forward_on_gpu = _on_zero_gpu(_forward)
 
 
 # --- rotary positions ------------------------------------------------------------------------------------------------

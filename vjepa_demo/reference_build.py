@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ from vjepa_demo.reference_sets import (
     STORED,
     VIDEO_SUFFIXES,
     Progress,
+    cache_of,
     prepare,
     read_folder,
     write_csv,
 )
+from vjepa_demo.reference_store import THUMBNAILS
 from vjepa_demo.references import ReferenceSet
 
 log = logging.getLogger(__name__)
@@ -55,6 +58,21 @@ def build(
         ReferencesError: the source cannot be reached or holds no clip that can be embedded.
     """
     folder, out = fetch(source), Path(out)
+    collect(folder, out, progress)
+    more = (folder / STORED, cache_of(folder))
+    made = settle(out, encoder, sampling, fit, more=more, progress=progress, refit=refit)
+    if folder.resolve() != out.resolve():
+        for name, _ in made.failures:
+            (out / name).unlink(missing_ok=True)
+    return made
+
+
+def collect(folder: Path, out: Path, progress: Progress | None = None) -> None:
+    """Add a folder's clips to a set, as links where that is possible; they are embedded when it is settled.
+
+    Raises:
+        ReferencesError: the folder holds no clip.
+    """
     clips = {clip.file: clip for clip in read_folder(folder)}
     if (out / CSV_NAME).is_file():
         clips = {**{clip.file: clip for clip in read_folder(out)}, **clips}
@@ -64,12 +82,31 @@ def build(
         if progress and number % 100 == 0:
             progress(number, len(clips), "Collecting clips")
     write_csv(out, clips.values())
-    made = prepare(out, encoder, sampling, fit, progress=progress, store=out / STORED, refit=refit)
+
+
+def settle(
+    folder: Path,
+    encoder: Any,
+    sampling: Sampling | None = None,
+    fit: str = "crop",
+    *,
+    more: Sequence[Path] = (),
+    progress: Progress | None = None,
+    refit: bool = False,
+) -> ReferenceSet:
+    """Embed what is new in a set, store it there, and take what cannot be embedded off its list (see `failures`).
+
+    Arguments and errors are those of `reference_sets.prepare`.
+    """
+    store = folder / STORED
+    made = prepare(folder, encoder, sampling, fit, store=store, more=more, progress=progress, refit=refit)
+    for source in more:
+        for sha in made.hashes:
+            path = source / THUMBNAILS / f"{sha}.jpg"
+            if path.is_file():
+                link(path, store / THUMBNAILS / path.name)
     if made.failures:
-        # Only what can be embedded stays listed; the files themselves are still in the source.
-        write_csv(out, made.clips)
-        for name, _ in made.failures:
-            (out / name).unlink(missing_ok=True)
+        write_csv(folder, made.clips)
     return made
 
 

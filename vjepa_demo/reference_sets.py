@@ -7,7 +7,7 @@ import hashlib
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -113,6 +113,7 @@ def prepare(
     *,
     progress: Progress | None = None,
     store: str | Path | None = None,
+    more: Sequence[Path] = (),
     refit: bool = False,
 ) -> ReferenceSet:
     """The reference set of a folder: stored vectors where they fit, a forward pass for every other clip.
@@ -127,6 +128,7 @@ def prepare(
         sampling, fit: how clips are sampled and fitted; part of the fingerprint.
         progress: told (done, all, message) after every clip that was embedded.
         store: where new vectors are kept; a folder in the cache of the settings when None.
+        more: other folders in which stored vectors may be found; the places in them count where there is no map yet.
         refit: lay all clips out anew, turned to lie near their old places.
 
     Raises:
@@ -140,7 +142,8 @@ def prepare(
         look = [(clip, *_size_and_time(folder / clip.file)) for clip in clips]
         held = _sets.get(target)
         if refit or held is None or held[0] != look:
-            _sets[target] = look, _prepare(folder, clips, encoder, sampling, fit, target, progress, refit)
+            paths = [path / target.name for path in (*more, folder / STORED, target.parent)]
+            _sets[target] = look, _prepare(folder, clips, encoder, sampling, fit, paths, progress, refit)
         _sets.move_to_end(target)
         while len(_sets) > MOST_IN_MEMORY:
             _sets.popitem(last=False)
@@ -161,13 +164,16 @@ def _prepare(
     encoder: Any,
     sampling: Sampling,
     fit: str,
-    target: Path,
+    paths: list[Path],
     progress: Progress | None,
     refit: bool,
 ) -> ReferenceSet:
-    fingerprint = encoder.fingerprint(sampling, fit)
-    loaded = [Stored.load(path, fingerprint) for path in (folder / STORED / target.name, target)]
+    """`paths` are files of stored vectors, the later ones more to be believed; the last is written to."""
+    fingerprint, target = encoder.fingerprint(sampling, fit), paths[-1]
+    loaded = [Stored.load(path, fingerprint) for path in paths]
     known = [stored for stored in loaded if stored]
+    # Places of different maps must not be mixed: those of other sets count only where this one has no map.
+    mapped = [stored for stored in loaded[-2:] if stored] or known[-1:]
 
     vectors = {sha: row for stored in known for sha, row in zip(stored.hashes, stored.vectors, strict=True)}
     parts = Parts(target)
@@ -188,19 +194,20 @@ def _prepare(
         raise ReferencesError(f"None of the reference clips can be read; of the first: {failures[0][1]}")
 
     hashes = tuple(sha for _, sha in embedded)
-    whole = next((stored for stored in reversed(known) if stored.hashes == hashes), None)
+    whole = next((stored for stored in reversed(mapped) if stored.hashes == hashes), None)
     if refit or whole is None:
         if progress:
             progress(len(clips), len(clips), "Laying out the map")
         stacked = np.stack([vectors[sha] for sha in hashes])
-        flat = {sha: row for stored in known for sha, row in zip(stored.hashes, stored.coordinates, strict=True)}
-        deep = {sha: row for stored in known for sha, row in zip(stored.hashes, stored.space, strict=True)}
+        flat = {sha: row for stored in mapped for sha, row in zip(stored.hashes, stored.coordinates, strict=True)}
+        deep = {sha: row for stored in mapped for sha, row in zip(stored.hashes, stored.space, strict=True)}
         whole = Stored(
             hashes,
             stacked,
             lay_out(stacked, [flat.get(sha) for sha in hashes], dims=2, refit=refit),
             lay_out(stacked, [deep.get(sha) for sha in hashes], dims=3, refit=refit),
         )
+    if whole not in loaded[-2:]:
         whole.save(target, fingerprint)
     parts.clear()
     return ReferenceSet(

@@ -27,7 +27,7 @@ THUMBNAILS = "thumbnails"  # the folder of one small JPEG a clip, named by the S
 THUMBNAIL_SIZE = (128, 96)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Stored:
     """Vectors `[R, D]`, places `[R, 2]` and `[R, 3]`, all float32, of the files with these SHA-256 hashes."""
 

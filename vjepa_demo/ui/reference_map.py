@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 import weakref
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ FOLDER = Path(__file__).with_suffix("")
 SCRIPTS = ("figure.js", "panels.js", "map.js")
 SHOWN_NEIGHBOURS = 10
 
-_files: weakref.WeakKeyDictionary[ReferenceSet, Path] = weakref.WeakKeyDictionary()
+_texts: weakref.WeakKeyDictionary[ReferenceSet, str] = weakref.WeakKeyDictionary()
 _served: set[Path] = set()
 
 
@@ -46,7 +45,7 @@ def map_value(references: ReferenceSet, embedding: Embedding | None, scratch: Pa
     Args:
         references: the set; its folder and its thumbnails are served to the page from now on.
         embedding: the clip, or None to show the references alone.
-        scratch: a folder in which a file for the page may be left.
+        scratch: a folder for a file on its way to the page.
 
     Raises:
         FingerprintMismatch: the clip was embedded in another way than the references.
@@ -55,12 +54,14 @@ def map_value(references: ReferenceSet, embedding: Embedding | None, scratch: Pa
 
     script = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
     _serve(script, references.folder, *references.thumbnails)
-    if references not in _files or not _files[references].is_file():
-        _files[references] = scratch / f"map-{secrets.token_hex(8)}.json"
-        _files[references].write_text(json.dumps(describe_set(references)), encoding="utf-8")
+    if references not in _texts:
+        _texts[references] = json.dumps(describe_set(references))
+    # Gradio serves files under a hash of what is in them: the page fetches the same references only once.
+    described = scratch / "references.json"
+    described.write_text(_texts[references], encoding="utf-8")
     return {
         "plotly": FileData(path=str(script)).model_dump(),
-        "references": FileData(path=str(_files[references])).model_dump(),
+        "references": FileData(path=str(described)).model_dump(),
         "clip": None if embedding is None else describe_clip(references, embedding),
     }
 

@@ -71,7 +71,7 @@ def take(
     """
     before = {clip.file for clip in _clips_of(folder)}
     with tempfile.TemporaryDirectory() as scratch:
-        loose, more = [], []
+        loose, more = [], [cache_of(folder)]
         for number, (path, name) in enumerate(files):
             if not zipfile.is_zipfile(path) or Path(name).suffix.lower() != ".zip":
                 loose.append((path, name, label))
@@ -96,9 +96,9 @@ def take(
 def copy_set(folder: Path, target: Path) -> None:
     """Make `target` a set of the same clips and stored vectors; on one disk the clips cost links, no bytes."""
     collect(folder, target)
+    (target / STORED).mkdir(exist_ok=True)
     for source in (cache_of(folder), folder / STORED):
         for path in source.glob("*.safetensors"):
-            (target / STORED).mkdir(parents=True, exist_ok=True)
             shutil.copy2(path, target / STORED / path.name)
         for path in (source / THUMBNAILS).glob("*.jpg"):
             link(path, target / STORED / THUMBNAILS / path.name)

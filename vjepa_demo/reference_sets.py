@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import logging
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
@@ -127,7 +128,7 @@ def prepare(
         encoder: an `encoder.Encoder`.
         sampling, fit: how clips are sampled and fitted; part of the fingerprint.
         progress: told (done, all, message) after every clip that was embedded.
-        store: where new vectors are kept; a folder in the cache of the settings when None.
+        store: where new vectors are kept; see `store_of` when None.
         more: other folders in which stored vectors may be found; the places in them count where there is no map yet.
         refit: lay all clips out anew, turned to lie near their old places.
 
@@ -137,7 +138,7 @@ def prepare(
     folder, sampling = Path(folder), sampling or Sampling()
     clips = read_folder(folder)
     fingerprint = encoder.fingerprint(sampling, fit)
-    target = (Path(store) if store else cache_of(folder)) / f"{fingerprint.key}.safetensors"
+    target = (Path(store) if store else store_of(folder)) / f"{fingerprint.key}.safetensors"
     with _preparing:
         look = [(clip, *_size_and_time(folder / clip.file)) for clip in clips]
         held = _sets.get(target)
@@ -221,6 +222,17 @@ def _prepare(
         thumbnails=(folder.resolve() / STORED / THUMBNAILS, target.parent.resolve() / THUMBNAILS),
         failures=tuple(failures),
     )
+
+
+def store_of(folder: Path) -> Path:
+    """Where new vectors of a folder are kept: in it, where it carries vectors along already, else in the cache.
+
+    The shipped references stay as they were shipped.
+    """
+    carried = folder / STORED
+    if carried.is_dir() and os.access(carried, os.W_OK) and folder.resolve() != SHIPPED.resolve():
+        return carried
+    return cache_of(folder)
 
 
 def cache_of(folder: Path) -> Path:

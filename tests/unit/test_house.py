@@ -19,7 +19,16 @@ PACKAGE = ROOT / "vjepa_demo"
 ORDER = (
     *("settings", "errors", "containers", "pictures", "media", "embedding", "checkpoints", "encoder"),
     *("dense", "surprise", "references", "reference_layout", "reference_store", "reference_sets"),
-    *("reference_build", "reference_evaluation", "store", "pipeline", "export", "references_cli", "cli"),
+    *(
+        "reference_build",
+        "reference_edit",
+        "reference_evaluation",
+        "store",
+        "pipeline",
+        "export",
+        "references_cli",
+        "cli",
+    ),
     *("__main__", "ui"),
 )
 # Opened by a first visitor or by `--help`: none of these may take seconds to import.

@@ -482,6 +482,19 @@ def test_vectors_in_the_folder_are_used_and_never_written_to(folder, tmp_path_fa
     assert {path: path.read_bytes() for path in (folder / "vectors").glob("*.*")} == before
 
 
+def test_a_folder_that_carries_its_vectors_gets_new_ones_but_never_the_shipped_one(folder, monkeypatch, tmp_path):
+    monkeypatch.setattr(reference_sets, "cache_of", lambda folder: tmp_path / "cache")
+    prepare(folder, Colours())
+    assert len(list((tmp_path / "cache").glob("*.safetensors"))) == 1
+    prepare(folder, Colours(), store=folder / "vectors")
+    prepare(folder, Colours(revision="2"))
+    assert len(list((folder / "vectors").glob("*.safetensors"))) == 2
+    monkeypatch.setattr(reference_sets, "SHIPPED", folder)
+    prepare(folder, Colours(revision="3"))
+    assert len(list((folder / "vectors").glob("*.safetensors"))) == 2
+    assert len(list((tmp_path / "cache").glob("*.safetensors"))) == 2
+
+
 def test_stored_vectors_say_how_they_were_made(folder, tmp_path_factory):
     from safetensors import safe_open
 

@@ -1,8 +1,9 @@
 """Everything that happens to an upload, against the model's own forward pass: nano, 16 frames of a 10 s 720p clip, CPU.
 
 The clip is H.264 of 300 frames: a zoom into the Mandelbrot set under light, moving noise, at 1.5 Mbit/s, which costs
-a decoder about as much as a filmed clip of that size from the web. Both are timed in turn in one process, so that what else the machine does
-falls on both.
+a decoder about as much as a filmed clip of that size from the web. Both are timed in turn in one process, so that what
+else the machine does falls on both. Nearly all of the decoding is FFmpeg's: every frame since the last key frame has to
+be decoded to see one.
 """
 
 from __future__ import annotations

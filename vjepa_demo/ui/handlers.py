@@ -21,6 +21,7 @@ from vjepa_demo.errors import RequestError, UserError
 from vjepa_demo.pipeline import Request, Result
 from vjepa_demo.settings import ASSETS, settings
 from vjepa_demo.store import Store
+from vjepa_demo.ui import sessions
 from vjepa_demo.ui.narrate import narrate
 from vjepa_demo.ui.patch_viewer import viewer_value
 from vjepa_demo.ui.reference_map import map_value
@@ -69,7 +70,13 @@ def summary(result: Result) -> str:
 
 
 def make_request(
-    frames: float | None, start: float | None, end: float | None, sampling: str, fit: str, checkpoint: str
+    frames: float | None,
+    start: float | None,
+    end: float | None,
+    sampling: str,
+    fit: str,
+    checkpoint: str,
+    own_id: str | None = None,
 ) -> Request:
     """A request from the controls; an empty field means its default."""
     return Request(
@@ -79,6 +86,7 @@ def make_request(
         end=end or None,
         sampling=sampling,  # type: ignore[arg-type]
         fit=fit,
+        references=sessions.folder_of(own_id),
     )
 
 

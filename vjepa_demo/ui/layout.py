@@ -9,7 +9,7 @@ import gradio as gr
 
 from vjepa_demo import checkpoints
 from vjepa_demo.settings import ASSETS, settings
-from vjepa_demo.ui import api, handlers, shown, theme
+from vjepa_demo.ui import api, handlers, own_references, shown, theme
 from vjepa_demo.ui.patch_viewer import patch_viewer
 from vjepa_demo.ui.reference_map import reference_map
 
@@ -21,6 +21,7 @@ def build() -> gr.Blocks:
     handlers.first_result()
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 6 * 3600), fill_width=True) as demo:
         result_id = gr.State(None)
+        own_id = gr.State(None)  # the visitor's own references
         with gr.Row(elem_classes="page-head", equal_height=True):
             gr.HTML(
                 f'<div class="page-title"><h1>{TITLE}</h1>'
@@ -34,7 +35,7 @@ def build() -> gr.Blocks:
         with gr.Row():
             with gr.Column(scale=1, min_width=290, elem_classes="controls"):
                 upload = _upload()
-                controls = [*_controls(), checkpoint]
+                controls = [*_controls(), checkpoint, own_id]
                 button = gr.Button("Embed", variant="primary")
             with gr.Column(scale=4, min_width=320, elem_classes="results"):
                 status = gr.HTML(elem_classes="status", js_on_load=None)
@@ -42,10 +43,12 @@ def build() -> gr.Blocks:
                 viewer = patch_viewer()
                 more = _more()
                 space = reference_map()
+                own = own_references.panel()
         outputs = [status, summary, viewer, space, result_id, more["layer"]]
         api.endpoints()  # first, so that their names are free
         _wire(upload, controls, button, outputs)
         _wire_more(more, status, viewer, result_id)
+        own_references.wire(own, own_id, result_id, space, demo)
         demo.load(handlers.first_paint, None, outputs, queue=False, show_progress="hidden", api_visibility="private")
     demo.queue(max_size=32, default_concurrency_limit=1)
     return demo

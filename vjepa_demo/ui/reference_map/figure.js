@@ -7,7 +7,8 @@ const SYMBOLS = ["circle", "square", "diamond", "cross", "x", "circle-open", "sq
 const FAINT = 0.1;
 
 function labelStyles(clips) {
-  const labels = [...new Set(clips.map((clip) => clip.label))].sort((a, b) => a.localeCompare(b));
+  // In the order of the set: a label that is added later changes the look of none before it.
+  const labels = [...new Set(clips.map((clip) => clip.label))];
   return labels.map((label, i) => ({
     label,
     colour: HUES[i % HUES.length],

@@ -1,0 +1,48 @@
+"""Where clips are placed, against `umap.transform`: each shipped reference left out, distances as shares of the map.
+
+python bench/placement.py
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from vjepa_demo.encoder import get_encoder
+from vjepa_demo.media import Sampling
+from vjepa_demo.reference_layout import SEED, map_quality
+from vjepa_demo.reference_sets import SHIPPED, prepare
+from vjepa_demo.references import place, unit_vectors
+
+
+def main() -> None:
+    """Print the distribution, and how far the shipped map can be trusted."""
+    warnings.simplefilter("ignore")
+    import umap
+
+    shipped = prepare(SHIPPED, get_encoder("nano", device="cpu", precision="fp32"), Sampling(16))
+    shares = []
+    for row in range(len(shipped)):
+        rest = np.delete(shipped.vectors, row, axis=0)
+        mean = rest.mean(axis=0)
+        units, query = unit_vectors(rest - mean), unit_vectors(shipped.vectors[row] - mean)
+        mapper = umap.UMAP(n_neighbors=15, metric="cosine", init="pca", random_state=SEED, n_jobs=1).fit(units)
+        theirs = mapper.transform(query[None])[0]
+        span = np.linalg.norm(np.ptp(mapper.embedding_, axis=0))
+        shares.append(np.linalg.norm(place(units @ query, mapper.embedding_) - theirs) / span)
+    points = " · ".join(f"{name} {100 * np.percentile(shares, at):.2f} %" for name, at in PERCENTILES.items())
+    print(f"{len(shares)} references left out one by one: {points} of the map's span")
+    quality = map_quality(shipped.unit, shipped.coordinates)
+    assert quality is not None
+    print(f"recall@{quality.neighbours} {quality.recall:.3f} · trustworthiness {quality.trustworthiness:.3f}")
+
+
+PERCENTILES = {"median": 50, "90th": 90, "95th": 95, "maximum": 100}
+
+if __name__ == "__main__":
+    main()

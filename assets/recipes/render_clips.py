@@ -21,6 +21,7 @@ import sys
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -96,7 +97,7 @@ def prepare(product: str, label: str, number: int, look: Look) -> Clip:
     """Builds the clip's scene, without simulating or rendering it. No label: a free scene."""
     rng = generator(product, label, number)
     if not look.shadow_lights:
-        look = Look(**{**vars(look), "shadow_lights": int(rng.random() < 0.3)})
+        look = replace(look, shadow_lights=int(rng.random() < 0.3))
     stage = Stage(rng, look)
     scene = FAMILIES[label](stage) if label else free(stage)
     return Clip(stage, scene, float(rng.uniform(3.0, 4.0)))
@@ -150,10 +151,10 @@ def heldout_clip(task: tuple[str, int], out: Path, paths: Sequence[Path]) -> Pat
 # -- references and examples ------------------------------------------------------------------------------------------
 
 
-def shown_clip(product: str, label: str, number: int) -> Clip:
+def shown_clip(product: str, label: str, number: int, look: Look = SHOWN) -> Clip:
     """The scene of a committed clip."""
     seed = RETAKES.get((label, number), number) if product == "references" else number
-    return prepare(product, label, seed, SHOWN)
+    return prepare(product, label, seed, look)
 
 
 def film_shown(product: str, label: str, number: int) -> Array:
@@ -254,11 +255,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     elif product == "references":
         clips = [("references", label, n, f"{label}_{n}.mp4") for label in FAMILIES for n in numbers]
         run(partial(video, out=out), clips, args.workers)
+        coarse = replace(SHOWN, texture=16)  # the same scenes: what is drawn at random does not depend on the size
         rows = (
             {
                 "file": name,
                 "label": label,
-                "description": shown_clip(product, label, number).scene.description,
+                "description": shown_clip(product, label, number, coarse).scene.description,
                 "licence": "MIT; figure from dm_control (Apache-2.0)" if label in ("walk", "fall") else "MIT",
             }
             for product, label, number, name in clips

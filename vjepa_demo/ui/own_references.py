@@ -88,7 +88,7 @@ def wire(parts: dict[str, Any], own_id: gr.State, result_id: gr.State, space: gr
         space: the reference map.
         demo: the page, to list the clips when it opens.
     """
-    outputs = [parts["said"], space, own_id, parts["chosen"], parts["saved"]]
+    outputs = [parts["said"], space, own_id, parts["chosen"], parts["saved"], parts["files"]]
     run: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_id": "encoder"}
     ids = [own_id, result_id]
     parts["add"].click(add_clips, [*ids, parts["files"], parts["label"]], outputs, **run)
@@ -116,7 +116,7 @@ def add_clips(own_id: str | None, result_id: str | None, files: list[str] | None
             words += f" And {len(report.failures) - SHOWN_FAILURES} more failed."
         return words, report.references
 
-    yield from change(own_id, result_id, work)
+    yield from change(own_id, result_id, work, clear=True)
 
 
 def rename_clips(own_id: str | None, result_id: str | None, chosen: list[str], label: str) -> Iterator[Any]:
@@ -154,7 +154,7 @@ def save_set(own_id: str | None, result_id: str | None) -> Iterator[Any]:
             export(folder, place / "references.zip")
             words = "The set as one file: clips, clips.csv, vectors and thumbnails. Drop it above to bring it back."
             saved = gr.update(value=str(place / "references.zip"), visible=True)
-            yield status(words), gr.skip(), own_id, gr.skip(), saved
+            yield status(words), gr.skip(), own_id, gr.skip(), saved, gr.skip()
     except UserError as error:
         yield failed(str(error))
     except Exception:
@@ -162,10 +162,10 @@ def save_set(own_id: str | None, result_id: str | None) -> Iterator[Any]:
         yield failed(OUR_FAULT)
 
 
-def change(own_id: str | None, result_id: str | None, work: Work) -> Iterator[Any]:
-    """Do something to the visitor's references: yields (message, map, session id, clips to choose, saved file).
+def change(own_id: str | None, result_id: str | None, work: Work, clear: bool = False) -> Iterator[Any]:
+    """Change the visitor's references: yields (message, map, session id, clips to choose, saved file, uploads).
 
-    Where it fails, the message says why and the map stays as it was.
+    Where it fails, the message says why and the map stays as it was; `clear` takes the uploads away where it works.
     """
     try:
         result = results.get(result_id)
@@ -182,12 +182,13 @@ def change(own_id: str | None, result_id: str | None, work: Work) -> Iterator[An
 
         for item in narrate(steps):
             if isinstance(item, str):
-                yield status(f"{item} …", "busy"), gr.skip(), own_id, gr.skip(), gr.skip()
+                yield status(f"{item} …", "busy"), gr.skip(), own_id, gr.skip(), gr.skip(), gr.skip()
                 continue
             words, references = item
             with scratch() as place:
                 shown = map_value(references, embedding, place)
-                yield status(words), shown, own_id, choices(folder), gr.update(value=None, visible=False)
+                saved = gr.update(value=None, visible=False)
+                yield status(words), shown, own_id, choices(folder), saved, None if clear else gr.skip()
     except UserError as error:
         yield failed(str(error), own_id)
     except Exception:
@@ -197,7 +198,7 @@ def change(own_id: str | None, result_id: str | None, work: Work) -> Iterator[An
 
 def failed(sentence: str, own_id: str | None = None) -> tuple[Any, ...]:
     keep = gr.skip()
-    return status(sentence, "error"), keep, own_id or keep, keep, keep
+    return status(sentence, "error"), keep, own_id or keep, keep, keep, keep
 
 
 def way_of(embedding: Any) -> Way:

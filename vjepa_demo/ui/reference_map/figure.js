@@ -29,6 +29,7 @@ function makeTraces(view) {
   const places = deep ? set.space : set.flat;
   const type = deep ? "scatter3d" : places.length > 3000 && hasWebgl() ? "scattergl" : "scatter";
   const base = deep ? "scatter3d" : "scatter";
+  const many = places.length > 1000; // outlines of so many points cost more time than they help
   const traces = [];
   if (clip && view.showLines) {
     const here = deep ? clip.space : clip.flat;
@@ -46,7 +47,7 @@ function makeTraces(view) {
       opacity: view.isolated && view.isolated !== style.label ? FAINT : 1,
       marker: {
         color: style.colour, symbol: style.symbol, size: deep ? 5 : 9,
-        line: { color: open ? style.colour : view.paper, width: open ? 2 : deep ? 0 : 0.75 },
+        line: { color: open ? style.colour : view.paper, width: open ? 2 : deep || many ? 0 : 0.75 },
       },
     });
   }

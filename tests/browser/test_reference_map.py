@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
 from vjepa_demo.embedding import Embedding, Fingerprint
@@ -251,19 +253,30 @@ def test_switches_take_path_and_lines_away(page, url):
     assert not {"path", "lines"} & set(page.evaluate(traces))
 
 
-def test_three_dimensions_where_the_browser_has_webgl(page, url, console_errors):
+def test_three_dimensions_are_drawn(page, url, console_errors):
     region = show(page, url)
     deep = region.get_by_role("radio", name="3-D")
-    if not page.evaluate("() => Boolean(document.createElement('canvas').getContext('webgl'))"):
-        expect(deep).to_be_disabled()
-        return
     deep.click()
     expect(deep).to_have_attribute("aria-checked", "true")
+    expect(region.locator(".rm-plot canvas").first).to_be_visible()
     kinds = set(page.evaluate("() => document.querySelector('.rm-plot').data.map((trace) => trace.type)"))
     assert kinds == {"scatter3d"}
-    region.get_by_role("radio", name="2-D").click()
+    page.wait_for_timeout(1000)
+    with Image.open(io.BytesIO(region.locator(".rm-plot").screenshot())) as picture:
+        colours = {colour for _, colour in picture.convert("RGB").getcolors(1 << 20)}
+    # Colours of three labels: points are drawn, not only their axes.
+    for hue in ((0, 114, 178), (230, 159, 0), (0, 158, 115)):
+        assert any(np.abs(np.array(colour) - hue).max() < 8 for colour in colours)
+    page.keyboard.press("ArrowLeft")
+    expect(region.get_by_role("radio", name="2-D")).to_have_attribute("aria-checked", "true")
     expect(region.locator(".scatterlayer")).to_be_attached()
     assert not console_errors
+
+
+def test_three_dimensions_are_not_offered_without_webgl(page, url):
+    page.add_init_script("HTMLCanvasElement.prototype.getContext = () => null;")
+    region = show(page, url)
+    expect(region.get_by_role("radio", name="3-D")).to_be_disabled()
 
 
 def test_names_are_shown_as_text_and_never_run(page, url, references, console_errors):

@@ -20,42 +20,27 @@ function parseClip(buffer) {
     const kind = arrays[entry.dtype];
     return new kind(buffer, start + entry.offset, entry.bytes / kind.BYTES_PER_ELEMENT);
   };
+  // Copies, so that the buffer, of which the frames are a good part, can go once they are decoded.
+  const copy = (name) => section(name) && section(name).slice();
   const [steps, rows, cols] = header.grid;
   const patches = steps * rows * cols;
-  const scalars = section("scalars");
+  const scalars = copy("scalars");
   const row = (i) => scalars.subarray(i * patches, (i + 1) * patches);
   const clip = {
     header, steps, rows, cols, patches,
     dim: header.dim,
     sheet: section("sheet"),
-    tokens: section("tokens"),
+    ...dotProducts(section("tokens"), patches, header.dim),
     scale: row(0), norm: row(1), dotMean: row(2), rawNorm: row(3),
-    mean: section("mean"),
-    mask: section("mask"),
-    pca: section("pca"),
-    surprise: section("surprise"),
+    mean: copy("mean"),
+    mask: copy("mask"),
+    pca: copy("pca"),
+    surprise: copy("surprise"),
     // Products of other clips' means with this clip's tokens, made when two clips are compared.
     crossMean: new Map(),
   };
   clip.longest = clip.rawNorm.reduce((a, b) => Math.max(a, b), 0);
   return clip;
-}
-
-// Integer dot product of a query, int32 [D], with every token, int8 [N, D]. Four sums keep the processor's pipeline
-// full; D is a multiple of 4 in every V-JEPA 2, the rest is for others.
-function dotAll(tokens, dim, query, out) {
-  const even = dim - (dim % 4);
-  for (let i = 0, p = 0; i < out.length; i++) {
-    let a = 0, b = 0, c = 0, e = 0, d = 0;
-    for (; d < even; d += 4, p += 4) {
-      a = (a + Math.imul(tokens[p], query[d])) | 0;
-      b = (b + Math.imul(tokens[p + 1], query[d + 1])) | 0;
-      c = (c + Math.imul(tokens[p + 2], query[d + 2])) | 0;
-      e = (e + Math.imul(tokens[p + 3], query[d + 3])) | 0;
-    }
-    for (; d < dim; d++, p++) a = (a + Math.imul(tokens[p], query[d])) | 0;
-    out[i] = a + b + c + e;
-  }
 }
 
 function dot(a, b) {
@@ -64,7 +49,7 @@ function dot(a, b) {
   return sum;
 }
 
-// A real vector as integers: the largest that cannot overflow 31 bits in `dotAll`.
+// A real vector as integers: the largest that fit 16 bits, and whose products with int8 cannot overflow 32.
 function toIntegers(vector) {
   const most = Math.min(32767, Math.floor((2 ** 31 - 1) / (127 * vector.length)));
   let peak = 0;
@@ -79,8 +64,7 @@ function meanProducts(clip, of) {
   let products = clip.crossMean.get(of);
   if (!products) {
     const { step, values } = toIntegers(of.mean);
-    products = new Float64Array(clip.patches);
-    dotAll(clip.tokens, clip.dim, values, products);
+    products = clip.dot(values);
     for (let i = 0; i < products.length; i++) products[i] *= step * clip.scale[i];
     clip.crossMean.set(of, products);
   }
@@ -111,8 +95,7 @@ function makeQuery(points) {
 // Cosine of the query with every token of `clip`: Float32Array [T'·H'·W'], NaN on padding (dense.py, `similarity`).
 function scoreClip(query, clip, centred) {
   const scores = new Float32Array(clip.patches);
-  const products = new Float64Array(clip.patches);
-  dotAll(clip.tokens, clip.dim, query.values, products);
+  const products = clip.dot(query.values);
   for (let i = 0; i < products.length; i++) products[i] *= query.step * clip.scale[i];
   for (const part of query.parts) {
     if (part.clip === clip) products[part.index] += part.weight * part.lost;

@@ -29,11 +29,11 @@ const NOT_FETCHED = "The clip's data could not be fetched from the server: embed
 
 async function fetchClip(file, signal) {
   const response = await fetch(file.url, { signal }).catch(() => null);
-  if (!response || !response.ok) throw new Error(NOT_FETCHED);
-  const buffer = await response.arrayBuffer().catch(() => null);
+  const buffer = response && response.ok ? await response.arrayBuffer().catch(() => null) : null;
   if (!buffer) throw new Error(NOT_FETCHED);
   const clip = parseClip(buffer);
   clip.bitmap = await createImageBitmap(new Blob([clip.sheet], { type: "image/jpeg" }));
+  clip.sheet = null;
   return clip;
 }
 

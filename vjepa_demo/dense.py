@@ -248,12 +248,20 @@ def _sheet(frames: np.ndarray, side: int) -> tuple[bytes, dict[str, Any]]:
     canvas[:count] = small.permute(0, 2, 3, 1).numpy()
     canvas = canvas.reshape(rows, columns, height, width, 3).transpose(0, 2, 1, 3, 4)
     sheet = Image.fromarray(canvas.reshape(rows * height, columns * width, 3))
-    for quality in JPEG_QUALITIES:
-        out = io.BytesIO()
-        sheet.save(out, "JPEG", quality=quality)
-        if out.tell() <= SHEET_BYTES_PER_FRAME * max(count, 4):
+    # The first frame tells where to begin: writing the whole sheet at each quality would cost more than the rest of it.
+    first = Image.fromarray(np.ascontiguousarray(canvas[0, :, 0]))
+    begin = next((i for i, q in enumerate(JPEG_QUALITIES) if len(_jpeg(first, q)) <= SHEET_BYTES_PER_FRAME), 0)
+    for quality in JPEG_QUALITIES[begin:]:
+        data = _jpeg(sheet, quality)
+        if len(data) <= SHEET_BYTES_PER_FRAME * max(count, 4):
             break
-    return out.getvalue(), {"frames": count, "columns": columns, "width": width, "height": height}
+    return data, {"frames": count, "columns": columns, "width": width, "height": height}
+
+
+def _jpeg(picture: Any, quality: int) -> bytes:
+    out = io.BytesIO()
+    picture.save(out, "JPEG", quality=quality)
+    return out.getvalue()
 
 
 def _check_query(embedding: Embedding, at: Position) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 import pytest
+from browser.viewer_page import large, open_viewer, viewer, viewer_url  # noqa: F401 - fixtures of the patch viewer's tests
 from playwright.sync_api import Browser, ConsoleMessage, Page, Route, sync_playwright
 
 LOCAL = {"localhost", "127.0.0.1", "::1"}

@@ -9,8 +9,8 @@ import gradio as gr
 from gradio.data_classes import FileData
 
 FOLDER = Path(__file__).with_suffix("")
-# In the order of their needs: products, decoding and cosines, painting, one clip's view, the controls, the whole.
-SCRIPTS = ("dot.js", "decode.js", "draw.js", "view.js", "controls.js", "viewer.js")
+# In the order of their needs: products, decoding and cosines, painting, one clip's view, the controls, state, actions.
+SCRIPTS = ("dot.js", "decode.js", "draw.js", "view.js", "controls.js", "viewer.js", "actions.js")
 
 
 def patch_viewer(**kwargs: Any) -> gr.HTML:

@@ -1,0 +1,236 @@
+"""What the patch viewer shows in Chromium: fits, PCA, playing, comparing, saving, failures, themes, widths."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from browser.viewer_page import EMBEDDINGS, SIZE, agree, grid_of
+from PIL import Image
+from playwright.sync_api import expect
+
+from vjepa_demo.dense import pca_colours, score_range, similarity
+
+EVIL = ("${alert(1)}.mp4", "<img src=x onerror=alert(1)>.mp4")
+
+
+# --- what the model saw ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fit", ["crop", "squash", "pad"])
+def test_each_fit_is_drawn_where_its_patches_are(open_viewer, fit):
+    viewer = open_viewer(fit)
+    for row, col in ((8, 2), (5, 14)):
+        answer = viewer.click(row, col, fit=fit)
+        assert (answer["row"], answer["col"]) == (row, col)
+        agree(answer, similarity(EMBEDDINGS[fit], (0, row, col)))
+    words = {"crop": "180 × 180 seen (56 %)", "squash": "all seen, squashed", "pad": "padding (hatched) left out"}
+    expect(viewer.root.get_by_text(words[fit])).to_be_visible()
+
+
+def test_padding_is_no_query(open_viewer):
+    viewer = open_viewer("pad")
+    viewer.forget()
+    viewer.hover(1, 8, fit="pad")
+    viewer.page.mouse.click(*viewer.place("pad", 1, 8))
+    viewer.page.wait_for_timeout(200)
+    assert viewer.queries() == []
+    assert np.isnan(grid_of(viewer.click(8, 8, fit="pad"), EMBEDDINGS["pad"])[:, [0, 1, 14, 15]]).all()
+
+
+def test_outside_the_crop_is_no_query(viewer):
+    viewer.forget()
+    viewer.hover(8, -3)
+    viewer.hover(8, 18)
+    viewer.page.wait_for_timeout(200)
+    assert viewer.queries() == []
+
+
+def test_the_picture_is_bright_where_the_model_saw_it(viewer):
+    viewer.page.keyboard.press("Escape")
+    viewer.control("button", "Clear the query").click()
+    picture = viewer.stages.first.screenshot()
+    image = np.asarray(Image.open(io.BytesIO(picture)).convert("L"), dtype=float)
+    height, width = image.shape
+    ground = np.linspace(40, 200, SIZE[0])
+    inside = image[height // 8, round(0.7 * width)] / ground[round(0.7 * SIZE[0])]
+    outside = image[height // 8, round(0.9 * width)] / ground[round(0.9 * SIZE[0])]
+    assert inside == pytest.approx(1.0, abs=0.1)
+    assert outside < 0.5
+
+
+def test_the_moments_that_were_sampled(viewer):
+    line = viewer.root.get_by_role("img", name="16 of 100 frames sampled")
+    expect(line).to_have_attribute("aria-label", "16 of 100 frames sampled, 0.13 s to 3.88 s of 4.00 s; two to a step.")
+    expect(viewer.root.get_by_role("button", name="Step 2, 1.13–1.38 s")).to_be_visible()
+
+
+def test_an_image(open_viewer):
+    viewer = open_viewer("image")
+    expect(viewer.root.get_by_text("One image, shown to the model 16 times.")).to_be_visible()
+    agree(viewer.click(4, 4), similarity(EMBEDDINGS["crop"], (0, 4, 4)))
+
+
+# --- PCA, playing, comparing, layers, saving -------------------------------------------------------------------------
+
+
+def test_pca_colours_are_painted_on_their_patches(viewer):
+    viewer.control("radio", "PCA").click()
+    expect(viewer.control("radio", "PCA")).to_have_attribute("aria-checked", "true")
+    viewer.control("slider", "Opacity").fill("1")
+    viewer.control("button", "Clear the query").click()
+    image = np.asarray(Image.open(io.BytesIO(viewer.stages.first.screenshot())).convert("RGB"))
+    box = viewer.stages.first.bounding_box()
+    for row, col in ((2, 3), (9, 12), (14, 7)):
+        x, y = viewer.place("crop", row, col)
+        pixel = image[int(y - box["y"]), int(x - box["x"])]
+        np.testing.assert_allclose(pixel, pca_colours(EMBEDDINGS["crop"])[0, row, col], atol=3)
+
+
+def test_without_pca_colours_there_is_no_choice_of_them(open_viewer):
+    viewer = open_viewer("large")
+    expect(viewer.root.get_by_role("radio", name="PCA")).to_be_hidden()
+
+
+def test_space_plays_and_stops(viewer):
+    viewer.click(5, 5)
+    viewer.page.keyboard.press("Space")
+    expect(viewer.root.get_by_role("button", name="Step 2, ")).to_have_attribute("aria-current", "true", timeout=10_000)
+    viewer.page.keyboard.press("Space")
+    expect(viewer.root).to_have_attribute("data-playing", "false")
+    expect(viewer.control("button", "Play")).to_be_visible()
+
+
+def test_it_plays_by_itself_until_it_is_touched(open_viewer):
+    viewer = open_viewer(reduced_motion="no-preference")
+    expect(viewer.root).to_have_attribute("data-playing", "true")
+    viewer.hover(4, 4)
+    expect(viewer.root).to_have_attribute("data-playing", "false")
+
+
+@pytest.mark.parametrize("centred", [True, False])
+def test_a_query_in_one_clip_colours_both(open_viewer, centred):
+    viewer = open_viewer("crop|second")
+    first, second = EMBEDDINGS["crop"], EMBEDDINGS["second"]
+    if not centred:
+        viewer.control("switch", "Centred").click()
+    expect(viewer.stages).to_have_count(2)
+    answer = viewer.click(5, 5)
+    ours = similarity(first, (0, 5, 5), centred=centred)
+    theirs = similarity(first, (0, 5, 5), other=second, centred=centred)
+    agree(answer, ours, key=0)
+    agree(answer, theirs, key=1)
+    low, high = score_range(np.stack([ours, theirs]))
+    legend = viewer.root.get_by_role("img", name="Colour scale").get_attribute("aria-label")
+    assert f"from {low:.1f}"[:-1] in legend
+    answer = viewer.click(9, 3, stage=1)
+    agree(answer, similarity(second, (0, 9, 3), other=first, centred=centred), key=0)
+    agree(answer, similarity(second, (0, 9, 3), centred=centred), key=1)
+    assert high <= 1.0
+
+
+def test_another_layer_keeps_what_is_pinned(viewer):
+    viewer.click(5, 5)
+    viewer.forget()
+    viewer.show("layer")
+    agree(viewer.answers(1), similarity(EMBEDDINGS["layer"], (0, 5, 5)))
+    expect(viewer.root).to_have_attribute("data-pinned", "true")
+
+
+def test_clips_of_different_layers_are_not_compared(viewer):
+    viewer.show("crop|layer", state="error")
+    expect(viewer.root.get_by_role("alert")).to_contain_text("different checkpoints or layers")
+
+
+def test_the_frame_is_saved_as_png(viewer, tmp_path):
+    viewer.click(5, 5)
+    with viewer.page.expect_download() as download:
+        viewer.control("button", "Save the frame as PNG").click()
+    assert download.value.suggested_filename == "patches-step-0.png"
+    download.value.save_as(tmp_path / "frame.png")
+    image = Image.open(tmp_path / "frame.png")
+    assert image.size == (1280, 764)
+    assert len(image.getcolors(maxcolors=1 << 24)) > 500
+
+
+# --- failures, names, themes, widths ---------------------------------------------------------------------------------
+
+
+def test_what_cannot_be_read_leaves_the_last_picture(viewer):
+    viewer.click(5, 5)
+    viewer.show("damaged", state="error")
+    expect(viewer.root.get_by_role("alert")).to_contain_text("embed the clip again")
+    viewer.forget()
+    agree(viewer.click(6, 6), similarity(EMBEDDINGS["crop"], (0, 6, 6)))
+
+
+def test_what_cannot_be_fetched_leaves_the_last_picture(viewer, console_errors):
+    viewer.page.route("**/second.bin", lambda route: route.abort())
+    viewer.show("second", state="error")
+    expect(viewer.root.get_by_role("alert")).to_contain_text("could not be fetched")
+    agree(viewer.click(6, 6), similarity(EMBEDDINGS["crop"], (0, 6, 6)))
+    assert all("Failed to load resource" in error for error in console_errors)
+    console_errors.clear()
+
+
+@pytest.mark.parametrize("name", EVIL)
+def test_a_file_name_is_text(open_viewer, name):
+    viewer = open_viewer(None)
+    dialogs = []
+    viewer.page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+    viewer.show(f"crop||{name}")
+    expect(viewer.root.get_by_text(name, exact=True)).to_be_visible()
+    expect(viewer.root.locator("img")).to_have_count(0)
+    assert dialogs == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_both_themes_can_be_read(open_viewer, theme):
+    viewer = open_viewer(theme=theme)
+    viewer.click(5, 5)
+    for text in ("row", "centred cosine, scale held", "Patch borders", "16 of 100 frames sampled"):
+        found = viewer.root.get_by_text(text).first
+        ratio = found.evaluate(
+            """(node) => {
+                const light = (css) => {
+                    const canvas = new OffscreenCanvas(1, 1).getContext("2d");
+                    canvas.fillStyle = css;
+                    canvas.fillRect(0, 0, 1, 1);
+                    const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3).map((v) => v / 255)
+                        .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+                    return 0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05;
+                };
+                const a = light(getComputedStyle(node).color);
+                let ground = node;
+                while (getComputedStyle(ground).backgroundColor === "rgba(0, 0, 0, 0)") ground = ground.parentElement;
+                const b = light(getComputedStyle(ground).backgroundColor);
+                return Math.max(a, b) / Math.min(a, b);
+            }"""
+        )
+        assert ratio > 4.5, text
+
+
+def test_a_phone_shows_all_without_scrolling_sideways(open_viewer):
+    viewer = open_viewer("crop|second", viewport={"width": 390, "height": 844}, has_touch=True)
+    width = viewer.page.evaluate("document.documentElement.scrollWidth")
+    assert width <= 390
+    for role, name in (("button", "Play"), ("switch", "Centred"), ("radio", "Subtract"), ("slider", "Opacity")):
+        box = viewer.control(role, name).bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 390
+
+
+def test_the_readout_is_announced(viewer):
+    status = viewer.root.get_by_role("status")
+    expect(status).to_have_attribute("aria-live", "polite")
+    viewer.click(5, 7)
+    expect(status).to_contain_text("row 5, column 7")
+    expect(status).to_contain_text("1.00")
+
+
+def test_the_keys_are_listed(viewer):
+    for words in ("Shift + click", "Alt + click", "Space", "Esc"):
+        expect(viewer.root.get_by_text(words, exact=True)).to_be_visible()
+    viewer.root.get_by_text("Keys", exact=True).click()
+    expect(viewer.root.get_by_text("Space", exact=True)).to_be_hidden()

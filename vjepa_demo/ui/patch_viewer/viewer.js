@@ -124,8 +124,8 @@ function answer() {
   if (pin) setPinned(true);
   state.views.forEach((view, i) => view.setScores(sets[i], options.range));
   const best = state.views.flatMap((view) => view.matches.map((match) => match.score)).filter((score) => score === score);
-  const least = Math.min(...best);
-  options.span = [least, Math.max(...best, least + 0.1)];
+  const most = Math.max(...best);
+  options.span = [Math.min(...best, most - 0.1), most];
   paint();
   // A message is handled after the browser has painted this frame.
   const channel = new MessageChannel();

@@ -12,6 +12,7 @@ from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
 from vjepa_demo.embedding import Embedding, Fingerprint
+from vjepa_demo.reference_evaluation import evaluate
 from vjepa_demo.reference_store import save_thumbnail
 from vjepa_demo.references import ReferenceClip, ReferenceSet
 
@@ -141,6 +142,10 @@ def test_neighbours_and_vote_are_those_of_the_set(page, url, references, clips, 
     expect(region.get_by_role("note")).to_be_hidden()
     expect(region.get_by_role("img", name="Map of 24 reference clips in 4 labels")).to_be_visible()
     expect(region).to_contain_text("recall@10")
+    right = round(100 * evaluate(references)["centred"]["knn_accuracy"])
+    expect(region).to_contain_text(
+        f"names the right label for {right} % of them (always naming the commonest label: 25 %)"
+    )
     assert not console_errors
     assert not left_localhost
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import weakref
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import numpy as np
 from gradio.data_classes import FileData
 
 from vjepa_demo.embedding import Embedding
+from vjepa_demo.reference_evaluation import evaluate
 from vjepa_demo.reference_layout import map_quality
-from vjepa_demo.references import ReferenceSet, vote
+from vjepa_demo.references import MEASURED, ReferenceSet, vote
 
 FOLDER = Path(__file__).with_suffix("")
 # In the order of their needs: the figure, the panels beside it, the whole.
@@ -95,7 +97,23 @@ def describe_set(references: ReferenceSet) -> dict[str, Any]:
             "recall": round(quality.recall, 3),
             "trustworthiness": round(quality.trustworthiness, 3),
         },
-        "failures": len(references.failures),
+        "votes": describe_votes(references),
+    }
+
+
+def describe_votes(references: ReferenceSet) -> dict[str, float] | None:
+    """How often the vote of the nearest names a reference's own label, and how often its commonest label would.
+
+    None for a set too small to tell, or so large that a visitor would wait for it.
+    """
+    if not 20 <= len(references) <= MEASURED:
+        return None
+    measured = evaluate(references)
+    commonest = max(Counter(clip.label for clip in references.clips).values())
+    return {
+        "voters": measured["voters"],
+        "right": round(measured["centred"]["knn_accuracy"], 3),
+        "guess": round(commonest / len(references), 3),
     }
 
 

@@ -57,6 +57,11 @@ function drawTruth(parts, set, clip) {
       `${quality.neighbours} nearest on it (recall@${quality.neighbours} ${quality.recall.toFixed(2)}, trustworthiness ` +
       `${quality.trustworthiness.toFixed(2)}). Distances on it mislead: trust the list of cosines.`
     : "";
+  const { votes } = set;
+  parts.votes.textContent = votes
+    ? `Tried on the references themselves, the vote of the ${votes.voters} nearest names the right label for ` +
+      `${percent(votes.right)} of them (always naming the commonest label: ${percent(votes.guess)}).`
+    : "";
   parts.far.hidden = !clip || !clip.far;
   if (!clip) return;
   parts.far.textContent =

@@ -74,7 +74,7 @@ def similarity(
     norms = _norms(tokens)
     length = float(np.linalg.norm(query))
     floor = ZERO_NORM * _longest(target)
-    scores = np.zeros(target.grid)
+    scores: np.ndarray = np.zeros(target.grid)
     if length > ZERO_NORM * _longest(embedding):
         np.divide(tokens @ (query / length).astype(np.float32), norms, out=scores, where=norms > floor)
     scores = np.clip(scores, -1.0, 1.0).astype(np.float32)

@@ -146,7 +146,8 @@ def _read_picture(path: Path, sampling: Sampling, limits: Settings) -> Clip:
         frame_count=len(picture.starts),
         rotation=picture.rotation,
     )
-    indices, count = np.zeros(1, dtype=int), 1
+    indices: np.ndarray = np.zeros(1, dtype=int)
+    count = 1
     if picture.is_animated:
         moments, count = sampling.moments(picture.duration), sampling.frames
         indices = np.searchsorted(picture.starts, moments + ROUNDING, side="right") - 1

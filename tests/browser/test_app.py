@@ -70,7 +70,7 @@ def test_an_image_is_repeated_and_placed(app: Page, photo, console_errors, left_
 
 
 def test_an_example_can_be_clicked(app: Page, console_errors):
-    app.get_by_label("Examples").get_by_role("button").nth(1).click()
+    app.locator(".examples").get_by_role("button").nth(1).click()
     done(app)
     assert not console_errors
 

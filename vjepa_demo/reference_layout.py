@@ -18,6 +18,8 @@ MIN_DIST = 0.1
 # UMAP's spectral start needs more points than this to say anything; fewer are laid out by their principal components.
 FEWEST_FOR_UMAP = 10
 QUALITY_NEIGHBOURS = 10
+# Cosines lie between −1 and 1, UMAP's maps span some ten units, and clips are placed with UMAP's forces.
+MAP_SCALE = 10.0
 
 # umap runs numba code on a thread pool that aborts the whole process when two threads enter it at once.
 UMAP_LOCK = threading.Lock()
@@ -47,7 +49,8 @@ def fit_map(vectors: np.ndarray, *, dims: int = 2) -> np.ndarray:
     """Lay references `[R, D]` out by UMAP, with cosine on the centred vectors and a fixed seed.
 
     Returns:
-        float32 `[R, dims]`. The same vectors give the same map on the same CPU; others may round differently.
+        float32 `[R, dims]`. The same vectors give the same map in one process; another number of threads, or another
+        CPU, rounds differently, which can move points by a tenth of the map while the neighbourhoods stay.
     """
     units = centred_units(vectors)
     count = len(units)
@@ -74,7 +77,7 @@ def fit_map(vectors: np.ndarray, *, dims: int = 2) -> np.ndarray:
 def _principal_components(units: np.ndarray, dims: int) -> np.ndarray:
     rest = units - units.mean(axis=0)
     left, values, _ = np.linalg.svd(rest, full_matrices=False)
-    found = (left * values)[:, :dims]
+    found = MAP_SCALE * (left * values)[:, :dims]
     return np.pad(found, ((0, 0), (0, dims - found.shape[1]))).astype(np.float32)
 
 

@@ -164,7 +164,7 @@ function listen() {
       const cosine = state.clip ? `cosine ${state.clip.cosines[point.customdata].toFixed(3)} to this clip` : "";
       tip(event, { title: clip.label, text: clip.file, more: cosine, picture: clip.thumbnail });
     } else if (kind === "clip") {
-      tip(event, { title: "This clip", text: "placed at the weighted mean of its nearest references" });
+      tip(event, { title: "This clip", text: "placed on the fixed map as UMAP would place it" });
     }
   });
   parts.plot.on("plotly_unhover", ({ points }) => {

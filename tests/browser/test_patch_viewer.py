@@ -192,3 +192,9 @@ def test_without_webassembly_the_numbers_are_the_same(open_viewer):
     viewer = open_viewer(without="WebAssembly")
     assert viewer.page.evaluate("typeof WebAssembly") == "undefined"
     agree(viewer.click(5, 5), similarity(EMBEDDINGS["crop"], (0, 5, 5)))
+
+
+def test_a_moment_on_the_reference_map_is_shown(viewer):
+    viewer.page.evaluate("() => document.dispatchEvent(new CustomEvent('stepfocus', { detail: { step: 5 } }))")
+    cell = viewer.root.get_by_role("button", name="Step 5, ")
+    assert cell.get_attribute("aria-current") == "true"

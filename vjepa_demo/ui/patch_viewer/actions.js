@@ -127,6 +127,13 @@ function onKey(event) {
   return undefined;
 }
 
+// The moment under the pointer on the reference map; no step when the pointer has left it.
+function onStepFocus(event) {
+  if (!root.isConnected) document.removeEventListener("stepfocus", onStepFocus);
+  else if (state.views.length && event.detail.step !== null) showFrame(2 * event.detail.step);
+}
+
+document.addEventListener("stepfocus", onStepFocus);
 document.addEventListener("keydown", onKey);
 new ResizeObserver(() => {
   cancelAnimationFrame(timers.layout);

@@ -31,7 +31,7 @@ format: setup-dev
 	$(RUN) -m ruff format .
 
 bench: setup-dev ## what takes how long here, as ratios of medians
-	@for file in bench/*.py; do echo "== $$file"; PYTHONPATH=.:tests $(RUN) $$file || exit 1; done
+	@missed=0; for file in bench/*.py; do echo "== $$file"; PYTHONPATH=.:tests $(RUN) $$file || missed=1; done; exit $$missed
 
 screenshot: setup-dev ## remake the README's picture from the running app
 	PYTHONPATH=.:tests $(RUN) tests/browser/screenshot.py assets/screenshot.png

@@ -59,6 +59,7 @@ def panel() -> dict[str, Any]:
                     file_types=["video", "image", ".zip"],
                     height=140,
                 )
+                folder = gr.File(label="or a folder of clips", file_count="directory", height=120)
                 label = gr.Textbox(label="Label of the new clips", max_lines=1, max_length=60)
                 add = gr.Button("Add to the map", variant="primary")
             with gr.Column(min_width=240):
@@ -73,7 +74,15 @@ def panel() -> dict[str, Any]:
                 saved = gr.File(label="Saved set", interactive=False, visible=False)
         said = gr.HTML(elem_classes="status", js_on_load=None)
     return {
-        **{"files": files, "label": label, "add": add, "chosen": chosen, "new_label": new_label, "refit": refit},
+        **{
+            "files": files,
+            "folder": folder,
+            "label": label,
+            "add": add,
+            "chosen": chosen,
+            "new_label": new_label,
+            "refit": refit,
+        },
         **{"rename": rename_button, "remove": remove_button, "save": save, "saved": saved, "said": said},
     }
 
@@ -91,7 +100,12 @@ def wire(parts: dict[str, Any], own_id: gr.State, result_id: gr.State, space: gr
     outputs = [parts["said"], space, own_id, parts["chosen"], parts["saved"], parts["files"]]
     run: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_id": "encoder"}
     ids = [own_id, result_id]
-    parts["add"].click(add_clips, [*ids, parts["files"], parts["label"]], outputs, **run)
+
+    def add_all(own_id: str | None, result_id: str | None, files: Any, folder: Any, label: str) -> Iterator[Any]:
+        yield from add_clips(own_id, result_id, [*(files or []), *(folder or [])], label)
+
+    added = parts["add"].click(add_all, [*ids, *(parts[name] for name in ("files", "folder", "label"))], outputs, **run)
+    added.then(lambda: None, None, parts["folder"], queue=False, show_progress="hidden", api_visibility="private")
     parts["rename"].click(rename_clips, [*ids, parts["chosen"], parts["new_label"]], outputs, **run)
     parts["remove"].click(remove_clips, [*ids, parts["chosen"]], outputs, **run)
     parts["refit"].click(fit_again, ids, outputs, **run)

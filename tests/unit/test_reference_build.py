@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from colours import MADE, Colours
 from safetensors import safe_open
 
 from vjepa_demo import cli, reference_build, reference_sets
@@ -24,25 +25,6 @@ from vjepa_demo.reference_sets import read_folder
 from vjepa_demo.references import ReferenceClip, ReferenceSet
 
 ROOT = Path(__file__).resolve().parents[2]
-MADE = Fingerprint("test", "1", "fp32", "even-16", "crop")
-
-
-class Colours:
-    """Stands in for an encoder where only the bookkeeping is tested: a clip's vector is its mean colour."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def fingerprint(self, sampling, fit):
-        return MADE
-
-    def encode(self, clip, fit="crop"):
-        self.calls += 1
-        self.vector = clip.frames.astype(np.float32).mean(axis=(0, 2, 3))
-        return self
-
-    def pooled(self):
-        return self.vector
 
 
 @pytest.fixture

@@ -8,35 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from colours import Colours
 from PIL import Image
 
 from vjepa_demo import reference_sets
-from vjepa_demo.embedding import Fingerprint
 from vjepa_demo.errors import ReferencesError
 from vjepa_demo.reference_build import build, settle
 from vjepa_demo.reference_edit import add, copy_set, export, remove, rename, take, unpack
 from vjepa_demo.reference_sets import read_folder
 from vjepa_demo.settings import settings
-
-MADE = Fingerprint("test", "1", "fp32", "even-16", "crop")
-
-
-class Colours:
-    """Stands in for an encoder where only the bookkeeping is tested: a clip's vector is its mean colour."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def fingerprint(self, sampling, fit):
-        return MADE
-
-    def encode(self, clip, fit="crop"):
-        self.calls += 1
-        self.vector = clip.frames.astype(np.float32).mean(axis=(0, 2, 3))
-        return self
-
-    def pooled(self):
-        return self.vector
 
 
 def picture(path: Path, seed: int) -> Path:

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 OUR_FAULT = "Something went wrong on our side; the last result is still here. Try again, or choose another file."
 SCRATCH = tempfile.TemporaryDirectory(prefix="vjepa-demo-")
 
+AUTO = "auto"
+
 results: Store[Result] = Store()
 
 
@@ -77,6 +79,7 @@ def make_request(
     fit: str,
     checkpoint: str,
     own_id: str | None = None,
+    pooling: str = AUTO,
 ) -> Request:
     """A request from the controls; an empty field means its default."""
     return Request(
@@ -87,7 +90,13 @@ def make_request(
         sampling=sampling,  # type: ignore[arg-type]
         fit=fit,
         references=sessions.folder_of(own_id),
+        pooling=pooling_asked(pooling),
     )
+
+
+def pooling_asked(choice: str) -> Any:
+    """The control's choice as a request takes it: None leaves it to the clip and the checkpoint."""
+    return None if choice == AUTO else choice
 
 
 def allowed(checkpoint: str) -> str:
@@ -184,15 +193,24 @@ def first_result() -> Result | None:
     return result
 
 
-def first_paint() -> Iterator[tuple[Any, ...]]:
-    """What a visitor sees before they have done anything: a finished example."""
+@functools.lru_cache(maxsize=1)
+def first_view() -> dict[str, Any]:
+    """All that shows the first example, made once: every visitor sees the same, and it counts once in the store."""
     result = first_result()
     if result is None:
-        yield update(status=status(OUR_FAULT, "error"))
-        return
+        return {"status": status(OUR_FAULT, "error")}
+    folder = Path(SCRATCH.name) / "first"
+    folder.mkdir(exist_ok=True)
     words = "This is an example. Move the pointer over it, or drop in a video of your own."
-    with scratch() as folder:
-        yield update(**show(result, folder), status=status(words), map=show_map(result, folder))
+    return {**show(result, folder), "status": status(words), "map": show_map(result, folder)}
+
+
+def first_paint() -> Iterator[tuple[Any, ...]]:
+    """What a visitor sees before they have done anything: a finished example."""
+    view, result = first_view(), first_result()
+    if result is not None and results.get(view["result"]) is None:
+        view["result"] = results.put(result, result.nbytes)  # it had to make room for others
+    yield update(**view)
 
 
 def examples() -> list[Path]:

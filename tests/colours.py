@@ -15,13 +15,13 @@ class Colours:
     def __init__(self) -> None:
         self.calls = 0
 
-    def fingerprint(self, sampling, fit):
+    def fingerprint(self, sampling, fit, pooling="mean"):
         return MADE
 
     def encode(self, clip, fit="crop"):
         self.calls += 1
-        self.vector = clip.frames.astype(np.float32).mean(axis=(0, 2, 3))
+        self.mean = clip.frames.astype(np.float32).mean(axis=(0, 2, 3))
         return self
 
-    def pooled(self):
-        return self.vector
+    def vector(self, pooling):
+        return self.mean

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vjepa_demo.embedding import Pooling
 from vjepa_demo.errors import CheckpointError
 from vjepa_demo.settings import ASSETS
 
@@ -28,15 +29,18 @@ class Checkpoint:
         title: what the page shows.
         frames: frames of the clips it was trained on; what is sampled unless the user says otherwise.
         folder: where its files are, for one that is not on the Hub.
+        pooling: how its clips are compared unless the user says otherwise. The mean is what is customary; motion where
+            that was measured to be better.
     """
 
     id: str
     title: str
     frames: int
     folder: Path | None = None
+    pooling: Pooling = "mean"
 
 
-NANO = Checkpoint("nano", "nano · 192 channels, 128 px (embedded)", 16, ASSETS / "nano")
+NANO = Checkpoint("nano", "nano · 192 channels, 128 px (embedded)", 16, ASSETS / "nano", "motion")
 
 # https://huggingface.co/collections/facebook/v-jepa-2-6841bad8413014e185b497a6
 HUB = tuple(

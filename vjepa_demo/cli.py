@@ -49,9 +49,10 @@ def build_parser() -> Parser:
     neighbours = commands.add_parser("neighbours", parents=[common], help="the reference clips that resemble it most")
     neighbours.add_argument("-k", type=int, default=5, metavar="K", help="how many (default 5)")
     neighbours.add_argument("--references", metavar="DIR", help="a folder of clips with a clips.csv (default: shipped)")
+    add_pooling(neighbours)
     neighbours.set_defaults(run=run_neighbours)
 
-    references_cli.add_parser(commands, references_cli.Shell(add_options, make_request, say, tell))
+    references_cli.add_parser(commands, references_cli.Shell(add_options, add_pooling, make_request, say, tell))
     return parser
 
 
@@ -65,6 +66,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fit", choices=("crop", "squash", "pad"), default="crop", help="how a square is made of it")
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def add_pooling(parser: argparse.ArgumentParser) -> None:
+    """The option that says how a clip becomes the vector that is compared."""
+    parser.add_argument(
+        "--pooling", choices=("mean", "motion"), help="compare what clips show, or how they move (nano's default)"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -148,6 +156,7 @@ def make_request(options: argparse.Namespace) -> Any:
         fit=options.fit,
         precision=options.precision,
         references=getattr(options, "references", None),
+        pooling=getattr(options, "pooling", None),
     )
 
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from vjepa_demo.errors import FingerprintMismatch, RequestError
 
-POOLING = "mean"
+# How the tokens of a clip become one vector: their mean, or how much they change, where and when.
+Pooling = Literal["mean", "motion"]
+# Regions a side over which `motion` averages: enough to tell a fall from a roll, too few to tell patch from patch.
+REGIONS = 8
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Fingerprint:
     precision: str
     sampling: str
     fit: str
-    pooling: str = POOLING
+    pooling: Pooling = "mean"
 
     @property
     def key(self) -> str:
@@ -101,6 +104,26 @@ class Embedding:
         """float32 `[D]`: the mean of the tokens, those of padding left out."""
         return self.tokens[:, self.patch_mask].mean(axis=(0, 1), dtype=np.float64).astype(np.float32)
 
+    def motion(self) -> np.ndarray:
+        """float32 `[(T' − 1)·R·R]`: `motion` of the tokens, with no motion in padding."""
+        return motion(self.tokens, self.patch_mask)
+
+    def vector(self, pooling: Pooling) -> np.ndarray:
+        """The clip as one float32 vector: `pooled()` or `motion()`.
+
+        Raises:
+            RequestError: the motion within a single time step is asked for.
+        """
+        if pooling == "mean":
+            return self.pooled()
+        if len(self.tokens) < 2:
+            raise RequestError("Clips of 2 frames cannot be compared by their motion: take 4 frames or more.")
+        return self.motion()
+
+    def made(self, pooling: Pooling) -> Fingerprint:
+        """How `vector(pooling)` was made."""
+        return replace(self.fingerprint, pooling=pooling)
+
     def check_position(self, at: tuple[int, int, int]) -> None:
         """Raises RequestError where (step, row, column) is not on the grid."""
         if len(at) != 3 or any(not 0 <= i < n for i, n in zip(at, self.grid, strict=True)):
@@ -140,3 +163,24 @@ class Embedding:
                 timestamps=self.timestamps,
                 meta=np.array(json.dumps(self.meta())),
             )
+
+
+def motion(tokens: np.ndarray, patch_mask: np.ndarray | None = None) -> np.ndarray:
+    """How much tokens change from each time step to the next, and where: what clips look like cancels out.
+
+    Args:
+        tokens: `[T', H', W', D]`.
+        patch_mask: bool `[H', W']`, False where nothing is to be counted.
+
+    Returns:
+        float32 `[(T' − 1)·R·R]` with R the smaller of REGIONS and the grid's side: the squared length of the change,
+        averaged over R × R regions of the grid.
+    """
+    change = np.square(np.diff(tokens.astype(np.float32, copy=False), axis=0)).sum(axis=-1)
+    if patch_mask is not None:
+        change = change * patch_mask
+    for axis in (1, 2):
+        count = change.shape[axis]
+        edges = np.linspace(0, count, min(REGIONS, count) + 1).astype(int)
+        change = np.add.reduceat(change, edges[:-1], axis=axis) / np.expand_dims(np.diff(edges), (0, 3 - axis))
+    return change.ravel().astype(np.float32)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from vjepa_demo import checkpoints
-from vjepa_demo.embedding import Embedding, Fingerprint
+from vjepa_demo.embedding import Embedding, Fingerprint, Pooling
 from vjepa_demo.errors import CheckpointError, RequestError
 from vjepa_demo.media import Clip, Sampling
 from vjepa_demo.pictures import NEUTRAL_GROUND
@@ -88,7 +88,7 @@ class Encoder:
         """How many layers the encoder has."""
         return self.config.num_hidden_layers
 
-    def fingerprint(self, sampling: Sampling, fit: Fit = "crop") -> Fingerprint:
+    def fingerprint(self, sampling: Sampling, fit: Fit = "crop", pooling: Pooling = "mean") -> Fingerprint:
         """How vectors made with these options are made; an image counts as a clip sampled with the same options."""
         return Fingerprint(
             checkpoint=self.checkpoint.id,
@@ -96,6 +96,7 @@ class Encoder:
             precision=self.precision,
             sampling=f"{sampling.mode}-{sampling.frames}",
             fit=fit,
+            pooling=pooling,
         )
 
     def preprocess(self, clip: Clip, fit: Fit = "crop") -> tuple[torch.Tensor, tuple[float, float, float, float]]:

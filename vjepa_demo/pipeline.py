@@ -14,7 +14,7 @@ import numpy as np
 
 from vjepa_demo import checkpoints
 from vjepa_demo.dense import similarity
-from vjepa_demo.embedding import Embedding
+from vjepa_demo.embedding import Embedding, Pooling
 from vjepa_demo.errors import RequestError
 from vjepa_demo.media import Clip, Sampling, SamplingMode, read_clip
 from vjepa_demo.settings import ASSETS, settings
@@ -38,6 +38,8 @@ class Request:
     Attributes:
         frames: how many frames; None for as many as the checkpoint was trained on.
         start, end: the span, in seconds from the first frame; None means the end.
+        pooling: how the clip becomes the vector that is compared with the references; None for the checkpoint's own
+            way, and for the mean where the file is an image.
         layer: the encoder layer whose tokens are wanted; None for the last, normalised.
         references: folder of reference clips; None for the one in the settings, or the shipped ones.
     """
@@ -49,6 +51,7 @@ class Request:
     sampling: SamplingMode = "even"
     fit: str = "crop"
     precision: str = "auto"
+    pooling: Pooling | None = None
     layer: int | None = None
     references: str | None = None
 
@@ -60,6 +63,8 @@ class Request:
         """
         from vjepa_demo.encoder import Fit
 
+        if self.pooling not in (None, *get_args(Pooling)):
+            raise RequestError(f"The pooling must be mean or motion, not {self.pooling!r}.")
         if self.fit not in get_args(Fit):
             raise RequestError(f"The fit must be crop, squash or pad, not {self.fit!r}.")
         if self.precision not in ("auto", "fp32", "bf16"):
@@ -82,21 +87,27 @@ class Place:
         neighbours: the nearest references, by cosine, nearest first.
         position: (x, y) on the references' map.
         far: whether the clip is far from all references.
+        pooling: how the compared vectors were made.
     """
 
     neighbours: list[Neighbour]
     position: tuple[float, float]
     far: bool
+    pooling: Pooling = "mean"
 
 
 @dataclass(frozen=True)
 class Result:
-    """What is known so far of one file; later stages fill in the rest. `name` is the file's, the user's own text."""
+    """What is known so far of one file; later stages fill in the rest.
+
+    `pooling` is how it is compared with the references; `name` is the file's, the user's own text.
+    """
 
     clip: Clip
     embedding: Embedding | None = None
     references: ReferenceSet | None = None
     place: Place | None = None
+    pooling: Pooling = "mean"
     name: str = ""
 
     @property
@@ -120,7 +131,7 @@ def run(
     started = time.perf_counter()
     clip = read_clip(path, sampling)
     decode_ms = (time.perf_counter() - started) * 1e3
-    result = Result(clip, name=Path(path).name)
+    result = Result(clip, pooling=pooling_of(request, clip), name=Path(path).name)
     yield result
 
     encoder = get_encoder(request.checkpoint, precision=request.precision, progress=progress)
@@ -132,7 +143,7 @@ def run(
 
     if with_references and request.layer is None:
         progress("Placing the clip among the references")
-        references = reference_set(request, progress)
+        references = reference_set(replace(request, pooling=result.pooling), progress)
         yield replace(result, references=references, place=place(embedding, references, k))
 
 
@@ -150,9 +161,15 @@ def at_layer(result: Result, layer: int | None) -> Result:
 
 def alike(path: str | Path, result: Result, progress: Progress = say_nothing) -> Result:
     """A second clip, embedded as the first one was. Raises UserError."""
+    *_, result = run(path, as_embedded(result), with_references=False, progress=progress)
+    return result
+
+
+def as_embedded(result: Result) -> Request:
+    """The request that embeds another clip as this one was embedded."""
     assert result.embedding is not None
     made, sampling = result.embedding.fingerprint, result.clip.sampling
-    request = Request(
+    return Request(
         checkpoint=made.checkpoint,
         frames=sampling.frames,
         sampling=sampling.mode,
@@ -160,8 +177,6 @@ def alike(path: str | Path, result: Result, progress: Progress = say_nothing) ->
         precision=made.precision,
         layer=result.embedding.layer,
     )
-    *_, result = run(path, request, with_references=False, progress=progress)
-    return result
 
 
 def embed(path: str | Path, request: Request, progress: Progress = say_nothing) -> tuple[Clip, Embedding]:
@@ -169,6 +184,24 @@ def embed(path: str | Path, request: Request, progress: Progress = say_nothing) 
     *_, result = run(path, request, with_references=False, progress=progress)
     assert result.embedding is not None
     return result.clip, result.embedding
+
+
+def pooling_of(request: Request, clip: Clip) -> Pooling:
+    """How the clip is compared: as asked for, else by the mean where nothing moves, else as suits the checkpoint."""
+    if request.pooling is not None:
+        return request.pooling
+    return "mean" if clip.is_image else checkpoints.find(request.checkpoint).pooling
+
+
+def among(result: Result, references: str | None, pooling: Pooling | None, progress: Progress = say_nothing) -> Result:
+    """The same embedding, compared with a folder of references by another pooling. Raises UserError."""
+    request = replace(as_embedded(result), layer=None, pooling=pooling, references=references)
+    if result.embedding is not None and result.embedding.layer is not None:
+        result = at_layer(result, None)
+    assert result.embedding is not None
+    chosen = pooling_of(request, result.clip)
+    found = reference_set(replace(request, pooling=chosen), progress)
+    return replace(result, references=found, place=place(result.embedding, found), pooling=chosen)
 
 
 def reference_set(request: Request, progress: Progress = say_nothing) -> ReferenceSet:
@@ -182,6 +215,7 @@ def reference_set(request: Request, progress: Progress = say_nothing) -> Referen
         get_encoder(request.checkpoint, precision=request.precision, progress=progress),
         sampling,
         request.fit,
+        request.pooling or checkpoints.find(request.checkpoint).pooling,
         progress=lambda done, total, message: progress(f"{message}: {done} of {total}"),
     )
 
@@ -197,12 +231,14 @@ def place(embedding: Embedding, references: ReferenceSet, k: int = 5) -> Place:
 
     Raises:
         FingerprintMismatch: they were made in another way.
-        RequestError: k is not positive.
+        RequestError: k is not positive, or the clip is too short for the references' pooling.
     """
     check_count(k)
-    vector, made = embedding.pooled(), embedding.fingerprint
+    pooling = references.fingerprint.pooling
+    vector, made = embedding.vector(pooling), embedding.made(pooling)
     x, y = references.place(vector, made)
-    return Place(references.neighbours(vector, made, k), (float(x), float(y)), bool(references.is_far(vector, made)))
+    far = bool(references.is_far(vector, made))
+    return Place(references.neighbours(vector, made, k), (float(x), float(y)), far, pooling)
 
 
 # --- what the shell prints and the API returns ----------------------------------------------------------------------
@@ -229,6 +265,7 @@ def neighbours_json(embedding: Embedding, found: Place) -> dict[str, Any]:
         "position": [round(x, 6) for x in found.position],
         "far": found.far,
         **embedding_json(embedding),
+        "pooling": found.pooling,
     }
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vjepa_demo.embedding import Pooling
 from vjepa_demo.errors import ReferencesError
 from vjepa_demo.media import Sampling
 from vjepa_demo.reference_sets import (
@@ -39,6 +40,7 @@ def build(
     encoder: Any,
     sampling: Sampling | None = None,
     fit: str = "crop",
+    pooling: Pooling = "mean",
     *,
     progress: Progress | None = None,
     refit: bool = False,
@@ -52,7 +54,7 @@ def build(
     Args:
         source: a folder (`reference_sets.read_folder`) or `hf://datasets/OWNER/NAME[@REVISION][/FOLDER]`.
         out: the folder to make or to add to.
-        encoder, sampling, fit, progress, refit: as for `reference_sets.prepare`.
+        encoder, sampling, fit, pooling, progress, refit: as for `reference_sets.prepare`.
 
     Raises:
         ReferencesError: the source cannot be reached or holds no clip that can be embedded.
@@ -60,7 +62,7 @@ def build(
     folder, out = fetch(source), Path(out)
     collect(folder, out, progress)
     more = (folder / STORED, cache_of(folder))
-    made = settle(out, encoder, sampling, fit, more=more, progress=progress, refit=refit)
+    made = settle(out, encoder, sampling, fit, pooling, more=more, progress=progress, refit=refit)
     if folder.resolve() != out.resolve():
         for name, _ in made.failures:
             (out / name).unlink(missing_ok=True)
@@ -89,6 +91,7 @@ def settle(
     encoder: Any,
     sampling: Sampling | None = None,
     fit: str = "crop",
+    pooling: Pooling = "mean",
     *,
     more: Sequence[Path] = (),
     progress: Progress | None = None,
@@ -99,7 +102,7 @@ def settle(
     Arguments and errors are those of `reference_sets.prepare`.
     """
     store = folder / STORED
-    made = prepare(folder, encoder, sampling, fit, store=store, more=more, progress=progress, refit=refit)
+    made = prepare(folder, encoder, sampling, fit, pooling, store=store, more=more, progress=progress, refit=refit)
     for source in more:
         for sha in made.hashes:
             path = source / THUMBNAILS / f"{sha}.jpg"

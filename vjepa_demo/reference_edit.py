@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from vjepa_demo.embedding import Pooling
 from vjepa_demo.errors import ReferencesError
 from vjepa_demo.media import Sampling
 from vjepa_demo.reference_build import collect, link, settle
@@ -54,6 +55,8 @@ def take(
     encoder: Any,
     sampling: Sampling | None = None,
     fit: str = "crop",
+    pooling: Pooling = "mean",
+    *,
     progress: Progress | None = None,
 ) -> Report:
     """Add uploads to a set and embed them: clips under one label, and zips of clips or of whole sets.
@@ -64,7 +67,7 @@ def take(
         folder: the set.
         files: (path, the name it had) for each upload.
         label: may be empty where only zips say the labels themselves.
-        encoder, sampling, fit, progress: as for `reference_sets.prepare`.
+        encoder, sampling, fit, pooling, progress: as for `reference_sets.prepare`.
 
     Raises:
         ReferencesError: a label is missing, a zip is damaged, or nothing in all of it can be embedded.
@@ -86,7 +89,7 @@ def take(
                 more.append(root / STORED)
         if loose:
             add(folder, loose)
-        made = settle(folder, encoder, sampling, fit, more=more, progress=progress)
+        made = settle(folder, encoder, sampling, fit, pooling, more=more, progress=progress)
     for name, _ in made.failures:
         if name not in before:
             (folder / name).unlink(missing_ok=True)

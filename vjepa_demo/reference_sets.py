@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from vjepa_demo.embedding import Pooling
 from vjepa_demo.errors import MediaError, ReferencesError, RequestError
 from vjepa_demo.media import Sampling, read_clip
 from vjepa_demo.reference_layout import align, centred_units, fit_map
@@ -111,6 +112,7 @@ def prepare(
     encoder: Any,
     sampling: Sampling | None = None,
     fit: str = "crop",
+    pooling: Pooling = "mean",
     *,
     progress: Progress | None = None,
     store: str | Path | None = None,
@@ -126,7 +128,7 @@ def prepare(
     Args:
         folder: with `clips.csv`, or sub-folders named after labels.
         encoder: an `encoder.Encoder`.
-        sampling, fit: how clips are sampled and fitted; part of the fingerprint.
+        sampling, fit, pooling: how clips are sampled, fitted and made a vector; part of the fingerprint.
         progress: told (done, all, message) after every clip that was embedded.
         store: where new vectors are kept; see `store_of` when None.
         more: other folders in which stored vectors may be found; the places in them count where there is no map yet.
@@ -137,14 +139,14 @@ def prepare(
     """
     folder, sampling = Path(folder), sampling or Sampling()
     clips = read_folder(folder)
-    fingerprint = encoder.fingerprint(sampling, fit)
+    fingerprint = encoder.fingerprint(sampling, fit, pooling)
     target = (Path(store) if store else store_of(folder)) / f"{fingerprint.key}.safetensors"
     with _preparing:
         look = [(clip, *_size_and_time(folder / clip.file)) for clip in clips]
         held = _sets.get(target)
         if refit or held is None or held[0] != look:
             paths = [path / target.name for path in (*more, folder / STORED, target.parent)]
-            _sets[target] = look, _prepare(folder, clips, encoder, sampling, fit, paths, progress, refit)
+            _sets[target] = look, _prepare(folder, clips, encoder, sampling, fit, pooling, paths, progress, refit)
         _sets.move_to_end(target)
         while len(_sets) > MOST_IN_MEMORY:
             _sets.popitem(last=False)
@@ -165,12 +167,13 @@ def _prepare(
     encoder: Any,
     sampling: Sampling,
     fit: str,
+    pooling: Pooling,
     paths: list[Path],
     progress: Progress | None,
     refit: bool,
 ) -> ReferenceSet:
     """`paths` are files of stored vectors, the later ones more to be believed; the last is written to."""
-    fingerprint, target = encoder.fingerprint(sampling, fit), paths[-1]
+    fingerprint, target = encoder.fingerprint(sampling, fit, pooling), paths[-1]
     loaded = [Stored.load(path, fingerprint) for path in paths]
     known = [stored for stored in loaded if stored]
     # Places of different maps must not be mixed: those of other sets count only where this one has no map.
@@ -183,7 +186,7 @@ def _prepare(
     failures: list[tuple[str, str]] = []
     for number, clip in enumerate(clips, start=1):
         made = len(vectors)
-        sha, failure = _embed(folder / clip.file, encoder, sampling, fit, vectors, parts)
+        sha, failure = _embed(folder / clip.file, encoder, sampling, fit, pooling, vectors, parts)
         if failure:
             log.warning("reference clip %s: %s", clip.file, failure)
             failures.append((clip.file, failure))
@@ -242,14 +245,20 @@ def cache_of(folder: Path) -> Path:
 
 
 def _embed(
-    path: Path, encoder: Any, sampling: Sampling, fit: str, vectors: dict[str, np.ndarray], parts: Parts
+    path: Path,
+    encoder: Any,
+    sampling: Sampling,
+    fit: str,
+    pooling: Pooling,
+    vectors: dict[str, np.ndarray],
+    parts: Parts,
 ) -> tuple[str, str]:
     """(SHA-256 of the file, ""), with its vector in `vectors`, or ("", why it cannot be embedded)."""
     try:
         sha = file_hash(path)
         if sha not in vectors:
             clip = read_clip(path, sampling)
-            vectors[sha] = encoder.encode(clip, fit=fit).pooled()
+            vectors[sha] = encoder.encode(clip, fit=fit).vector(pooling)
             parts.add(sha, vectors[sha])
             save_thumbnail(clip.frames[len(clip.frames) // 2], parts.folder.parent / THUMBNAILS / f"{sha}.jpg")
     except (MediaError, RequestError) as error:

@@ -17,12 +17,14 @@ class Shell:
 
     Attributes:
         add_options: adds the options that say how a file is embedded to a parser.
+        add_pooling: adds the option that says how clips are compared.
         make_request: options -> `pipeline.Request`.
         say: prints a message for a person.
         tell: (options, object, words) prints the result, as JSON or in words.
     """
 
     add_options: Callable[[Any], None]
+    add_pooling: Callable[[Any], None]
     make_request: Callable[[argparse.Namespace], Any]
     say: Callable[[str], None]
     tell: Callable[[argparse.Namespace, dict[str, Any], str], None]
@@ -47,12 +49,13 @@ def add_parser(commands: Any, shell: Shell) -> None:
 
     for parser in (make, measure):
         shell.add_options(parser)
+        shell.add_pooling(parser)
 
 
 def run_build(shell: Shell, options: argparse.Namespace) -> int:
     from vjepa_demo.reference_build import build
 
-    encoder, sampling = _encoder_and_sampling(shell, options)
+    encoder, sampling, pooling = _way(shell, options)
     embedded = 0
 
     def progress(done: int, total: int, message: str) -> None:
@@ -60,7 +63,16 @@ def run_build(shell: Shell, options: argparse.Namespace) -> int:
         embedded += message.startswith("Embedding")
         shell.say(f"{message}: {done} of {total}")
 
-    made = build(options.source, options.out, encoder, sampling, options.fit, progress=progress, refit=options.new_map)
+    made = build(
+        options.source,
+        options.out,
+        encoder,
+        sampling,
+        options.fit,
+        pooling,
+        progress=progress,
+        refit=options.new_map,
+    )
     for name, sentence in made.failures:
         shell.say(f"left out {name!r}: {sentence}")
     summary = {
@@ -80,12 +92,13 @@ def run_evaluate(shell: Shell, options: argparse.Namespace) -> int:
     from vjepa_demo.reference_evaluation import evaluate
     from vjepa_demo.reference_sets import prepare
 
-    encoder, sampling = _encoder_and_sampling(shell, options)
+    encoder, sampling, pooling = _way(shell, options)
     found = prepare(
         options.folder,
         encoder,
         sampling,
         options.fit,
+        pooling,
         progress=lambda done, total, words: shell.say(f"{words}: {done} of {total}"),
     )
     measured = evaluate(found)
@@ -99,11 +112,13 @@ def run_evaluate(shell: Shell, options: argparse.Namespace) -> int:
     return 0
 
 
-def _encoder_and_sampling(shell: Shell, options: argparse.Namespace) -> tuple[Any, Any]:
+def _way(shell: Shell, options: argparse.Namespace) -> tuple[Any, Any, Any]:
+    """How the set's clips are embedded: encoder, sampling and pooling."""
     from vjepa_demo.encoder import get_encoder
 
     if options.start or options.end is not None:
         raise RequestError("Reference clips are embedded whole: leave --start and --end out.")
     request = shell.make_request(options)
     sampling = request.check()
-    return get_encoder(request.checkpoint, precision=request.precision, progress=shell.say), sampling
+    encoder = get_encoder(request.checkpoint, precision=request.precision, progress=shell.say)
+    return encoder, sampling, request.pooling or encoder.checkpoint.pooling

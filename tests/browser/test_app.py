@@ -69,6 +69,32 @@ def test_an_image_is_repeated_and_placed(app: Page, photo, console_errors, left_
     assert not console_errors
 
 
+def test_the_map_compares_what_clips_show_or_how_they_move(app: Page, video, photo, console_errors, left_localhost):
+    space = app.get_by_label("Reference map", exact=True)
+
+    def nearest() -> list[str]:
+        return space.get_by_label("Nearest references").get_by_role("button").all_inner_texts()
+
+    upload(app, "Video", video)
+    done(app)
+    expect(space.get_by_text("compared by how they move")).to_be_visible()
+    by_motion = nearest()
+    app.get_by_role("radio", name="what they show").check()
+    expect(app.get_by_text("Clips are compared by what they show.")).to_be_visible(timeout=WAIT_MS)
+    ready(app)
+    expect(space.get_by_text("Clips are compared by what they show:")).to_be_visible()
+    assert nearest() != by_motion
+    app.get_by_role("radio", name="as suits").check()
+    expect(app.get_by_text("Clips are compared by how they move.", exact=True)).to_be_visible(timeout=WAIT_MS)
+    ready(app)
+    assert nearest() == by_motion
+    upload(app, "Image", photo)
+    done(app)
+    expect(space.get_by_text("Clips are compared by what they show:")).to_be_visible()
+    assert not left_localhost
+    assert not console_errors
+
+
 def test_an_example_can_be_clicked(app: Page, console_errors):
     app.locator(".examples").get_by_role("button").nth(1).click()
     done(app)

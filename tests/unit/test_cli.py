@@ -206,6 +206,25 @@ def test_neighbours(references: Path, run: Run) -> None:
     assert len(run("neighbours", query, "--references", references, "-k", 99)["neighbours"]) == 4
 
 
+def test_neighbours_by_motion(references: Path, run: Run, tmp_path: Path) -> None:
+    """A film of the same motion in other colours is the nearest by motion; a clip is compared as it is asked for."""
+    query = tmp_path / "inverted.mp4"
+    ffmpeg("-i", references / "stripes" / "0.mp4", "-vf", "negate", query)
+    by_motion = run("neighbours", query, "--references", references, "--pooling", "motion")
+    assert by_motion["pooling"] == "motion"
+    assert by_motion["neighbours"][0]["label"] == "stripes"
+    assert run("neighbours", query, "--references", references)["pooling"] == "mean", "the custom for any but nano"
+    assert run("references", "build", references, "--out", tmp_path / "set", "--pooling", "motion")["clips"] == 4
+    stored = run("neighbours", query, "--references", tmp_path / "set", "--pooling", "motion")
+    assert stored["neighbours"] == by_motion["neighbours"]
+
+
+def test_a_single_time_step_has_no_motion(references: Path, refused) -> None:
+    query = references / "noise" / "1.mp4"
+    options = ("--references", references, "--frames", 2, "--pooling", "motion")
+    assert "4 frames" in refused("neighbours", query, *options)
+
+
 def test_references_that_are_not_there(make_video: MakeVideo, refused, tmp_path: Path) -> None:
     refused("neighbours", make_video(), "--references", tmp_path / "nothing")
     refused("neighbours", make_video(), "--references", tmp_path)

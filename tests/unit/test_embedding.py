@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vjepa_demo.embedding import Embedding, Fingerprint
+from vjepa_demo.embedding import Embedding, Fingerprint, motion
 from vjepa_demo.errors import FingerprintMismatch, RequestError
 
 MADE = Fingerprint("nano", "abc", "fp32", "even-4", "crop")
@@ -39,6 +39,45 @@ def test_pooling_in_double_precision() -> None:
     tokens = np.full((64, 16, 16, 1), 0.1, dtype=np.float32)
     embedding = dataclasses.replace(make(), tokens=tokens)
     assert embedding.pooled()[0] == np.float32(0.1), "a sum of 16,384 terms in float32 would drift"
+
+
+@pytest.mark.parametrize("side", [4, 8, 12, 16, 24])
+def test_motion_is_the_mean_squared_change_of_each_region(side) -> None:
+    tokens = np.random.default_rng(1).normal(size=(3, side, side, 5)).astype(np.float32)
+    regions = min(8, side)
+    edges = [side * i // regions for i in range(regions + 1)]
+    expected = np.zeros((2, regions, regions))
+    for t, y, x in np.ndindex(expected.shape):
+        part = np.s_[edges[y] : edges[y + 1], edges[x] : edges[x + 1]]
+        change = tokens[t + 1][part].astype(np.float64) - tokens[t][part]
+        expected[t, y, x] = (change**2).sum(-1).mean()
+    actual = motion(tokens)
+    assert actual.dtype == np.float32
+    np.testing.assert_allclose(actual, expected.ravel(), rtol=1e-5)
+
+
+def test_motion_does_not_see_what_stands_still_nor_the_padding() -> None:
+    embedding = make((0, -25, 100, 75), (100, 50))
+    still = embedding.tokens.copy()
+    still[1] = still[0]
+    assert not dataclasses.replace(embedding, tokens=still).motion().any()
+    still[1, 0] += 1  # a row of padding
+    assert not dataclasses.replace(embedding, tokens=still).motion().any()
+    still[1, 1, 2] += 1
+    expected = np.zeros((4, 4))
+    expected[1, 2] = 5
+    np.testing.assert_allclose(dataclasses.replace(embedding, tokens=still).motion(), expected.ravel(), atol=1e-5)
+
+
+def test_a_vector_says_how_it_was_made() -> None:
+    embedding = make()
+    assert np.array_equal(embedding.vector("mean"), embedding.pooled())
+    assert np.array_equal(embedding.vector("motion"), embedding.motion())
+    assert embedding.made("mean") == embedding.fingerprint
+    with pytest.raises(FingerprintMismatch, match="pooling"):
+        embedding.made("motion").require(embedding.fingerprint)
+    with pytest.raises(RequestError, match="4 frames"):
+        dataclasses.replace(embedding, tokens=embedding.tokens[:1]).vector("motion")
 
 
 @pytest.mark.parametrize(

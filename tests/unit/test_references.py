@@ -253,16 +253,16 @@ class Colours:
         self.calls: list[int] = []
         self.revision = revision
 
-    def fingerprint(self, sampling, fit):
-        return Fingerprint("colours", self.revision, "fp32", f"{sampling.mode}-{sampling.frames}", fit)
+    def fingerprint(self, sampling, fit, pooling="mean"):
+        return Fingerprint("colours", self.revision, "fp32", f"{sampling.mode}-{sampling.frames}", fit, pooling)
 
     def encode(self, clip, fit="crop"):
         self.calls.append(len(clip.frames))
-        self.vector = clip.frames.astype(np.float32).mean(axis=(0, 2, 3))
+        self.mean = clip.frames.astype(np.float32).mean(axis=(0, 2, 3))
         return self
 
-    def pooled(self):
-        return self.vector
+    def vector(self, pooling):
+        return self.mean
 
 
 @pytest.fixture

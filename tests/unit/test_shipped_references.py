@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -15,22 +17,23 @@ from vjepa_demo.references import ReferenceSet, unit_vectors
 
 FITS = ("crop", "squash", "pad")
 PRECISIONS = ("fp32", "bf16")
+POOLINGS = ("mean", "motion")
 SAMPLING = Sampling(16)
 
 
-def fingerprint(fit: str, precision: str) -> Fingerprint:
-    return get_encoder("nano", device="cpu", precision=precision).fingerprint(SAMPLING, fit)
+def fingerprint(fit: str, precision: str, pooling: str) -> Fingerprint:
+    return get_encoder("nano", device="cpu", precision=precision).fingerprint(SAMPLING, fit, pooling)
 
 
-@pytest.fixture(scope="module")
-def shipped(tmp_path_factory) -> ReferenceSet:
+@pytest.fixture(scope="module", params=POOLINGS)
+def shipped(request, tmp_path_factory) -> ReferenceSet:
     """As the app opens them; nothing may have to be embedded for it."""
     encoder, store = get_encoder("nano", device="cpu", precision="fp32"), tmp_path_factory.mktemp("store")
 
     def progress(done: int, total: int, message: str) -> None:
         raise AssertionError("the shipped vectors do not fit the clips: run assets/recipes/embed_references.py")
 
-    return prepare(SHIPPED, encoder, SAMPLING, progress=progress, store=store)
+    return prepare(SHIPPED, encoder, SAMPLING, pooling=request.param, progress=progress, store=store)
 
 
 def test_there_are_enough_of_them():
@@ -41,32 +44,32 @@ def test_there_are_enough_of_them():
     assert all(clip.description and clip.licence for clip in clips)
 
 
-def test_vectors_are_stored_for_every_fit_and_precision_and_for_nothing_else():
+def test_vectors_are_stored_for_every_way_of_embedding_and_for_nothing_else():
     hashes = tuple(file_hash(SHIPPED / clip.file) for clip in read_folder(SHIPPED))
     names = set()
-    for fit in FITS:
-        for precision in PRECISIONS:
-            made = fingerprint(fit, precision)
-            path = SHIPPED / STORED / f"{made.key}.safetensors"
-            stored = Stored.load(path, made)
-            assert stored is not None, f"{fit} {precision}: run assets/recipes/embed_references.py"
-            assert stored.hashes == hashes
-            names.add(path.name)
+    for way in itertools.product(FITS, PRECISIONS, POOLINGS):
+        made = fingerprint(*way)
+        path = SHIPPED / STORED / f"{made.key}.safetensors"
+        stored = Stored.load(path, made)
+        assert stored is not None, f"{way}: run assets/recipes/embed_references.py"
+        assert stored.hashes == hashes
+        names.add(path.name)
     assert {path.name for path in (SHIPPED / STORED).glob("*.safetensors")} == names
     assert {path.stem for path in (SHIPPED / STORED / THUMBNAILS).iterdir()} == set(hashes)
 
 
+@pytest.mark.parametrize("pooling", POOLINGS)
 @pytest.mark.parametrize("fit", FITS)
-def test_vectors_are_those_of_the_clips(fit):
-    encoder, made = get_encoder("nano", device="cpu", precision="fp32"), fingerprint(fit, "fp32")
+def test_vectors_are_those_of_the_clips(fit, pooling):
+    encoder, made = get_encoder("nano", device="cpu", precision="fp32"), fingerprint(fit, "fp32", pooling)
     stored = Stored.load(SHIPPED / STORED / f"{made.key}.safetensors", made)
-    half = fingerprint(fit, "bf16")
+    half = fingerprint(fit, "bf16", pooling)
     rounded = Stored.load(SHIPPED / STORED / f"{half.key}.safetensors", half)
     assert stored is not None
     assert rounded is not None
     clips = read_folder(SHIPPED)
     for row in (0, len(clips) // 2, len(clips) - 1):
-        vector = encoder.encode(read_clip(SHIPPED / clips[row].file, SAMPLING), fit=fit).pooled()
+        vector = encoder.encode(read_clip(SHIPPED / clips[row].file, SAMPLING), fit=fit).vector(pooling)
         # Other CPUs add up in another order; a wrong clip, fit or sampling is off by far more.
         np.testing.assert_allclose(stored.vectors[row], vector, atol=2e-3 * np.abs(vector).max())
         nearest = unit_vectors(rounded.vectors - rounded.vectors.mean(axis=0)) @ unit_vectors(
@@ -120,5 +123,7 @@ def test_clips_of_the_same_kind_are_not_far(shipped):
     encoder = get_encoder("nano", device="cpu", precision="fp32")
     examples = sorted((SHIPPED.parent / "examples").glob("*.mp4"))
     assert len(examples) >= 6
-    far = [shipped.is_far(encoder.encode(read_clip(path, SAMPLING)).pooled(), shipped.fingerprint) for path in examples]
+    made = shipped.fingerprint
+    vectors = [encoder.encode(read_clip(path, SAMPLING)).vector(made.pooling) for path in examples]
+    far = [shipped.is_far(vector, made) for vector in vectors]
     assert sum(far) <= 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,7 @@ import gradio as gr
 from vjepa_demo import pipeline
 from vjepa_demo.errors import UserError
 from vjepa_demo.pipeline import Request
-from vjepa_demo.ui.handlers import OUR_FAULT, make_request, scratch
+from vjepa_demo.ui.handlers import OUR_FAULT, make_request, pooling_asked, scratch
 
 log = logging.getLogger(__name__)
 
@@ -83,10 +83,12 @@ def neighbours(
     sampling: str = "even",
     fit: str = "crop",
     precision: str = "auto",
+    pooling: str = "auto",
 ) -> dict[str, Any]:
     """The nearest reference clips and the place on the map, as `neighbours --json` prints them."""
     with for_clients():
         request = full_request(checkpoint, frames, start, end, sampling, fit, precision)
+        request = replace(request, pooling=pooling_asked(pooling))
         *_, result = pipeline.run(file, request, k=int(k))
         assert result.embedding is not None
         assert result.place is not None
@@ -107,16 +109,16 @@ def endpoints() -> None:
             gr.Textbox("auto", visible=False, label="precision"),
         ]
 
-    def endpoint(name: str, function: Any, inputs: list[Any], outputs: list[Any]) -> None:
+    def endpoint(name: str, function: Any, inputs: list[Any], outputs: list[Any], last: Sequence[Any] = ()) -> None:
         file = gr.File(visible=False, label="file")
         trigger = gr.Button(visible=False)
-        trigger.click(
-            function, [file, *inputs, *options()], outputs, api_name=name, concurrency_id="encoder", concurrency_limit=1
-        )
+        inputs = [file, *inputs, *options(), *last]
+        trigger.click(function, inputs, outputs, api_name=name, concurrency_id="encoder", concurrency_limit=1)
 
     def json_out() -> gr.JSON:
         return gr.JSON(visible=False)
 
+    pooling = gr.Textbox("auto", visible=False, label="pooling")
     endpoint("embed", embed, [], [json_out(), gr.File(visible=False)])
     endpoint(
         "similarity",
@@ -124,4 +126,4 @@ def endpoints() -> None:
         [gr.Textbox("0,0,0", visible=False, label="at"), gr.Checkbox(False, visible=False, label="raw")],
         [json_out()],
     )
-    endpoint("neighbours", neighbours, [gr.Number(5, visible=False, label="k")], [json_out()])
+    endpoint("neighbours", neighbours, [gr.Number(5, visible=False, label="k")], [json_out()], [pooling])

@@ -18,7 +18,7 @@ TITLE = "V-JEPA 2 Explorer"
 
 def build() -> gr.Blocks:
     """The page, with the first example embedded already."""
-    handlers.first_result()
+    handlers.first_view()
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 6 * 3600), fill_width=True) as demo:
         result_id = gr.State(None)
         own_id = gr.State(None)  # the visitor's own references
@@ -42,11 +42,25 @@ def build() -> gr.Blocks:
                 summary = gr.HTML(elem_classes="summary", js_on_load=None)
                 viewer = patch_viewer()
                 more = _more()
+                pooling = gr.Radio(
+                    [("as suits", handlers.AUTO), ("what they show", "mean"), ("how they move", "motion")],
+                    value=handlers.AUTO,
+                    label="The map compares clips by",
+                    elem_classes="pooling",
+                )
                 space = reference_map()
                 own = own_references.panel()
         outputs = [status, summary, viewer, space, result_id, more["layer"]]
         api.endpoints()  # first, so that their names are free
-        _wire(upload, controls, button, outputs)
+        _wire(upload, [*controls, pooling], button, outputs)
+        pooling.input(
+            shown.change_pooling,
+            [result_id, pooling, own_id],
+            [status, space, result_id],
+            show_progress="hidden",
+            api_visibility="private",
+            concurrency_id="encoder",
+        )
         _wire_more(more, status, viewer, result_id)
         own_references.wire(own, own_id, result_id, space, demo)
         demo.load(handlers.first_paint, None, outputs, queue=False, show_progress="hidden", api_visibility="private")

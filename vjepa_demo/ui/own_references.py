@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 from vjepa_demo import pipeline
+from vjepa_demo.embedding import Pooling
 from vjepa_demo.encoder import get_encoder
 from vjepa_demo.errors import ReferencesError, UserError
 from vjepa_demo.media import Sampling
@@ -36,10 +37,13 @@ class Way:
     encoder: Any
     sampling: Sampling
     fit: str
+    pooling: Pooling
 
     def settle(self, folder: Path, progress: Progress, refit: bool = False) -> ReferenceSet:
         more = [cache_of(folder)]
-        return settle(folder, self.encoder, self.sampling, self.fit, more=more, progress=progress, refit=refit)
+        return settle(
+            folder, self.encoder, self.sampling, self.fit, self.pooling, more=more, progress=progress, refit=refit
+        )
 
 
 # Does something to the folder of references: returns what to say, and the set as it is then.
@@ -122,7 +126,7 @@ def add_clips(own_id: str | None, result_id: str | None, files: list[str] | None
             raise ReferencesError(
                 f"Your references may take {SESSION_BYTES / 2**20:,.0f} MB here: remove some, or add fewer."
             )
-        report = take(folder, uploads, label, way.encoder, way.sampling, way.fit, progress)
+        report = take(folder, uploads, label, way.encoder, way.sampling, way.fit, way.pooling, progress=progress)
         words = f"{report.added} clip{'s' * (report.added != 1)} added."
         for name, sentence in report.failures[:SHOWN_FAILURES]:
             words += f" {Path(name).name}: {sentence}"
@@ -186,13 +190,14 @@ def change(own_id: str | None, result_id: str | None, work: Work, clear: bool = 
         if result is not None and result.embedding is not None and result.embedding.layer is not None:
             result = pipeline.at_layer(result, None)
         embedding = result.embedding if result else None
+        pooling = result.pooling if result else None
         own_id, folder = open_folder(own_id)
 
         def steps(say: Callable[[str], None]) -> Iterator[tuple[str, ReferenceSet]]:
             def progress(done: int, total: int, message: str) -> None:
                 say(f"{message}: {done} of {total}")
 
-            yield work(folder, way_of(embedding), progress)
+            yield work(folder, way_of(embedding, pooling), progress)
 
         for item in narrate(steps):
             if isinstance(item, str):
@@ -215,14 +220,17 @@ def failed(sentence: str, own_id: str | None = None) -> tuple[Any, ...]:
     return status(sentence, "error"), keep, own_id or keep, keep, keep, keep
 
 
-def way_of(embedding: Any) -> Way:
-    """How the clip that is shown was embedded; as a new request would be, where none is shown."""
+def way_of(embedding: Any, pooling: Pooling | None) -> Way:
+    """How the clip that is shown was embedded and compared; as a new request would be, where none is shown."""
     if embedding is None:
         request = pipeline.Request()
-        return Way(get_encoder(request.checkpoint), request.check(), request.fit)
-    made = embedding.fingerprint
-    mode, frames = made.sampling.split("-")
-    return Way(get_encoder(made.checkpoint, precision=made.precision), Sampling(int(frames), mode), made.fit)
+        encoder, sampling, fit = get_encoder(request.checkpoint), request.check(), request.fit
+    else:
+        made = embedding.fingerprint
+        mode, frames = made.sampling.split("-")
+        encoder = get_encoder(made.checkpoint, precision=made.precision)
+        sampling, fit = Sampling(int(frames), mode), made.fit
+    return Way(encoder, sampling, fit, pooling or encoder.checkpoint.pooling)
 
 
 def list_clips(own_id: str | None) -> Any:

@@ -88,6 +88,7 @@ def describe_set(references: ReferenceSet) -> dict[str, Any]:
             }
             for clip, sha in zip(references.clips, references.hashes, strict=True)
         ],
+        "pooling": references.fingerprint.pooling,
         "flat": rounded(references.coordinates),
         "space": rounded(references.space),
         "quality": None
@@ -120,12 +121,14 @@ def describe_votes(references: ReferenceSet) -> dict[str, float] | None:
 def describe_clip(references: ReferenceSet, embedding: Embedding) -> dict[str, Any]:
     """A clip as the page needs it: its place, its path over time, its cosines, its nearest references and their vote.
 
-    The path is the mean of each time step's tokens, placed as a clip of its own; an image has none.
+    The path is the mean of each time step's tokens, placed as a clip of its own; an image has none, nor has
+    a clip that is compared by its motion, which no single step has.
     """
-    made, pooled = embedding.fingerprint, embedding.pooled()
+    pooling = references.fingerprint.pooling
+    made, pooled = embedding.made(pooling), embedding.vector(pooling)
     steps = embedding.tokens[:, embedding.patch_mask].mean(axis=1, dtype=np.float64).astype(np.float32)
     seconds = embedding.timestamps.reshape(len(steps), -1).mean(axis=1)
-    moves = len(steps) > 1 and bool(np.ptp(seconds) > 0)
+    moves = pooling == "mean" and len(steps) > 1 and bool(np.ptp(seconds) > 0)
     neighbours = references.neighbours(pooled, made, SHOWN_NEIGHBOURS)
     nearness = references.nearness(pooled, made)
     winner = vote(neighbours)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,18 @@ from vjepa_demo.dense import similarity
 from vjepa_demo.errors import RequestError, UserError
 from vjepa_demo.export import heatmap_video, snippet
 from vjepa_demo.pipeline import Result
-from vjepa_demo.ui.handlers import LAST_LAYER, OUR_FAULT, results, scratch, show_patches, status
+from vjepa_demo.ui import sessions
+from vjepa_demo.ui.handlers import (
+    LAST_LAYER,
+    OUR_FAULT,
+    pooling_asked,
+    results,
+    scratch,
+    show_map,
+    show_patches,
+    status,
+)
+from vjepa_demo.ui.narrate import narrate
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +45,27 @@ def change_layer(result_id: str | None, layer: int) -> Iterator[tuple[Any, Any, 
         yield status(str(error), "error"), keep, keep
     except Exception:
         log.exception("changing the layer failed")
+        yield status(OUR_FAULT, "error"), keep, keep
+
+
+def change_pooling(result_id: str | None, choice: str, own_id: str | None) -> Iterator[tuple[Any, Any, Any]]:
+    """Compare the clip with the references in another way: yields updates of (status, map, result's id)."""
+    keep = gr.skip()
+    try:
+        result, folder_of_references = shown(result_id), sessions.folder_of(own_id)
+        pooling = pooling_asked(choice)
+        for item in narrate(lambda progress: iter([pipeline.among(result, folder_of_references, pooling, progress)])):
+            if isinstance(item, str):
+                yield status(f"{item} …", "busy"), keep, keep
+                continue
+            with scratch() as folder:
+                words = {"mean": "what they show", "motion": "how they move"}[item.pooling]
+                kept = replace(result, pooling=item.pooling)
+                yield status(f"Clips are compared by {words}."), show_map(item, folder), results.put(kept, kept.nbytes)
+    except UserError as error:
+        yield status(str(error), "error"), keep, keep
+    except Exception:
+        log.exception("changing the pooling failed")
         yield status(OUR_FAULT, "error"), keep, keep
 
 

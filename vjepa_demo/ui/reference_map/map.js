@@ -13,6 +13,7 @@ const parts = {
   player: make("div", "rm-player", "", { role: "group", "aria-label": "Player" }),
   vote: make("p", "rm-vote"),
   votes: make("p", "rm-soft"),
+  about: make("p", "rm-soft rm-about"),
   neighbours: make("ol", "rm-neighbours", "", { "aria-label": "Nearest references" }),
   tip: make("div", "rm-tip", "", { role: "tooltip" }),
 };
@@ -32,8 +33,7 @@ function build() {
   const left = make("div", "rm-left");
   left.append(parts.far, parts.plot, parts.legend, parts.quality);
   const side = make("div", "rm-side");
-  const about = make("p", "rm-soft", "A clip's vector is the mean of its tokens, less the references' mean. The background fills most tokens, so clips of one place resemble each other.");
-  side.append(parts.player, make("h4", "", "Nearest in the original space"), parts.vote, parts.votes, parts.neighbours, about);
+  side.append(parts.player, make("h4", "", "Nearest in the original space"), parts.vote, parts.votes, parts.neighbours, parts.about);
   const main = make("div", "rm-main");
   main.append(left, side);
   root.append(parts.empty, parts.message, top, main, parts.tip);

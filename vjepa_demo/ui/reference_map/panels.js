@@ -50,7 +50,18 @@ function percent(share) {
   return `${Math.round(100 * share)} %`;
 }
 
+// What the vector of a clip is, for each way of pooling its tokens.
+const ABOUT = {
+  mean:
+    "Clips are compared by what they show: a clip's vector is the mean of its tokens, less the references' mean. The " +
+    "background fills most tokens, so clips of one place resemble each other.",
+  motion:
+    "Clips are compared by how they move: a clip's vector is how much its tokens change from one time step to the " +
+    "next, region by region, less the references' mean. What things look like cancels out; where and when they move stays.",
+};
+
 function drawTruth(parts, set, clip) {
+  parts.about.textContent = ABOUT[set.pooling];
   const { quality } = set;
   parts.quality.textContent = quality
     ? `This map keeps ${percent(quality.recall)} of each reference's ${quality.neighbours} true nearest among its ` +

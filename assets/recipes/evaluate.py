@@ -30,6 +30,15 @@ from measures import bootstrap, knn_votes, object_auc
 from nano import GRID, MEAN, STD, STEPS, Rope, encode, new_nano, patchify
 from transformers import AutoModel, VJEPA2Model
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from vjepa_demo.embedding import motion
+
+# How the app makes one vector of a clip's tokens `[8, 16, 16, D]`.
+POOLINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "mean": lambda tokens: tokens.mean(axis=(0, 1, 2), dtype=np.float64).astype(np.float32),
+    "motion": motion,
+}
 SEEN = STEPS // 2  # time steps that the forecast starts from
 PATCHES = GRID * GRID
 
@@ -90,9 +99,9 @@ class Nano:
         patches = patchify(pixel_values(frames), self.model.config)
         return encode(self.model, patches, torch.arange(patches.shape[1])[None], self.rope)[0]
 
-    def pooled(self, frames: np.ndarray) -> np.ndarray:
-        """The mean token `[D]`."""
-        return self.tokens(frames).mean(0).numpy()
+    def grid(self, frames: np.ndarray) -> np.ndarray:
+        """Tokens on their grid, `[8, 16, 16, D]`."""
+        return self.tokens(frames).view(STEPS, GRID, GRID, -1).numpy()
 
     @torch.no_grad()
     def forecast(self, frames: np.ndarray, whole: torch.Tensor) -> np.ndarray:
@@ -175,23 +184,30 @@ def evaluate(
         if rows[:, 1].sum():
             figures["object_auc"][who] = {**bootstrap(rows, mean_over_objects), "objects": int(rows[:, 1].sum())}
 
-    def compare(who: str, describe: Callable[[np.ndarray], np.ndarray], own: np.ndarray) -> None:
+    def compare(
+        who: str, describe: Callable[[np.ndarray], np.ndarray], own: list[np.ndarray], known: list[np.ndarray] | None
+    ) -> None:
+        """Labels by `describe` of what is known of each clip and of each reference: its frames, or its tokens."""
         if len(named) < 2:
             return
-        known = None
-        if references is not None:
-            known = np.stack(each(describe, references[0])), np.array(references[1])
-        figures["labels"][who] = label_figures(own[named], labels, known)
+        vectors = np.stack([describe(own[i]) for i in named])
+        pair = None
+        if references is not None and known is not None:
+            pair = np.stack([describe(one) for one in known]), np.array(references[1])
+        figures["labels"][who] = label_figures(vectors, labels, pair)
 
     for who, patches in (("patch colour", patch_colour), ("patch pixels", patch_pixels)):
         judge(who, [patches(clip.frames) for clip in clips])
     for who, describe in (("colour histogram", colour_histogram), ("motion energy", motion_energy)):
-        compare(who, describe, np.stack([describe(clip.frames) for clip in clips]))
+        compare(who, describe, [clip.frames for clip in clips], references[0] if references else None)
     for who, model in models.items():
         nano = Nano(model)
         whole = each(nano.tokens, [clip.frames for clip in clips])
-        judge(who, [tokens.view(STEPS, GRID, GRID, -1).numpy() for tokens in whole])
-        compare(who, nano.pooled, np.stack([tokens.mean(0).numpy() for tokens in whole]))
+        grids = [tokens.view(STEPS, GRID, GRID, -1).numpy() for tokens in whole]
+        judge(who, grids)
+        known = each(nano.grid, references[0]) if references and len(named) > 1 else None
+        for pooling, pool in POOLINGS.items():
+            compare(f"{who}, {pooling}", pool, grids, known)
         errors = np.stack(each(nano.forecast, [clip.frames for clip in clips], whole))
         figures["forecast"][who] = forecast_figures(errors)
     if len(named):

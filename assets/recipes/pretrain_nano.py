@@ -2,9 +2,8 @@
 
 A student encodes only the visible tokens of a clip, a predictor tells the hidden ones, and the target is what an
 exponential moving average of the student (the teacher) makes of the whole clip, layer-normed. The error is L1. Most
-masks are V-JEPA 2's blocks; a share of the batches hides the future instead. At last the encoder rests, and the
-predictor alone learns to forecast: only then does its target hold still. Views are small and cheap at first, with some
-of 128 px at the end.
+masks are V-JEPA 2's blocks; a share of the batches may hide the future instead. Views are small and cheap at first,
+with some of 128 px at the end. Forecasting is learnt afterwards, by settle_nano.py, from an encoder that holds still.
 
     python assets/recipes/pretrain_nano.py --clips build/train --out build/run --until 11:35
     python assets/recipes/pretrain_nano.py --clips build/train --out build/run --steps 20000
@@ -38,9 +37,19 @@ from torch import Tensor
 from training_clips import Shards, Views, sample_views
 from transformers import VJEPA2Config, VJEPA2Model
 
-LOG = ("step", "side", "loss", "block_loss", "future_loss", "target_std", "lr", "ema", "clips", "seconds")
-
-SETTLING = 0.98  # momentum of the published predictor while it learns alone: nothing has to hold still for it
+LOG = (
+    "step",
+    "side",
+    "loss",
+    "block_loss",
+    "future_loss",
+    "target_std",
+    "target_rank",
+    "lr",
+    "ema",
+    "clips",
+    "seconds",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,15 +65,11 @@ class Settings:
     whole_share: float = 0.5  # of the steps with a future mask or at full size that have all eight time steps
     large_from: float = 0.9  # share of the run after which views may fill the model's grid
     large_share: float = 0.3  # of the steps after that do
-    future_share: float = 0.35  # of the steps that hide the future instead of blocks
+    future_share: float = 0.0  # of the steps that hide the future instead of blocks (settle_nano.py teaches that)
     targets: int = 128  # hidden tokens asked for in each mask of a small view
     large_targets: int = 512
-    dense: float = 0.5  # weight of the loss on visible tokens (V-JEPA 2.1)
-    settle_from: float = (
-        0.8  # share of the run after which the encoder rests and the predictor alone learns, to forecast
-    )
+    dense: float = 0.0  # weight of the loss on visible tokens (V-JEPA 2.1)
     lr: float = 1e-3
-    predictor_rate: float = 3.0  # the predictor's learning rate over the encoder's: it should keep near its optimum
     warmup: int = 200  # steps
     cooldown_from: float = 0.8
     weight_decay: float = 0.04
@@ -77,6 +82,13 @@ def schedule(settings: Settings, step: int, progress: float) -> tuple[float, flo
     fall = min(1.0, (1 - progress) / (1 - settings.cooldown_from))
     start, end = settings.ema
     return settings.lr * rise * max(fall, 0.0), start + (end - start) * progress
+
+
+def effective_rank(tokens: Tensor) -> float:
+    """Over how many directions the variance of tokens `[..., D]` is spread: the participation ratio, 1 to D."""
+    centred = tokens.flatten(0, -2) - tokens.flatten(0, -2).mean(dim=0)
+    covariance = centred.T @ centred
+    return float(covariance.trace() ** 2 / covariance.square().sum())
 
 
 class Trainer:
@@ -93,11 +105,11 @@ class Trainer:
             Rope(config, config.hidden_size // config.num_attention_heads, self.device),
             Rope(config, config.pred_hidden_size // config.pred_num_attention_heads, self.device),
         ]
-        groups = []
-        for part, rate in ((self.student.encoder, 1.0), (self.student.predictor, settings.predictor_rate)):
-            for decay, dims in ((settings.weight_decay, (2, 3, 4, 5)), (0.0, (1,))):
-                params = [p for p in part.parameters() if p.ndim in dims]
-                groups.append({"params": params, "weight_decay": decay, "rate": rate})
+        parameters = list(self.student.parameters())
+        groups = [
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
+            {"params": [p for p in parameters if p.ndim == 1], "weight_decay": 0.0},
+        ]
         self.optimizer = torch.optim.AdamW(groups, lr=settings.lr, fused=True)
         self.grid = config.crop_size // config.patch_size
         self.pool = ThreadPoolExecutor(settings.parts, initializer=torch.set_num_threads, initargs=(1,))
@@ -109,45 +121,43 @@ class Trainer:
         settings = self.settings
         lr, momentum = schedule(settings, self.done, progress)
         for group in self.optimizer.param_groups:
-            group["lr"] = lr * group["rate"]
+            group["lr"] = lr
         rng = np.random.default_rng([settings.seed, self.done])
         large = progress >= settings.large_from and rng.random() < settings.large_share
-        settled = progress >= settings.settle_from
-        future = settled or rng.random() < settings.future_share
+        future = rng.random() < settings.future_share
         steps = STEPS if (future or large) and rng.random() < settings.whole_share else settings.short_steps
         seen = draw_horizon(rng, steps) if future else 0
         seeds = rng.integers(2**32, size=settings.parts)
         # Each part is a thread of its own with one compute thread. Threads inside every operation would wait for one
         # another thousands of times a step, which on a busy CPU costs far more than the work itself.
-        parts = list(self.pool.map(lambda seed: self._part(int(seed), clips, large, steps, seen, settled), seeds))
+        parts = list(self.pool.map(lambda seed: self._part(int(seed), clips, large, steps, seen), seeds))
         with torch.no_grad():
             self.optimizer.zero_grad(set_to_none=True)
-            for i, parameter in enumerate(self._learning(settled)):
-                parameter.grad = torch.stack([grads[i] for grads, _, _ in parts]).mean(0)
+            for i, parameter in enumerate(self.student.parameters()):
+                parameter.grad = torch.stack([grads[i] for grads, _ in parts]).mean(0)
             torch.nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
             self.optimizer.step()
-            pace = SETTLING if settled else momentum
-            follow, lead = (self.teacher.predictor, self.student.predictor) if settled else (self.teacher, self.student)
-            torch._foreach_lerp_(list(follow.parameters()), list(lead.parameters()), 1 - pace)
+            torch._foreach_lerp_(list(self.teacher.parameters()), list(self.student.parameters()), 1 - momentum)
         self.done += 1
-        mean = {name: float(np.mean([losses[name] for _, losses, _ in parts])) for name in parts[0][1]}
-        blocks = [value for name, value in mean.items() if name != "future"]
+        mean = {name: float(np.mean([values[name] for _, values in parts])) for name in parts[0][1]}
+        blocks = [mean[name] for name in ("long", "short") if name in mean]
         return {
             "step": self.done,
             "side": self.grid if large else settings.side,
-            "loss": float(np.mean(list(mean.values()))),
+            "loss": mean["loss"],
             "block_loss": float(np.mean(blocks)) if blocks else float("nan"),
             "future_loss": mean.get("future", float("nan")),
-            "target_std": float(np.mean([spread for _, _, spread in parts])),
+            "target_std": mean["std"],
+            "target_rank": mean["rank"],
             "lr": lr,
             "ema": momentum,
             "clips": len(clips),
         }
 
     def _part(
-        self, seed: int, clips: Shards, large: bool, steps: int, seen: int, settled: bool
-    ) -> tuple[tuple[Tensor, ...], dict[str, float], float]:
-        """Gradients, losses, spread of the targets for part of the batch. `seen`: steps before the future, 0: none."""
+        self, seed: int, clips: Shards, large: bool, steps: int, seen: int
+    ) -> tuple[tuple[Tensor, ...], dict[str, float]]:
+        """Gradients and figures for part of the batch. `seen`: steps before the future, 0: none."""
         settings = self.settings
         rng = np.random.default_rng(seed)
         batch = (settings.large_batch if large else settings.batch) // settings.parts
@@ -155,13 +165,9 @@ class Trainer:
         targets = settings.large_targets if large else settings.targets
         with torch.enable_grad():
             views = sample_views(rng, clips, batch, side, steps)
-            losses, spread = self._losses(views, self._masks(rng, (batch, steps, side), targets, seen), settled)
-            loss = torch.stack(list(losses.values())).mean()
-            grads = torch.autograd.grad(loss, self._learning(settled))
-        return grads, {name: float(value.detach()) for name, value in losses.items()}, spread
-
-    def _learning(self, settled: bool) -> list[torch.nn.Parameter]:
-        return list((self.student.predictor if settled else self.student).parameters())
+            loss, figures = self._loss(views, self._masks(rng, (batch, steps, side), targets, seen))
+            grads = torch.autograd.grad(loss, list(self.student.parameters()))
+        return grads, {"loss": float(loss.detach()), **figures}
 
     def _masks(
         self, rng: np.random.Generator, shape: tuple[int, int, int], targets: int, seen: int
@@ -178,28 +184,27 @@ class Trainer:
             for name, (shown, hidden) in drawn.items()
         }
 
-    def _losses(
-        self, views: Views, tokens: dict[str, tuple[Tensor, Tensor]], settled: bool
-    ) -> tuple[dict[str, Tensor], float]:
-        """The loss of each mask, and the targets' standard deviation over the batch (0: the teacher has collapsed)."""
+    def _loss(self, views: Views, tokens: dict[str, tuple[Tensor, Tensor]]) -> tuple[Tensor, dict[str, float]]:
+        """The loss, and its figures: the error on hidden tokens for each mask; the targets' deviation and rank."""
+        settings = self.settings
         patches = patchify(views.pixels.to(self.device), self.student.config)
         positions = views.positions.to(self.device)
         with torch.no_grad():
             target = encode(self.teacher, patches, positions, self.ropes[0], self.dtype)
-            spread = float(target.std(dim=(0, 1)).mean())
+            figures = {"std": float(target.std(dim=(0, 1)).mean()), "rank": effective_rank(target)}
             target = F.layer_norm(target, target.shape[-1:])
-        losses = {}
+        losses = []
         for name, (shown, hidden) in tokens.items():
             at, wanted = positions.gather(1, shown), positions.gather(1, hidden)
-            with torch.set_grad_enabled(not settled):
-                encoder = self.teacher if settled else self.student
-                context = encode(encoder, take(patches, shown), at, self.ropes[0], self.dtype)
+            context = encode(self.student, take(patches, shown), at, self.ropes[0], self.dtype)
             told = predict(self.student, context, at, wanted, self.ropes[1], self.dtype)
             n = shown.shape[1]
-            losses[name] = (told[:, n:] - take(target, hidden)).abs().mean()
-            if self.settings.dense and not settled:
-                losses[name] = losses[name] + self.settings.dense * (told[:, :n] - take(target, shown)).abs().mean()
-        return losses, spread
+            error = (told[:, n:] - take(target, hidden)).abs().mean()
+            figures[name] = float(error.detach())
+            if settings.dense:
+                error = error + settings.dense * (told[:, :n] - take(target, shown)).abs().mean()
+            losses.append(error)
+        return torch.stack(losses).mean(), figures
 
     def published(self) -> VJEPA2Model:
         """What is used after training: the teacher, whose predictor is averaged along with its encoder."""

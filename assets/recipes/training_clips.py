@@ -11,6 +11,10 @@ import torch.nn.functional as F
 from nano import GRID, MEAN, STD, STEPS
 from torch import Tensor
 
+# How often a clip is drawn, by the last digit of its number: five of a label, three free scenes, two photographs. Free
+# scenes move most and are of all kinds; the labels' scenes often stand still.
+WEIGHTS = (0.5,) * 5 + (2.0,) * 3 + (0.75,) * 2
+
 
 class Shards:
     """All clips of `folder/*.npy`, each shard `[n, T, H, W, 3]` uint8, read as they are needed.
@@ -37,7 +41,13 @@ class Shards:
                 self._shards[path.name] = shard
         order = [self._shards[name] for name in sorted(self._shards)]
         self._where = [(shard, i) for shard in order for i in range(len(shard))]
+        weights = np.array([WEIGHTS[i % len(WEIGHTS)] for _, i in self._where])
+        self._shares = np.cumsum(weights) / weights.sum() if len(weights) else weights
         return len(self._where)
+
+    def draw(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        """Numbers of `count` clips, with repetition, as often as `WEIGHTS` says."""
+        return np.searchsorted(self._shares, rng.random(count), side="right").clip(max=len(self) - 1)
 
     def __len__(self) -> int:
         return len(self._where)
@@ -107,7 +117,7 @@ def sample_views(rng: np.random.Generator, clips: Shards, batch: int, side: int,
     Half of the small ones are close-ups at about the clip's own scale, half show nearly all of it at half the scale.
     """
     views, positions = [], []
-    for index in rng.integers(len(clips), size=batch):
+    for index in clips.draw(rng, batch):
         spread = side < GRID and rng.random() < 0.5
         share = (0.75, 1.0) if spread or side == GRID else (0.4, 0.7)
         frames = _crop(rng, _span(rng, clips[int(index)], 2 * steps), share, side * 8)

@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
+import evaluate
+import nano
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from baselines import colour_histogram, motion_energy, patch_colour, patch_pixels
+from measures import bootstrap, coverage, knn_votes, object_auc, roc_auc
+from recipes import TINY
 from sklearn.metrics import roc_auc_score
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "assets/recipes"))
-
-import evaluate  # noqa: E402
-import nano  # noqa: E402
-from baselines import colour_histogram, motion_energy, patch_colour, patch_pixels  # noqa: E402
-from measures import bootstrap, coverage, knn_votes, object_auc, roc_auc  # noqa: E402
-
-TINY = {
-    "hidden_size": 48,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "pred_hidden_size": 24,
-    "pred_num_hidden_layers": 1,
-    "pred_num_attention_heads": 1,
-}
 
 
 def moving_square(number: int) -> tuple[np.ndarray, np.ndarray]:
@@ -175,7 +162,8 @@ def test_one_command_gives_all_figures(folder, tmp_path, capsys):
     assert set(figures["object_auc"]) == {"nano", "random nano, seed 0", "patch colour", "patch pixels"}
     assert figures["object_auc"]["patch colour"]["value"] > 0.95, "a red square on grey"
     assert figures["object_auc"]["nano"]["objects"] == 4
-    assert set(figures["labels"]) == {"nano", "random nano, seed 0", "colour histogram", "motion energy", "chance"}
+    ours = {f"{who}, {pooling}" for who in ("nano", "random nano, seed 0") for pooling in ("mean", "motion")}
+    assert set(figures["labels"]) == {*ours, "colour histogram", "motion energy", "chance"}
     for figure in figures["object_auc"].values():
         assert figure["low"] <= figure["value"] <= figure["high"]
     for ahead in range(1, 5):

@@ -3,45 +3,24 @@
 from __future__ import annotations
 
 import csv
-import sys
 from pathlib import Path
 
+import nano
 import numpy as np
+import pretrain_nano
 import pytest
 import torch
 import torch.nn.functional as F
+from masks import LONG, SHORT, block_mask, block_tokens, draw_horizon, future_tokens
+from recipes import TINY, save_shard
+from training_clips import WEIGHTS, Shards, sample_views, window_positions
 from transformers import AutoModel, AutoVideoProcessor
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "assets/recipes"))
-
-import nano  # noqa: E402
-import pretrain_nano  # noqa: E402
-from masks import LONG, SHORT, block_mask, block_tokens, draw_horizon, future_tokens  # noqa: E402
-from training_clips import Shards, sample_views, window_positions  # noqa: E402
-
-TINY = {
-    "hidden_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "pred_hidden_size": 24,
-    "pred_num_hidden_layers": 1,
-    "pred_num_attention_heads": 1,
-}
 
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Shards:
-    """Six clips of a bright square that crosses a patterned ground."""
-    rng = np.random.default_rng(0)
-    shard = np.empty((6, 16, 128, 128, 3), dtype=np.uint8)
-    for clip in shard:
-        clip[:] = rng.integers(0, 120, (8, 8, 3)).repeat(16, 0).repeat(16, 1)
-        y, colour = rng.integers(0, 96), rng.integers(150, 255, 3)
-        for t, frame in enumerate(clip):
-            frame[y : y + 32, 4 * t : 4 * t + 32] = colour
     folder = tmp_path_factory.mktemp("clips")
-    np.save(folder / "train_000.npy", shard)
+    save_shard(folder)
     return Shards(folder)
 
 
@@ -169,6 +148,13 @@ def test_new_shards_are_taken_up(tmp_path):
     assert shards[4].max() == 1
 
 
+def test_clips_are_drawn_as_often_as_their_kind_says(tmp_path):
+    np.save(tmp_path / "train_000.npy", np.zeros((20, 16, 8, 8, 3), np.uint8))
+    drawn = Shards(tmp_path).draw(np.random.default_rng(0), 40_000)
+    shares = np.bincount(drawn, minlength=20) / 40_000
+    np.testing.assert_allclose(shares, np.tile(WEIGHTS, 2) / (2 * sum(WEIGHTS)), atol=0.005)
+
+
 def settings(**changes) -> pretrain_nano.Settings:
     values = {"batch": 4, "large_batch": 2, "targets": 32, "large_targets": 64, "warmup": 5, "large_from": 0.9}
     return pretrain_nano.Settings(**{**values, **changes})
@@ -207,18 +193,18 @@ def test_twenty_steps_learn_and_a_stopped_run_goes_on_as_if_it_had_not(clips, tm
     assert AutoModel.from_pretrained(tmp_path / "twice/nano").config.hidden_size == TINY["hidden_size"]
 
 
-def test_at_last_only_the_predictor_learns(clips):
-    run = trainer()
-    run.step(clips, 0.5)
-    before = {name: value.clone() for name, value in run.teacher.named_parameters()}
-    student = {name: value.clone() for name, value in run.student.named_parameters()}
-    row = run.step(clips, 0.85)
+def test_a_share_of_the_steps_may_hide_the_future(clips):
+    run = pretrain_nano.Trainer(settings(future_share=1.0), nano.nano_config(**TINY))
+    row = run.step(clips, 0.5)
     assert np.isfinite(row["future_loss"])
-    assert np.isnan(row["block_loss"]), "it learns to forecast"
-    for old, model in ((before, run.teacher), (student, run.student)):
-        same = {name: torch.equal(old[name], value) for name, value in model.named_parameters()}
-        assert all(kept for name, kept in same.items() if name.startswith("encoder."))
-        assert not any(kept for name, kept in same.items() if name.startswith("predictor.layer") and "weight" in name)
+    assert np.isnan(row["block_loss"])
+
+
+def test_the_effective_rank_counts_directions():
+    generator = torch.Generator().manual_seed(0)
+    few = torch.randn(4000, 3, generator=generator) @ torch.linalg.qr(torch.randn(12, 3, generator=generator)).Q.T
+    assert pretrain_nano.effective_rank(few + 5) == pytest.approx(3, rel=0.05)
+    assert pretrain_nano.effective_rank(torch.randn(2, 2000, 12, generator=generator)) == pytest.approx(12, rel=0.05)
 
 
 def test_the_learning_rate_warms_up_stays_and_cools_down():

@@ -4,7 +4,6 @@ import csv
 import importlib.util
 import json
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
-RECIPES, REFERENCES, EXAMPLES = ROOT / "assets/recipes", ROOT / "assets/references", ROOT / "assets/examples"
+REFERENCES, EXAMPLES = ROOT / "assets/references", ROOT / "assets/examples"
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +21,6 @@ def recipe():
     for name in ("mujoco", "dm_control"):
         if importlib.util.find_spec(name) is None:
             pytest.skip(f"{name} is not installed (pip install -r assets/recipes/requirements.txt)")
-    sys.path.insert(0, str(RECIPES))
     import render_clips
 
     try:

@@ -51,6 +51,8 @@ LOG = (
     "seconds",
 )
 
+START_DEVIATION = 0.5  # of the tokens that a new patch embedding makes
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
@@ -66,6 +68,7 @@ class Settings:
     large_from: float = 0.9  # share of the run after which views may fill the model's grid
     large_share: float = 0.3  # of the steps after that do
     future_share: float = 0.0  # of the steps that hide the future instead of blocks (settle_nano.py teaches that)
+    start_views: int = 64  # views whose patches the patch embedding begins from; 0 for a random one
     targets: int = 128  # hidden tokens asked for in each mask of a small view
     large_targets: int = 512
     dense: float = 0.0  # weight of the loss on visible tokens (V-JEPA 2.1)
@@ -82,6 +85,30 @@ def schedule(settings: Settings, step: int, progress: float) -> tuple[float, flo
     fall = min(1.0, (1 - progress) / (1 - settings.cooldown_from))
     start, end = settings.ema
     return settings.lr * rise * max(fall, 0.0), start + (end - start) * progress
+
+
+def start_from_patches(model: VJEPA2Model, clips: Shards, seed: int, views: int) -> None:
+    """Let the patch embedding begin as a rotation of the patches' principal components, half whitened.
+
+    A random one passes on little but brightness, and a teacher that begins so gives targets of three directions.
+    """
+    rng = np.random.default_rng(seed)
+    pixels = torch.cat([sample_views(rng, clips, 1, 8, 4).pixels for _ in range(views)])
+    patches = patchify(pixels, model.config).flatten(0, 1).double()
+    mean = patches.mean(dim=0)
+    values, vectors = torch.linalg.eigh((patches - mean).T @ (patches - mean) / len(patches))
+    proj = model.encoder.embeddings.patch_embeddings.proj
+    width = len(proj.weight)
+    values, vectors = values[-width:].clamp(min=1e-6), vectors[:, -width:]
+    scale = values**-0.25
+    scale *= START_DEVIATION / (scale**2 * values).mean().sqrt()
+    turn = torch.linalg.qr(
+        torch.randn(width, width, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    )
+    weight = turn.Q @ (scale[:, None] * vectors.T)
+    with torch.no_grad():
+        proj.weight.copy_(weight.reshape(proj.weight.shape))
+        proj.bias.copy_(-(weight @ mean))
 
 
 def effective_rank(tokens: Tensor) -> float:
@@ -115,6 +142,11 @@ class Trainer:
         self.pool = ThreadPoolExecutor(settings.parts, initializer=torch.set_num_threads, initargs=(1,))
         self.done = 0
         self.seconds = 0.0  # of training, over all calls
+
+    def start(self, clips: Shards) -> None:
+        """Give student and teacher a patch embedding that knows the clips' patches."""
+        start_from_patches(self.student, clips, self.settings.seed, self.settings.start_views)
+        self.teacher.load_state_dict(self.student.state_dict())
 
     def step(self, clips: Shards, progress: float) -> dict[str, float]:
         """One update at `progress` (0 to 1) of the run; returns the row of the log."""
@@ -250,6 +282,8 @@ def train(
 ) -> None:
     """Step until `progress(step, seconds of training)` reaches 1 (or `stop_at` steps are done)."""
     out.mkdir(parents=True, exist_ok=True)
+    if not trainer.done and trainer.settings.start_views:
+        trainer.start(clips)
     state = out / "state.safetensors"
     saved = started = time.monotonic()
     before = trainer.seconds

@@ -173,10 +173,10 @@ def motion(tokens: np.ndarray, patch_mask: np.ndarray | None = None) -> np.ndarr
         patch_mask: bool `[H', W']`, False where nothing is to be counted.
 
     Returns:
-        float32 `[(T' − 1)·R·R]` with R the smaller of REGIONS and the grid's side: the squared length of the change,
-        averaged over R × R regions of the grid.
+        float32 `[(T' − 1)·R·R]` with R the smaller of REGIONS and the grid's side: the length of the change, averaged
+        over R × R regions of the grid.
     """
-    change = np.square(np.diff(tokens.astype(np.float32, copy=False), axis=0)).sum(axis=-1)
+    change = np.linalg.norm(np.diff(tokens.astype(np.float32, copy=False), axis=0), axis=-1)
     if patch_mask is not None:
         change = change * patch_mask
     for axis in (1, 2):

@@ -2,7 +2,7 @@
 
 A student encodes only the visible tokens of a clip, a predictor tells the hidden ones, and the target is what an
 exponential moving average of the student (the teacher) makes of the whole clip, layer-normed. The error is L1. Most
-masks are V-JEPA 2's blocks; a share of the batches may hide the future instead. Views are small and cheap at first,
+masks are V-JEPA 2's blocks; a share of the batches hides the future instead. Views are small and cheap at first,
 with some of 128 px at the end. Forecasting is learnt afterwards, by settle_nano.py, from an encoder that holds still.
 
     python assets/recipes/pretrain_nano.py --clips build/train --out build/run --until 11:35
@@ -67,11 +67,11 @@ class Settings:
     whole_share: float = 0.5  # of the steps with a future mask or at full size that have all eight time steps
     large_from: float = 0.9  # share of the run after which views may fill the model's grid
     large_share: float = 0.3  # of the steps after that do
-    future_share: float = 0.0  # of the steps that hide the future instead of blocks (settle_nano.py teaches that)
+    future_share: float = 0.15  # of the steps that hide the future instead of blocks
     start_views: int = 64  # views whose patches the patch embedding begins from; 0 for a random one
     targets: int = 128  # hidden tokens asked for in each mask of a small view
     large_targets: int = 512
-    dense: float = 0.0  # weight of the loss on visible tokens (V-JEPA 2.1)
+    dense: float = 1.0  # weight of the loss on visible tokens (V-JEPA 2.1)
     lr: float = 1e-3
     warmup: int = 200  # steps
     cooldown_from: float = 0.8

@@ -35,7 +35,6 @@ AVERAGING = 0.99  # momentum of the published predictor, a moving average of the
 LOG_EVERY = 10  # steps
 # Most of a forecast is near by: windows of the grid cost a fifth of the whole of it, which comes last.
 WINDOW = 8  # patches a side
-WHOLE_FROM = 0.7  # share of the learning after which whole views are learnt from
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,14 +127,19 @@ class Settler:
         told = predict(self.model, context, context_at[None], asked_at[None], self.ropes[1], self.dtype)
         return (told[0, len(seen) :] - view.future[asked_at - n].float()).abs().mean()
 
-    def learn(self, views: list[Encoded], seconds: float, lr: float) -> Iterator[tuple[int, float]]:
-        """Step for some time, warming up over 100 steps and cooling down to zero, and yield (step, error)."""
+    def learn(
+        self, views: list[Encoded], seconds: float, lr: float, whole_from: float = 0.7
+    ) -> Iterator[tuple[int, float]]:
+        """Step for some time, warming up over 100 steps and cooling down to zero, and yield (step, error).
+
+        Windows come first, and after the share `whole_from` of the time whole views.
+        """
         optimizer = torch.optim.AdamW(self.learning, lr=lr, weight_decay=0.0, fused=True)
         started = time.monotonic()
         while (share := (time.monotonic() - started) / seconds) < 1:
             for group in optimizer.param_groups:
                 group["lr"] = lr * min(1.0, (self.done + 1) / 100) * min(1.0, 2 * (1 - share))
-            yield self.done + 1, self.step(views, optimizer, WINDOW if share < WHOLE_FROM else GRID)
+            yield self.done + 1, self.step(views, optimizer, WINDOW if share < whole_from else GRID)
 
     def settle(self) -> VJEPA2Model:
         """The model with the averaged predictor."""
@@ -152,6 +156,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, required=True)
     parser.add_argument("--encode-share", type=float, default=0.5, help="share of the time that goes into encoding")
+    parser.add_argument(
+        "--whole-from", type=float, default=0.7, help="share of the learning after which views are whole"
+    )
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--parts", type=int, default=2, help="threads that share the work")
@@ -170,7 +177,7 @@ def main(arguments: list[str] | None = None) -> int:
     with (args.out / "log.csv").open("w", newline="") as file:
         log = csv.writer(file)
         log.writerow(("step", "error", "views"))
-        for step, error in settler.learn(views, seconds * (1 - args.encode_share), args.lr):
+        for step, error in settler.learn(views, seconds * (1 - args.encode_share), args.lr, args.whole_from):
             errors.append(error)
             if step % LOG_EVERY == 0:
                 log.writerow((step, f"{np.mean(errors[-LOG_EVERY:]):.4f}", len(views)))

@@ -71,7 +71,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def add_pooling(parser: argparse.ArgumentParser) -> None:
     """The option that says how a clip becomes the vector that is compared."""
     parser.add_argument(
-        "--pooling", choices=("mean", "motion"), help="compare what clips show, or how they move (nano's default)"
+        "--pooling",
+        choices=("mean", "motion"),
+        default="mean",
+        help="compare what clips show (default), or how they move",
     )
 
 

@@ -121,4 +121,4 @@ def _way(shell: Shell, options: argparse.Namespace) -> tuple[Any, Any, Any]:
     request = shell.make_request(options)
     sampling = request.check()
     encoder = get_encoder(request.checkpoint, precision=request.precision, progress=shell.say)
-    return encoder, sampling, request.pooling or encoder.checkpoint.pooling
+    return encoder, sampling, request.pooling

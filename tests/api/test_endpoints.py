@@ -51,14 +51,15 @@ def test_neighbours_agree_with_the_shell(client, video, capsys):
     assert [near["file"] for near in answer["neighbours"]] == [near["file"] for near in expected["neighbours"]]
     assert answer["position"] == pytest.approx(expected["position"], abs=1e-3)
     assert answer["far"] == expected["far"]
-    assert answer["pooling"] == expected["pooling"] == "motion"
-    mean = client.predict(handle_file(video), k=3, precision="fp32", pooling="mean", api_name="/neighbours")
-    assert mean["pooling"] == "mean"
-    assert mean["position"] != answer["position"]
+    assert answer["pooling"] == expected["pooling"] == "mean"
+    motion = client.predict(handle_file(video), k=3, precision="fp32", pooling="motion", api_name="/neighbours")
+    assert motion["pooling"] == "motion"
+    assert motion["position"] != answer["position"]
 
 
-def test_an_image_is_compared_by_what_it_shows(client, photo):
-    assert client.predict(handle_file(photo), api_name="/neighbours")["pooling"] == "mean"
+def test_the_pooling_may_be_left_to_the_clip(client, video, photo):
+    chosen = [client.predict(handle_file(file), pooling="auto", api_name="/neighbours") for file in (video, photo)]
+    assert [answer["pooling"] for answer in chosen] == ["motion", "mean"]
     with pytest.raises(AppError, match="mean or motion"):
         client.predict(handle_file(photo), pooling="sum", api_name="/neighbours")
 

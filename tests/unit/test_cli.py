@@ -213,7 +213,7 @@ def test_neighbours_by_motion(references: Path, run: Run, tmp_path: Path) -> Non
     by_motion = run("neighbours", query, "--references", references, "--pooling", "motion")
     assert by_motion["pooling"] == "motion"
     assert by_motion["neighbours"][0]["label"] == "stripes"
-    assert run("neighbours", query, "--references", references)["pooling"] == "mean", "the custom for any but nano"
+    assert run("neighbours", query, "--references", references)["pooling"] == "mean"
     assert run("references", "build", references, "--out", tmp_path / "set", "--pooling", "motion")["clips"] == 4
     stored = run("neighbours", query, "--references", tmp_path / "set", "--pooling", "motion")
     assert stored["neighbours"] == by_motion["neighbours"]

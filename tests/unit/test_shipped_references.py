@@ -115,7 +115,8 @@ def test_clips_are_placed_where_umap_transform_puts_them(shipped):
         others = ReferenceSet(shipped.fingerprint, clips, rest, np.asarray(mapper.embedding_, np.float32), space)
         ours = others.place(shipped.vectors[row], shipped.fingerprint)
         shares.append(float(np.linalg.norm(ours - theirs)) / others.span)
-    assert np.median(shares) < 0.02
+    # By motion clips lie in more, smaller groups, and `transform` itself throws one in twenty across the map.
+    assert np.median(shares) < {"mean": 0.02, "motion": 0.08}[shipped.fingerprint.pooling]
 
 
 def test_clips_of_the_same_kind_are_not_far(shipped):

@@ -83,7 +83,7 @@ def neighbours(
     sampling: str = "even",
     fit: str = "crop",
     precision: str = "auto",
-    pooling: str = "auto",
+    pooling: str = "mean",
 ) -> dict[str, Any]:
     """The nearest reference clips and the place on the map, as `neighbours --json` prints them."""
     with for_clients():
@@ -118,7 +118,7 @@ def endpoints() -> None:
     def json_out() -> gr.JSON:
         return gr.JSON(visible=False)
 
-    pooling = gr.Textbox("auto", visible=False, label="pooling")
+    pooling = gr.Textbox("mean", visible=False, label="pooling")
     endpoint("embed", embed, [], [json_out(), gr.File(visible=False)])
     endpoint(
         "similarity",

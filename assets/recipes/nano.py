@@ -19,6 +19,7 @@ GRID = 16  # patches a side: 128 px / 8 px
 STEPS = 8  # time steps: 16 frames / tubelet of 2
 TOKENS = STEPS * GRID * GRID
 SHARD_SIZE = "9MB"
+GAIN = 0.02 * 1024**0.5  # of a linear layer at the start: that of V-JEPA 2, see `new_nano`
 
 # ImageNet statistics, those of the hub checkpoints' processor.
 MEAN = (0.485, 0.456, 0.406)
@@ -49,16 +50,25 @@ def nano_config(**changes: object) -> VJEPA2Config:
 def new_nano(seed: int, config: VJEPA2Config | None = None) -> VJEPA2Model:
     """A randomly initialised nano (float32, eval mode).
 
-    As in V-JEPA 2's code (and not in transformers' port), the weight that closes a residual branch is divided by
+    V-JEPA 2 draws every weight with a deviation of 0.02, which suits its width of 1024: each layer then adds about as
+    much as comes in. At a width of 192 such layers add next to nothing, and what is learnt stays in the patch
+    embedding. So a layer's deviation is `GAIN` over the square root of the number of its inputs, which is 0.02 for
+    1024. As in V-JEPA 2's code (and not in transformers' port), the weight that closes a residual branch is divided by
     sqrt(2·layer), so that the branches of a deep stack add up to the same variance at the start.
     """
     torch.manual_seed(seed)
     model = VJEPA2Model(config or nano_config())
+    predictor = model.predictor
     with torch.no_grad():
-        for stack in (model.encoder.layer, model.predictor.layer):
+        for stack in (model.encoder.layer, predictor.layer):
             for number, layer in enumerate(stack, start=1):
+                for module in layer.modules():
+                    if isinstance(module, torch.nn.Linear):
+                        module.weight.normal_(std=GAIN / module.in_features**0.5)
                 layer.attention.proj.weight.div_((2 * number) ** 0.5)
                 layer.mlp.fc2.weight.div_((2 * number) ** 0.5)
+        for module in (predictor.embeddings.predictor_embeddings, predictor.proj):
+            module.weight.normal_(std=GAIN / module.in_features**0.5)
     return model.eval()
 
 

@@ -10,7 +10,7 @@ TINY = {
     "hidden_size": 48,
     "num_hidden_layers": 2,
     "num_attention_heads": 2,
-    "pred_hidden_size": 24,
+    "pred_hidden_size": 32,
     "pred_num_hidden_layers": 1,
     "pred_num_attention_heads": 1,
 }

@@ -2,8 +2,9 @@
 
 A student encodes only the visible tokens of a clip, a predictor tells the hidden ones, and the target is what an
 exponential moving average of the student (the teacher) makes of the whole clip, layer-normed. The error is L1. Most
-masks are V-JEPA 2's blocks; a share of the batches hides the future instead. Views are small and cheap at first,
-with some of 128 px at the end. Forecasting is learnt afterwards, by settle_nano.py, from an encoder that holds still.
+masks are V-JEPA 2's blocks; a share of the batches hides the future instead. Views are small and cheap: 64 px,
+close-ups and whole clips, at places of the 128 px grid. Some of 128 px may come at the end. Forecasting is learnt
+afterwards, by settle_nano.py, from an encoder that holds still.
 
     python assets/recipes/pretrain_nano.py --clips build/train --out build/run --until 11:35
     python assets/recipes/pretrain_nano.py --clips build/train --out build/run --steps 20000
@@ -51,8 +52,6 @@ LOG = (
     "seconds",
 )
 
-START_DEVIATION = 0.5  # of the tokens that a new patch embedding makes
-
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
@@ -64,14 +63,13 @@ class Settings:
     parts: int = 2  # threads that share a step's clips (1 on a GPU)
     side: int = 8  # patches a side of the small views
     short_steps: int = 4  # time steps of most small views: half a clip, of every frame or of every second one
-    whole_share: float = 0.5  # of the steps with a future mask or at full size that have all eight time steps
-    large_from: float = 0.9  # share of the run after which views may fill the model's grid
+    whole_share: float = 0.3  # of the steps with a future mask or at full size that have all eight time steps
+    large_from: float = 1.0  # share of the run after which views may fill the model's grid; 1: they never do
     large_share: float = 0.3  # of the steps after that do
-    future_share: float = 0.15  # of the steps that hide the future instead of blocks
-    start_views: int = 64  # views whose patches the patch embedding begins from; 0 for a random one
+    future_share: float = 0.35  # of the steps that hide the future instead of blocks
     targets: int = 128  # hidden tokens asked for in each mask of a small view
     large_targets: int = 512
-    dense: float = 1.0  # weight of the loss on visible tokens (V-JEPA 2.1)
+    dense: float = 0.0  # weight of a loss on visible tokens too (V-JEPA 2.1)
     lr: float = 1e-3
     warmup: int = 200  # steps
     cooldown_from: float = 0.8
@@ -85,30 +83,6 @@ def schedule(settings: Settings, step: int, progress: float) -> tuple[float, flo
     fall = min(1.0, (1 - progress) / (1 - settings.cooldown_from))
     start, end = settings.ema
     return settings.lr * rise * max(fall, 0.0), start + (end - start) * progress
-
-
-def start_from_patches(model: VJEPA2Model, clips: Shards, seed: int, views: int) -> None:
-    """Let the patch embedding begin as a rotation of the patches' principal components, half whitened.
-
-    A random one passes on little but brightness, and a teacher that begins so gives targets of three directions.
-    """
-    rng = np.random.default_rng(seed)
-    pixels = torch.cat([sample_views(rng, clips, 1, 8, 4).pixels for _ in range(views)])
-    patches = patchify(pixels, model.config).flatten(0, 1).double()
-    mean = patches.mean(dim=0)
-    values, vectors = torch.linalg.eigh((patches - mean).T @ (patches - mean) / len(patches))
-    proj = model.encoder.embeddings.patch_embeddings.proj
-    width = len(proj.weight)
-    values, vectors = values[-width:].clamp(min=1e-6), vectors[:, -width:]
-    scale = values**-0.25
-    scale *= START_DEVIATION / (scale**2 * values).mean().sqrt()
-    turn = torch.linalg.qr(
-        torch.randn(width, width, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-    )
-    weight = turn.Q @ (scale[:, None] * vectors.T)
-    with torch.no_grad():
-        proj.weight.copy_(weight.reshape(proj.weight.shape))
-        proj.bias.copy_(-(weight @ mean))
 
 
 def effective_rank(tokens: Tensor) -> float:
@@ -142,11 +116,6 @@ class Trainer:
         self.pool = ThreadPoolExecutor(settings.parts, initializer=torch.set_num_threads, initargs=(1,))
         self.done = 0
         self.seconds = 0.0  # of training, over all calls
-
-    def start(self, clips: Shards) -> None:
-        """Give student and teacher a patch embedding that knows the clips' patches."""
-        start_from_patches(self.student, clips, self.settings.seed, self.settings.start_views)
-        self.teacher.load_state_dict(self.student.state_dict())
 
     def step(self, clips: Shards, progress: float) -> dict[str, float]:
         """One update at `progress` (0 to 1) of the run; returns the row of the log."""
@@ -282,8 +251,6 @@ def train(
 ) -> None:
     """Step until `progress(step, seconds of training)` reaches 1 (or `stop_at` steps are done)."""
     out.mkdir(parents=True, exist_ok=True)
-    if not trainer.done and trainer.settings.start_views:
-        trainer.start(clips)
     state = out / "state.safetensors"
     saved = started = time.monotonic()
     before = trainer.seconds

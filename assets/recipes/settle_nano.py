@@ -1,13 +1,14 @@
-"""Teach nano's predictor to forecast, with an encoder that has come to rest.
+"""Set nano's final norm and teach its predictor to forecast, with an encoder that has come to rest.
 
-While the encoder learns, the predictor runs after a target that moves. Here the encoder stands still, so what it makes
-of a clip is computed once: a context of the first few time steps encoded alone, as the predictor will meet it, and the
-layer-normed tokens of the whole clip. The predictor then goes over these many times at little cost.
+First the encoder's last LayerNorm is set (final_norm.py). From then on what the encoder makes of a clip is computed
+once: a context of the first few time steps encoded alone, as the predictor will meet it, and the layer-normed tokens of
+the whole clip. A new predictor, which begins as a copier (copying_predictor.py), goes over these many times at little
+cost; while the encoder learns, a predictor runs after a target that moves.
 
     python assets/recipes/settle_nano.py --nano build/run/nano --clips build/train --out build/settled --minutes 20
 
-writes the checkpoint with its new predictor to `OUT/nano` and the error to `OUT/log.csv`. Half of the time goes into
-encoding clips, half into learning.
+writes the checkpoint with its new norm and predictor to `OUT/nano` and the error to `OUT/log.csv`. Half of the time
+goes into encoding clips, half into learning.
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from copying_predictor import begin_as_copy
+from final_norm import set_final_norm
 from masks import draw_horizon
-from nano import GRID, STEPS, Rope, encode, patchify, predict, save_nano
+from nano import GRID, STEPS, Rope, encode, new_nano, patchify, predict, save_nano
 from torch import Tensor
 from training_clips import Shards, sample_views
 from transformers import AutoModel, VJEPA2Model
@@ -47,7 +50,7 @@ class Encoded:
 
 
 class Settler:
-    """Learns the predictor of `model` (its encoder is never changed)."""
+    """Learns the predictor of `model`; of the encoder only `set_norm` changes anything."""
 
     def __init__(
         self,
@@ -71,6 +74,22 @@ class Settler:
         self.learning = list(model.predictor.requires_grad_(True).parameters())
         self.average = [parameter.detach().clone() for parameter in self.learning]
         self.done = 0
+
+    @torch.no_grad()
+    def set_norm(self, clips: Shards, count: int) -> None:
+        """Set the encoder's final norm by `count` views, and let the predictor begin anew."""
+
+        def normalised(number: int) -> np.ndarray:
+            views = sample_views(np.random.default_rng([self.seed, 3, number]), clips, 1, GRID, STEPS)
+            tokens = encode(self.model, patchify(views.pixels, self.model.config), views.positions, self.ropes[0])
+            return ((tokens - norm.bias) / norm.weight).view(STEPS, GRID, GRID, -1).numpy()
+
+        norm = self.model.encoder.layernorm
+        set_final_norm(self.model, list(self.pool.map(normalised, range(count))))
+        fresh = new_nano(self.seed, self.model.config).predictor
+        self.model.predictor.load_state_dict(fresh.state_dict())
+        begin_as_copy(self.model)
+        self.average = [parameter.detach().clone() for parameter in self.learning]
 
     @torch.no_grad()
     def encode(self, clips: Shards, number: int) -> Encoded:
@@ -155,11 +174,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--clips", type=Path, required=True, help="folder of uint8 shards [n, 16, 128, 128, 3], .npy")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, required=True)
+    parser.add_argument(
+        "--norm-views", type=int, default=64, help="views that the final norm is set by; 0: keep it and the predictor"
+    )
     parser.add_argument("--encode-share", type=float, default=0.5, help="share of the time that goes into encoding")
     parser.add_argument(
         "--whole-from", type=float, default=0.7, help="share of the learning after which views are whole"
     )
-    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--parts", type=int, default=2, help="threads that share the work")
     parser.add_argument("--seed", type=int, default=0)
@@ -170,6 +192,8 @@ def main(arguments: list[str] | None = None) -> int:
     settler = Settler(
         AutoModel.from_pretrained(args.nano), seed=args.seed, batch=args.batch, parts=args.parts, bf16=not args.fp32
     )
+    if args.norm_views:
+        settler.set_norm(clips, args.norm_views)
     seconds = 60 * args.minutes
     views = settler.encode_for(clips, seconds * args.encode_share)
     args.out.mkdir(parents=True, exist_ok=True)

@@ -200,26 +200,6 @@ def test_a_share_of_the_steps_may_hide_the_future(clips):
     assert np.isnan(row["block_loss"])
 
 
-def test_a_new_patch_embedding_knows_the_clips(clips):
-    model = nano.new_nano(0, nano.nano_config(**TINY))
-    pretrain_nano.start_from_patches(model, clips, seed=0, views=16)
-    rng = np.random.default_rng(0)
-    patches = nano.patchify(torch.cat([sample_views(rng, clips, 1, 8, 4).pixels for _ in range(16)]), model.config)
-    weight, bias = (p.detach().flatten(1) if p.ndim > 1 else p.detach() for p in model.encoder.embeddings.parameters())
-    tokens = F.linear(patches, weight, bias).flatten(0, 1)
-    assert tokens.mean(0).abs().max() < 0.02
-    assert float(tokens.std()) == pytest.approx(pretrain_nano.START_DEVIATION, rel=0.05)
-    random = F.linear(
-        patches, nano.new_nano(0, model.config).encoder.embeddings.patch_embeddings.proj.weight.flatten(1)
-    )
-    assert pretrain_nano.effective_rank(tokens) > pretrain_nano.effective_rank(random.detach())
-    # turned back, the covariance is diagonal and its entries are the square roots of the patches' own
-    rest = patches.flatten(0, 1) - patches.flatten(0, 1).mean(0)
-    own = torch.linalg.eigvalsh(rest.T @ rest / len(rest))[-48:].flip(0)
-    made = torch.linalg.eigvalsh(tokens.T @ tokens / len(tokens)).flip(0)
-    torch.testing.assert_close(made[:8] / made[0], (own[:8] / own[0]).sqrt(), atol=0.02, rtol=0)
-
-
 def test_the_effective_rank_counts_directions():
     generator = torch.Generator().manual_seed(0)
     few = torch.randn(4000, 3, generator=generator) @ torch.linalg.qr(torch.randn(12, 3, generator=generator)).Q.T

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from pathlib import Path
 
@@ -41,19 +42,44 @@ def test_pooling_in_double_precision() -> None:
     assert embedding.pooled()[0] == np.float32(0.1), "a sum of 16,384 terms in float32 would drift"
 
 
-@pytest.mark.parametrize("side", [4, 8, 12, 16, 24])
-def test_motion_is_the_mean_change_of_each_region(side) -> None:
-    tokens = np.random.default_rng(1).normal(size=(3, side, side, 5)).astype(np.float32)
+def slow_motion(tokens: np.ndarray) -> np.ndarray:
+    """What `motion` says, for up to 8 time steps, region by region and pair by pair."""
+    steps, side = tokens.shape[:2]
     regions = min(8, side)
     edges = [side * i // regions for i in range(regions + 1)]
-    expected = np.zeros((2, regions, regions))
-    for t, y, x in np.ndindex(expected.shape):
+    pairs = list(itertools.combinations(range(steps), 2))
+    change = np.zeros((len(pairs), regions, regions))
+    for p, y, x in np.ndindex(change.shape):
         part = np.s_[edges[y] : edges[y + 1], edges[x] : edges[x + 1]]
-        change = tokens[t + 1][part].astype(np.float64) - tokens[t][part]
-        expected[t, y, x] = np.sqrt((change**2).sum(-1)).mean()
+        moved = tokens[pairs[p][1]][part].astype(np.float64) - tokens[pairs[p][0]][part]
+        change[p, y, x] = np.sqrt((moved**2).sum(-1)).mean()
+    cosines = [(a * b).sum() / np.sqrt((a**2).sum() * (b**2).sum()) for a, b in itertools.combinations(change, 2)]
+    where = change.mean(axis=0).ravel()
+    return np.concatenate([0.2 * where / np.linalg.norm(where), cosines / np.linalg.norm(cosines)])
+
+
+@pytest.mark.parametrize(("steps", "side"), [(3, 4), (4, 8), (3, 12), (8, 16), (3, 24)])
+def test_motion_is_the_change_of_each_region_and_how_alike_the_changes_are(steps, side) -> None:
+    tokens = np.random.default_rng(1).normal(size=(steps, side, side, 5)).astype(np.float32)
     actual = motion(tokens)
     assert actual.dtype == np.float32
-    np.testing.assert_allclose(actual, expected.ravel(), rtol=1e-5)
+    np.testing.assert_allclose(actual, slow_motion(tokens), rtol=1e-4, atol=1e-7)
+
+
+def test_motion_of_a_long_clip_is_that_of_eight_spans() -> None:
+    tokens = np.random.default_rng(2).normal(size=(32, 4, 4, 5)).astype(np.float32)
+    spans = tokens.reshape(8, 4, 4, 4, 5).mean(axis=1)
+    np.testing.assert_allclose(motion(tokens), motion(spans), rtol=1e-5, atol=1e-7)
+
+
+def test_one_part_of_motion_knows_places_the_other_times() -> None:
+    tokens = np.random.default_rng(3).normal(size=(5, 16, 16, 5)).astype(np.float32)
+    where, when = motion(tokens)[:64], motion(tokens)[64:]
+    mirrored, backwards = motion(tokens[:, ::-1, ::-1]), motion(tokens[::-1])
+    np.testing.assert_allclose(mirrored[64:], when, rtol=1e-4)
+    assert not np.allclose(mirrored[:64], where, rtol=1e-2)
+    np.testing.assert_allclose(backwards[:64], where, rtol=1e-4)
+    assert not np.allclose(backwards[64:], when, rtol=1e-3)
 
 
 def test_motion_does_not_see_what_stands_still_nor_the_padding() -> None:
@@ -65,7 +91,7 @@ def test_motion_does_not_see_what_stands_still_nor_the_padding() -> None:
     assert not dataclasses.replace(embedding, tokens=still).motion().any()
     still[1, 1, 2] += 1
     expected = np.zeros((4, 4))
-    expected[1, 2] = 5**0.5
+    expected[1, 2] = 0.2  # all there is; a single pair of times resembles no other
     np.testing.assert_allclose(dataclasses.replace(embedding, tokens=still).motion(), expected.ravel(), atol=1e-5)
 
 

@@ -56,8 +56,8 @@ const ABOUT = {
     "Clips are compared by what they show: a clip's vector is the mean of its tokens, less the references' mean. The " +
     "background fills most tokens, so clips of one place resemble each other.",
   motion:
-    "Clips are compared by how they move: a clip's vector is how much its tokens change from one time step to the " +
-    "next, region by region, less the references' mean. What things look like cancels out; where and when they move stays.",
+    "Clips are compared by how they move: a clip's vector is in which regions its tokens change, and at which times they " +
+    "change alike, less the references' mean. What things look like cancels out; where and when they move stays.",
 };
 
 function drawTruth(parts, set, clip) {

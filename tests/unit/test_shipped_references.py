@@ -99,11 +99,11 @@ def test_the_map_can_be_trusted_as_far_as_it_says(shipped):
 
 
 def test_clips_are_placed_where_umap_transform_puts_them(shipped):
-    """Left out one at a time, placed by us and by `transform` on the map of the others: every fourth clip."""
+    """Left out one at a time, placed by us and by `transform` on the map of the others."""
     import umap
 
     shares = []
-    for row in range(0, len(shipped), 4):
+    for row in range(len(shipped)):
         rest = np.delete(shipped.vectors, row, axis=0)
         mean = rest.mean(axis=0)
         with UMAP_LOCK:

@@ -196,11 +196,13 @@ def motion(tokens: np.ndarray, patch_mask: np.ndarray | None = None) -> np.ndarr
         count = change.shape[axis]
         edges = np.linspace(0, count, min(REGIONS, count) + 1).astype(int)
         change = np.add.reduceat(change, edges[:-1], axis=axis) / np.expand_dims(np.diff(edges), (0, 3 - axis))
-    maps = _unit(change.reshape(len(pairs), -1))
+    maps = unit_vectors(change.reshape(len(pairs), -1))
     alike = (maps @ maps.T)[np.triu_indices(len(pairs), 1)]
-    return np.concatenate([PLACES_WEIGHT * _unit(change.mean(axis=0).ravel()), _unit(alike)]).astype(np.float32)
+    where = PLACES_WEIGHT * unit_vectors(change.mean(axis=0).ravel())
+    return np.concatenate([where, unit_vectors(alike)])
 
 
-def _unit(rows: np.ndarray) -> np.ndarray:
-    """Rows `[..., n]` divided by their length; zeros stay zero."""
-    return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
+def unit_vectors(vectors: np.ndarray) -> np.ndarray:
+    """float32 `[..., D]` of length 1; a vector of zeros stays zeros, so that its cosines are 0 and not NaN."""
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.divide(vectors, lengths, out=np.zeros_like(vectors, np.float32), where=lengths > 1e-12)

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from vjepa_demo.embedding import unit_vectors
 from vjepa_demo.errors import ReferencesError
-from vjepa_demo.references import BLOCK, Neighbour, ReferenceSet, leave_one_out, unit_vectors, vote
+from vjepa_demo.references import BLOCK, Neighbour, ReferenceSet, leave_one_out, vote
 
 RECALLS = (1, 5, 10)
 VOTERS = 10

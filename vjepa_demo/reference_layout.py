@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vjepa_demo.references import BLOCK, PLACE_NEIGHBOURS, measured_rows, unit_vectors
+from vjepa_demo.embedding import unit_vectors
+from vjepa_demo.references import BLOCK, PLACE_NEIGHBOURS, measured_rows
 
 SEED = 2506
 MIN_DIST = 0.1

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vjepa_demo.embedding import Fingerprint
+from vjepa_demo.embedding import Fingerprint, unit_vectors
 
 # How many of the nearest references decide where a clip is placed: UMAP's own default neighbourhood.
 PLACE_NEIGHBOURS = 15
@@ -175,12 +175,6 @@ def vote(neighbours: Sequence[Neighbour]) -> Vote | None:
     first = len(ranked[0][1])
     second = len(ranked[1][1]) if len(ranked) > 1 else 0
     return Vote(ranked[0][0], first, len(neighbours), (first - second) / len(neighbours))
-
-
-def unit_vectors(vectors: np.ndarray) -> np.ndarray:
-    """float32 `[..., D]` of length 1; a vector of zeros stays zeros, so that its cosines are 0 and not NaN."""
-    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return np.divide(vectors, lengths, out=np.zeros_like(vectors, np.float32), where=lengths > 1e-12)
 
 
 def place(cosines: np.ndarray, coordinates: np.ndarray) -> np.ndarray:

@@ -140,7 +140,7 @@ def test_placement_lands_where_umap_transform_does(fitted):
     """Held-out clips, placed by us and by `transform` on the same map; FACTS: median under 2 % of the map's span."""
     import umap
 
-    from vjepa_demo.references import unit_vectors
+    from vjepa_demo.embedding import unit_vectors
 
     rng = np.random.default_rng(0)
     shares = []

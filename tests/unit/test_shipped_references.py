@@ -7,13 +7,13 @@ import itertools
 import numpy as np
 import pytest
 
-from vjepa_demo.embedding import Fingerprint
+from vjepa_demo.embedding import Fingerprint, unit_vectors
 from vjepa_demo.encoder import get_encoder
 from vjepa_demo.media import Sampling, read_clip
 from vjepa_demo.reference_layout import UMAP_LOCK, align, fit_map, map_quality
 from vjepa_demo.reference_sets import SHIPPED, STORED, prepare, read_folder
 from vjepa_demo.reference_store import THUMBNAILS, Stored, file_hash
-from vjepa_demo.references import ReferenceSet, unit_vectors
+from vjepa_demo.references import ReferenceSet
 
 FITS = ("crop", "squash", "pad")
 PRECISIONS = ("fp32", "bf16")

@@ -27,3 +27,7 @@ class ReferencesError(UserError):
 
 class FingerprintMismatch(UserError):
     """Two vectors were made in different ways and must not be compared."""
+
+
+class Stopped(UserError):
+    """Work ended before it was done: cancelled, abandoned, or out of time."""

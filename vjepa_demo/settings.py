@@ -29,6 +29,8 @@ class Settings:
         max_seconds: longest video, in seconds.
         max_frames: most frames sampled from one clip.
         max_clip_bytes: most bytes of decoded frames held for one clip; larger frames are decoded at a reduced size.
+        job_seconds: longest time that one visitor's piece of work may take, in seconds, the waiting left out.
+        most_waiting, most_waiting_each: most pieces of work that wait for their turn, in all and of one address.
         store_bytes: most bytes of results kept between events for all visitors together.
         cache_dir: folder for vectors and maps of reference clips.
         checkpoint: the checkpoint that is used when none is named.
@@ -43,6 +45,9 @@ class Settings:
     max_seconds: float = 3600.0
     max_frames: int = 64
     max_clip_bytes: int = 512 * MIB
+    job_seconds: float = 600.0
+    most_waiting: int = 64
+    most_waiting_each: int = 24
     store_bytes: int = 1024 * MIB
     cache_dir: str = ""
     checkpoint: str = "nano"

@@ -1,0 +1,173 @@
+"""Work stops when it should, and turns are fair."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from vjepa_demo import jobs
+from vjepa_demo.errors import RequestError, Stopped
+from vjepa_demo.jobs import Job, Turns, Visitor
+
+
+def test_outside_a_job_nothing_stops_and_nothing_waits():
+    jobs.check()
+    with jobs.turn():
+        assert jobs.current() is None
+
+
+def test_a_stopped_job_ends_at_its_next_check():
+    job = Job()
+    with job.running():
+        jobs.check()
+        job.stop()
+        with pytest.raises(Stopped, match="last result is still here"):
+            jobs.check()
+    jobs.check()
+
+
+def test_a_job_ends_when_nobody_waits_for_it():
+    gone = threading.Event()
+    job = Job(gone=gone.is_set)
+    job.check()
+    gone.set()
+    time.sleep(2 * jobs.POLL_S)
+    with pytest.raises(Stopped):
+        job.check()
+
+
+def test_a_job_ends_when_its_time_is_up_and_waiting_does_not_count():
+    with pytest.raises(Stopped, match="fewer frames"):
+        Job(seconds=-1).check()
+    job = Job(seconds=-1)
+    job.waited(10)
+    job.check()
+
+
+def test_a_job_goes_along_into_a_thread_that_copies_its_context():
+    seen: list[Job | None] = []
+    with Job().running() as job:
+        thread = threading.Thread(target=contextvars.copy_context().run, args=(lambda: seen.append(jobs.current()),))
+        thread.start()
+        thread.join()
+    assert seen == [job]
+
+
+class Crowd:
+    """Jobs that line up for the same turn in a known order, and the order in which they had it."""
+
+    def __init__(self, turns: Turns) -> None:
+        self.turns = turns
+        self.order: list[str] = []
+        self.threads: list[threading.Thread] = []
+        self.release = threading.Event()
+
+    def arrive(self, name: str, visitor: Visitor, **options: bool) -> None:
+        waiting = len(self.turns._waiting)
+        held = self.turns._busy
+
+        def work() -> None:
+            with self.turns.take(Job(visitor, **options)):
+                self.order.append(name)
+                self.release.wait(10)
+
+        self.threads.append(threading.Thread(target=work))
+        self.threads[-1].start()
+        wait_until(lambda: len(self.turns._waiting) == waiting + 1 if held else self.turns._busy)
+
+    def served(self) -> list[str]:
+        self.release.set()
+        for thread in self.threads:
+            thread.join(20)
+        return self.order
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_ten_uploads_of_one_visitor_do_not_hold_the_first_of_the_next():
+    crowd = Crowd(Turns())
+    for number in range(10):
+        crowd.arrive(f"a{number}", Visitor("1", "a"))
+    crowd.arrive("b0", Visitor("1", "b"))
+    crowd.arrive("b1", Visitor("1", "b"))
+    order = crowd.served()
+    assert order[:3] == ["a0", "b0", "a1"]
+    assert [name for name in order if name[0] == "a"] == [f"a{number}" for number in range(10)]
+
+
+def test_an_address_with_many_sessions_counts_as_one():
+    crowd = Crowd(Turns())
+    for number in range(8):
+        crowd.arrive(f"a{number}", Visitor("1", f"forged {number}"))
+    crowd.arrive("b", Visitor("2", "b"))
+    assert crowd.served().index("b") == 1
+
+
+def test_who_was_served_already_waits_for_the_first_of_those_who_are_there():
+    crowd = Crowd(Turns())
+    crowd.arrive("a0", Visitor("1"))
+    crowd.arrive("b", Visitor("2"))
+    crowd.arrive("a1", Visitor("1"))
+    crowd.arrive("c", Visitor("3"))
+    assert crowd.served() == ["a0", "b", "c", "a1"]
+
+
+def test_those_who_come_later_do_not_overtake_for_ever():
+    turns = Turns()
+    with turns.take(Job(Visitor("1"))):
+        pass
+    crowd = Crowd(turns)
+    crowd.arrive("held", Visitor("2"))
+    crowd.arrive("a1", Visitor("1"))
+    crowd.arrive("newcomer", Visitor("3"))
+    assert crowd.served() == ["held", "a1", "newcomer"]
+
+
+def test_low_priority_goes_last():
+    crowd = Crowd(Turns())
+    crowd.arrive("a", Visitor("1"))
+    crowd.arrive("build", Visitor("", "build"), low=True)
+    crowd.arrive("b", Visitor("2"))
+    crowd.arrive("c", Visitor("3"))
+    assert crowd.served() == ["a", "b", "c", "build"]
+
+
+def test_a_job_that_stops_while_it_waits_gives_its_place_up():
+    turns, job = Turns(), Job()
+    with turns.take(Job()):
+        said: list[str] = []
+        threading.Timer(0.3, job.stop).start()
+        with pytest.raises(Stopped), turns.take(job, said.append):
+            pass
+        assert said == ["Waiting for 1 other"]
+        assert not turns._waiting
+    with turns.take(Job()):
+        pass
+
+
+def test_a_turn_within_a_turn_is_the_same_turn():
+    turns, job = Turns(), Job()
+    with turns.take(job), turns.take(job):
+        assert turns._busy
+    assert not turns._busy
+
+
+def test_a_crowd_is_told_to_come_back_later():
+    crowd = Crowd(Turns(most=3, most_each=2))
+    for number in range(3):
+        crowd.arrive(f"a{number}", Visitor("1"))
+    with pytest.raises(RequestError, match="2 pieces of your work"), crowd.turns.take(Job(Visitor("1"))):
+        pass
+    crowd.arrive("b", Visitor("2"))
+    with pytest.raises(RequestError, match="try again in a minute"), crowd.turns.take(Job(Visitor("3"))):
+        pass
+    assert len(crowd.served()) == 4

@@ -1,0 +1,231 @@
+"""Work that belongs to somebody: it ends when its time is up or nobody waits for it any more, and takes its turn.
+
+Whoever serves several people begins a `Job` for each piece of work (`Job.running`). The work itself only calls `check`
+where it can stop, and takes the machine's one `turn` for what keeps all cores busy; outside a job, as in a shell, both
+do nothing. The job travels in a context variable: a new thread gets it with `contextvars.copy_context()`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import itertools
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from vjepa_demo.errors import RequestError, Stopped
+from vjepa_demo.settings import settings
+
+POLL_S = 0.1  # how often it is asked whether somebody still waits: work stops within a second of a visitor's leaving
+REMEMBERED = 4096  # visitors of whom it is known when they last had a turn
+
+_current: contextvars.ContextVar[Job | None] = contextvars.ContextVar("job", default=None)
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Who waits for a piece of work: turns are shared among addresses first, then among the sessions of each."""
+
+    address: str = ""
+    session: str = ""
+
+
+class Job:
+    """One piece of work and who waits for it.
+
+    Args:
+        visitor: who is served.
+        seconds: how long it may work; time spent waiting for a turn does not count.
+        gone: tells that nobody waits for it any more; asked every POLL_S.
+        low: lets all others go first.
+    """
+
+    def __init__(
+        self,
+        visitor: Visitor | None = None,
+        seconds: float = settings.job_seconds,
+        gone: Callable[[], bool] = lambda: False,
+        *,
+        low: bool = False,
+    ) -> None:
+        self.visitor = visitor or Visitor()
+        self.seconds = seconds
+        self.low = low
+        self.holds_turn = False
+        self._gone = gone
+        self._deadline = time.monotonic() + seconds
+        self._asked = 0.0
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """Let the work end at its next `check`."""
+        self._stopped.set()
+
+    def check(self) -> None:
+        """Raises Stopped when the work is to end."""
+        now = time.monotonic()
+        if now - self._asked >= POLL_S:
+            self._asked = now
+            if self._gone():
+                self._stopped.set()
+        if self._stopped.is_set():
+            raise Stopped("Stopped. The last result is still here.")
+        if now > self._deadline:
+            raise Stopped(
+                f"This took longer than the {self.seconds:,.0f} s that one piece of work may take here: choose fewer "
+                "frames, a shorter span, or a smaller checkpoint."
+            )
+
+    def waited(self, seconds: float) -> None:
+        """Put the deadline off by the time spent waiting for others."""
+        self._deadline += seconds
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[Job]:
+        """Within this context, `check` and `turn` are about this job."""
+        token = _current.set(self)
+        try:
+            yield self
+        finally:
+            _current.reset(token)
+
+
+def current() -> Job | None:
+    """The job that is being worked on, or None outside of one."""
+    return _current.get()
+
+
+def check() -> None:
+    """Raises Stopped when the work that is being done is to end; does nothing outside a job."""
+    if job := current():
+        job.check()
+
+
+@dataclass
+class _Ticket:
+    job: Job
+    number: int
+    arrived: float
+
+
+class Turns:
+    """One job at a time. The one whose visitor had the last turn longest ago is next, so nobody waits for another's
+    second upload before their first; jobs of low priority have their turn when nobody else waits.
+
+    Args:
+        most: how many may wait in all.
+        most_each: how many of one address.
+    """
+
+    def __init__(self, most: int = settings.most_waiting, most_each: int = settings.most_waiting_each) -> None:
+        self.most, self.most_each = most, most_each
+        self._changed = threading.Condition()
+        self._waiting: list[_Ticket] = []
+        self._busy = False
+        self._numbers = itertools.count()
+        self._served: OrderedDict[tuple[str, ...], float] = OrderedDict()
+
+    @contextlib.contextmanager
+    def take(self, job: Job, say: Callable[[str], None] = lambda message: None) -> Iterator[None]:
+        """Wait for a turn, and have it until the context ends. A job that has the turn already keeps it.
+
+        Args:
+            job: whose turn it is to be.
+            say: told how many are before it, when that changes.
+
+        Raises:
+            Stopped: the job is to end.
+            RequestError: too many are waiting.
+        """
+        if job.holds_turn:
+            yield
+            return
+        self._wait(job, say)
+        job.holds_turn = True
+        try:
+            yield
+        finally:
+            job.holds_turn = False
+            with self._changed:
+                self._busy = False
+                self._remember(job.visitor)
+                self._changed.notify_all()
+
+    def _wait(self, job: Job, say: Callable[[str], None]) -> None:
+        ticket = _Ticket(job, next(self._numbers), time.monotonic())
+        with self._changed:
+            self._check_room(job)
+            self._waiting.append(ticket)
+        told = 0
+        try:
+            while True:
+                job.check()
+                with self._changed:
+                    place = self._order().index(ticket) + self._busy
+                    if place == 0:
+                        self._busy = True
+                        job.waited(time.monotonic() - ticket.arrived)
+                        return
+                if place != told:
+                    told = place
+                    say(f"Waiting for {place} other{'s' * (place > 1)}")
+                with self._changed:
+                    self._changed.wait(POLL_S)
+        finally:
+            with self._changed:
+                self._waiting.remove(ticket)
+                self._changed.notify_all()
+
+    def _check_room(self, job: Job) -> None:
+        mine = sum(ticket.job.visitor.address == job.visitor.address for ticket in self._waiting)
+        if not job.low and mine >= self.most_each:
+            raise RequestError(f"{mine} pieces of your work are waiting here already: let some of them finish first.")
+        if not job.low and len(self._waiting) >= self.most:
+            raise RequestError("Too many people are using this at the moment: try again in a minute.")
+
+    def _order(self) -> list[_Ticket]:
+        """Those who wait, next first. A visitor counts from their last turn, or from the arrival of what they wait
+        for where that is later: so nobody overtakes those who came and were served before."""
+        oldest: dict[tuple[str, ...], float] = {}
+        for ticket in self._waiting:
+            for key in _keys(ticket.job.visitor):
+                oldest[key] = min(oldest.get(key, ticket.arrived), ticket.arrived)
+
+        def rank(ticket: _Ticket) -> tuple[bool, float, float, int]:
+            address, session = (max(oldest[key], self._served.get(key, 0.0)) for key in _keys(ticket.job.visitor))
+            return ticket.job.low, address, session, ticket.number
+
+        return sorted(self._waiting, key=rank)
+
+    def _remember(self, visitor: Visitor) -> None:
+        for key in _keys(visitor):
+            self._served[key] = time.monotonic()
+            self._served.move_to_end(key)
+        while len(self._served) > REMEMBERED:
+            self._served.popitem(last=False)
+
+
+def _keys(visitor: Visitor) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    return (visitor.address,), (visitor.address, visitor.session)
+
+
+turns = Turns()
+
+
+@contextlib.contextmanager
+def turn(say: Callable[[str], None] = lambda message: None) -> Iterator[None]:
+    """Wait for the machine's one turn and have it until the context ends; does nothing outside a job.
+
+    Raises:
+        Stopped: the job is to end.
+        RequestError: too many are waiting.
+    """
+    job = current()
+    if job is None:
+        yield
+        return
+    with turns.take(job, say):
+        yield

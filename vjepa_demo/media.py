@@ -210,6 +210,10 @@ def _read_video(path: Path, container: Container, sampling: Sampling, limits: Se
         stamps = batch.pts_seconds.double().numpy() - begin
         if container == "avi":  # it has a fixed frame rate, and holds no display times of frames out of order
             stamps = np.floor(shown * source.fps) / source.fps
+        if not (np.isfinite(stamps).all() and (np.diff(stamps) >= 0).all()):
+            raise MediaError(
+                "The video's times run backwards, so its frames cannot be told apart: re-encode it, or export it again."
+            )
         notes = _notes(source, size, stamps, sampling.frames)
         return Clip(batch.data.numpy(), stamps, source, sampling, notes)
 

@@ -25,6 +25,7 @@ ORDER = (
         "animations",
         "pictures",
         "media",
+        "decoding",
         "worker",
         "embedding",
         "checkpoints",

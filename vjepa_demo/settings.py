@@ -25,10 +25,15 @@ class Settings:
     Attributes:
         max_bytes: largest file, in bytes.
         max_frame_pixels: largest video frame, in pixels (8K UHD is 33.2 million).
-        max_image_pixels: largest still image, in pixels.
+        max_image_pixels: largest still image, or frame of an animation, in pixels.
+        max_animation_pixels: most pixels of all frames of an animation together.
+        max_video_frames: most frames of a video.
+        max_decoded_pixels: most pixels that have to be decoded to reach the frames that are taken from a video.
         max_seconds: longest video, in seconds.
         max_frames: most frames sampled from one clip.
         max_clip_bytes: most bytes of decoded frames held for one clip; larger frames are decoded at a reduced size.
+        decode_seconds: longest time that reading one file may take.
+        decode_bytes: most memory, as address space, that reading one file may take.
         job_seconds: longest time that one visitor's piece of work may take, in seconds, the waiting left out.
         build_seconds: longest time for embedding one set of references, in seconds.
         most_waiting, most_waiting_each: most pieces of work that wait for their turn, in all and of one address.
@@ -43,10 +48,15 @@ class Settings:
 
     max_bytes: int = 512 * MIB
     max_frame_pixels: int = 36_000_000
-    max_image_pixels: int = 100_000_000
+    max_image_pixels: int = 40_000_000
+    max_animation_pixels: int = 2_500_000_000
+    max_video_frames: int = 500_000
+    max_decoded_pixels: int = 100_000_000_000
     max_seconds: float = 3600.0
     max_frames: int = 64
     max_clip_bytes: int = 512 * MIB
+    decode_seconds: float = 60.0
+    decode_bytes: int = 3072 * MIB
     job_seconds: float = 600.0
     build_seconds: float = 4 * 3600.0
     most_waiting: int = 64

@@ -178,7 +178,7 @@ def show_patches(result: Result, folder: Path, second: Result | None = None) -> 
 
 def show_map(result: Result, folder: Path) -> dict[str, Any]:
     assert result.references is not None
-    return map_value(result.references, result.embedding, folder)
+    return map_value(result.references, result.embedding)
 
 
 @functools.lru_cache(maxsize=1)

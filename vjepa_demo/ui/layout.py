@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
@@ -9,17 +10,23 @@ import gradio as gr
 
 from vjepa_demo import checkpoints
 from vjepa_demo.settings import ASSETS, settings
-from vjepa_demo.ui import api, handlers, own_references, shown, theme
+from vjepa_demo.ui import api, guard, handlers, own_references, shown, theme
+from vjepa_demo.ui.gate import GatedBlocks, admit
 from vjepa_demo.ui.patch_viewer import patch_viewer
 from vjepa_demo.ui.reference_map import reference_map
 
 TITLE = "V-JEPA 2 Explorer"
+# For what takes no time: no turn, but still the queue, whose events are the only calls that are taken.
+AT_ONCE: dict[str, Any] = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
+
+log = logging.getLogger(__name__)
 
 
 def build() -> gr.Blocks:
     """The page, with the first example embedded already."""
     handlers.first_view()
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 6 * 3600), fill_width=True) as demo:
+    with GatedBlocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 6 * 3600), fill_width=True) as demo:
+        demo.space_id = None  # by it the page would fetch fonts and a header from other hosts
         result_id = gr.State(None)
         own_id = gr.State(None)  # the visitor's own references
         with gr.Row(elem_classes="page-head", equal_height=True):
@@ -63,13 +70,13 @@ def build() -> gr.Blocks:
         )
         _wire_more(more, status, viewer, result_id)
         own_references.wire(own, own_id, result_id, space, demo)
-        demo.load(handlers.first_paint, None, outputs, queue=False, show_progress="hidden", api_visibility="private")
-    demo.queue(max_size=32, default_concurrency_limit=1)
+        demo.load(handlers.first_paint, None, outputs, **AT_ONCE)
+    demo.queue(max_size=32, default_concurrency_limit=1, api_open=False)
     return demo
 
 
 def _path_of(payload: Any) -> str | None:
-    return payload.path if payload else None
+    return admit(payload.path) if payload and payload.path else None
 
 
 def _upload() -> dict[str, Any]:
@@ -135,7 +142,7 @@ def _wire(upload: dict[str, Any], controls: list[Any], button: gr.Button, output
 
     for component, name in ((video, "video"), (image, "image")):
         for event in (component.upload, component.stop_recording if name == "video" else component.input):
-            event(lambda name=name: name, None, kind, queue=False, api_visibility="private")
+            event(lambda name=name: name, None, kind, **AT_ONCE)
     for name in ("video", "image"):
         component = upload[name]
         component.upload(handlers.embed, [component, *controls], outputs, trigger_mode="always_last", **run)
@@ -154,7 +161,7 @@ def _wire(upload: dict[str, Any], controls: list[Any], button: gr.Button, output
 def _wire_more(more: dict[str, Any], status: gr.HTML, viewer: gr.HTML, result_id: gr.State) -> None:
     query = gr.State(None)
     run: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    viewer.query(shown.remember_query, None, query, queue=False, **run)
+    viewer.query(shown.remember_query, None, query, **AT_ONCE)
     encode = {**run, "concurrency_id": "encoder"}
     more["layer"].input(shown.change_layer, [result_id, more["layer"]], [status, viewer, result_id], **encode)
     for event in (more["second"].upload, more["second"].clear):
@@ -165,14 +172,22 @@ def _wire_more(more: dict[str, Any], status: gr.HTML, viewer: gr.HTML, result_id
 
 
 def launch_options() -> dict[str, Any]:
-    """Everything `launch` is told: local by default, nothing from other hosts, uploads bounded."""
+    """Everything `launch` is told: local by default, nothing from other hosts, uploads bounded, the guard around it."""
+    log.warning(
+        "%s: bound to %s; VJEPA_DEMO_PUBLIC=%d says otherwise",
+        "public, no folder of this machine can be named" if settings.public else "not public",
+        settings.server_name,
+        not settings.public,
+    )
     return {
-        "server_name": os.environ.get("GRADIO_SERVER_NAME", "0.0.0.0" if settings.public else "127.0.0.1"),  # noqa: S104
+        "server_name": settings.server_name,
         "server_port": int(os.environ.get("VJEPA_DEMO_PORT", os.environ.get("GRADIO_SERVER_PORT", "7860"))),
         "ssr_mode": False,
         "max_file_size": settings.max_bytes,
-        "allowed_paths": [str(ASSETS / "references"), str(ASSETS / "examples")],
+        "allowed_paths": [str(ASSETS / "examples")],  # to be copied from there; it serves copies alone
         "footer_links": ["api"],
+        "run_history": False,
+        "app_kwargs": guard.app_kwargs(),
         "theme": theme.theme(),
         "css": theme.stylesheet(),
         "js": theme.script(),

@@ -103,18 +103,19 @@ def wire(parts: dict[str, Any], own_id: gr.State, result_id: gr.State, space: gr
     """
     outputs = [parts["said"], space, own_id, parts["chosen"], parts["saved"], parts["files"]]
     run: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_id": "encoder"}
+    at_once: dict[str, Any] = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
     ids = [own_id, result_id]
 
     def add_all(own_id: str | None, result_id: str | None, files: Any, folder: Any, label: str) -> Iterator[Any]:
         yield from add_clips(own_id, result_id, [*(files or []), *(folder or [])], label)
 
     added = parts["add"].click(add_all, [*ids, *(parts[name] for name in ("files", "folder", "label"))], outputs, **run)
-    added.then(lambda: None, None, parts["folder"], queue=False, show_progress="hidden", api_visibility="private")
+    added.then(lambda: None, None, parts["folder"], **at_once)
     parts["rename"].click(rename_clips, [*ids, parts["chosen"], parts["new_label"]], outputs, **run)
     parts["remove"].click(remove_clips, [*ids, parts["chosen"]], outputs, **run)
     parts["refit"].click(fit_again, ids, outputs, **run)
     parts["save"].click(save_set, ids, outputs, **run)
-    demo.load(list_clips, own_id, parts["chosen"], queue=False, show_progress="hidden", api_visibility="private")
+    demo.load(list_clips, own_id, parts["chosen"], **at_once)
 
 
 def add_clips(own_id: str | None, result_id: str | None, files: list[str] | None, label: str) -> Iterator[Any]:
@@ -204,10 +205,9 @@ def change(own_id: str | None, result_id: str | None, work: Work, clear: bool = 
                 yield status(f"{item} …", "busy"), gr.skip(), own_id, gr.skip(), gr.skip(), gr.skip()
                 continue
             words, references = item
-            with scratch() as place:
-                shown = map_value(references, embedding, place)
-                saved = gr.update(value=None, visible=False)
-                yield status(words), shown, own_id, choices(folder), saved, None if clear else gr.skip()
+            saved = gr.update(value=None, visible=False)
+            shown = map_value(references, embedding)
+            yield status(words), shown, own_id, choices(folder), saved, None if clear else gr.skip()
     except UserError as error:
         yield failed(str(error), own_id)
     except Exception:

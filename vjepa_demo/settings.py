@@ -5,6 +5,7 @@ Every field can be set as `VJEPA_DEMO_<FIELD>` in upper case, e.g. `VJEPA_DEMO_M
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,6 +17,24 @@ ASSETS = Path(__file__).resolve().parent.parent / "assets"
 def _default_cache() -> str:
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return str(Path(base) / "vjepa-demo")
+
+
+def is_loopback(name: str) -> bool:
+    """Whether a host's name or address means the machine itself, to whatever it might be resolved."""
+    if name.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _yes_or_no(text: str) -> bool:
+    if text.lower() in {"1", "true", "yes", "on"}:
+        return True
+    if text.lower() in {"", "0", "false", "no", "off"}:
+        return False
+    raise ValueError(text)
 
 
 @dataclass(frozen=True)
@@ -43,7 +62,14 @@ class Settings:
         references: folder of reference clips; the shipped ones when empty.
         device: "auto", "cuda", "mps" or "cpu".
         proxies: how many proxies in front of the app are trusted to say whom they were asked by; one on a Space.
-        public: True on a Space that strangers share; then nothing a visitor adds is kept on disk.
+        server_name: address that the app is bound to; all of the machine's on a Space, else the machine itself alone.
+        hosts: names under which an app on the machine itself may be asked for, beside localhost; any where it is bound
+            to more than that, unless some are named.
+        frame_ancestors: origins whose pages may show the app in a frame, as a Content-Security-Policy writes them;
+            none when empty, but Hugging Face's on a Space.
+        max_request_bytes: most bytes of one request that uploads files.
+        public: True where strangers reach the app: on a Space, and wherever it is bound to more than the machine
+            itself. Then nothing a visitor adds is kept on disk, and no folder of it can be named.
     """
 
     max_bytes: int = 512 * MIB
@@ -67,7 +93,16 @@ class Settings:
     references: str = ""
     device: str = "auto"
     proxies: int = 0
+    server_name: str = "127.0.0.1"
+    hosts: str = ""
+    frame_ancestors: str = ""
+    max_request_bytes: int = 2048 * MIB
     public: bool = False
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only the machine itself reaches the app."""
+        return is_loopback(self.server_name)
 
     @classmethod
     def from_environment(cls) -> Settings:
@@ -76,17 +111,23 @@ class Settings:
         Raises:
             ValueError: a variable is set to something that its field cannot hold.
         """
-        on_space = bool(os.environ.get("SPACE_ID"))
-        values: dict[str, object] = {"cache_dir": _default_cache(), "public": on_space, "proxies": int(on_space)}
+        space = bool(os.environ.get("SPACE_ID"))
+        values: dict[str, object] = {
+            "cache_dir": _default_cache(),
+            "server_name": os.environ.get("GRADIO_SERVER_NAME") or ("0.0.0.0" if space else cls.server_name),  # noqa: S104
+            "frame_ancestors": "https://huggingface.co https://*.hf.space" if space else "",
+            "proxies": int(space),
+        }
         for field in fields(cls):
             text = os.environ.get(f"VJEPA_DEMO_{field.name.upper()}")
             if text is None:
                 continue
             kind = type(getattr(cls, field.name))
             try:
-                values[field.name] = text.lower() in {"1", "true", "yes"} if kind is bool else kind(text)
+                values[field.name] = _yes_or_no(text) if kind is bool else kind(text)
             except ValueError:
                 raise ValueError(f"VJEPA_DEMO_{field.name.upper()}={text!r} is not a {kind.__name__}") from None
+        values.setdefault("public", space or not is_loopback(str(values["server_name"])))
         return cls(**values)  # type: ignore[arg-type]
 
 

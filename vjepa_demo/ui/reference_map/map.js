@@ -4,7 +4,7 @@ const state = { set: null, path: "", clip: null, styles: [], deep: false, isolat
 
 const root = make("section", "rm-root", "", { role: "region", "aria-label": "Reference map", "data-state": "empty" });
 const parts = {
-  empty: make("p", "rm-empty", "The map appears here when a clip has been embedded."),
+  empty: make("p", "rm-empty", "The map appears here once a clip and the reference clips are embedded in the same way."),
   message: make("p", "rm-message", "", { role: "alert" }),
   far: make("p", "rm-far", "", { role: "note" }),
   plot: make("div", "rm-plot", "", { role: "img" }),

@@ -17,10 +17,11 @@ PACKAGE = ROOT / "vjepa_demo"
 
 # The way of the data: a module imports only from those before it. A new module gets its place here.
 ORDER = (
-    *("settings", "errors", "jobs", "containers", "pictures", "media", "embedding", "checkpoints", "encoder"),
-    *("dense", "surprise", "references", "reference_layout", "reference_store", "reference_sets"),
+    *("settings", "errors", "jobs", "files", "containers", "pictures", "media", "embedding", "checkpoints", "encoder"),
+    *("dense", "surprise", "references", "reference_layout", "reference_store", "reference_folder", "reference_sets"),
     *(
         "reference_build",
+        "reference_zip",
         "reference_edit",
         "reference_evaluation",
         "store",

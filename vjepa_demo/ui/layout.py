@@ -14,6 +14,8 @@ from vjepa_demo.ui.patch_viewer import patch_viewer
 from vjepa_demo.ui.reference_map import reference_map
 
 TITLE = "V-JEPA 2 Explorer"
+# How every event of the page is wired: it tells its progress itself, and is not part of the API.
+RUN: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 def build() -> gr.Blocks:
@@ -36,7 +38,9 @@ def build() -> gr.Blocks:
             with gr.Column(scale=1, min_width=290, elem_classes="controls"):
                 upload = _upload()
                 controls = [*_controls(), checkpoint, own_id]
-                button = gr.Button("Embed", variant="primary")
+                with gr.Row():
+                    button = gr.Button("Embed", variant="primary", min_width=120)
+                    cancel = gr.Button("Cancel", min_width=80)
             with gr.Column(scale=4, min_width=320, elem_classes="results"):
                 status = gr.HTML(elem_classes="status", js_on_load=None)
                 summary = gr.HTML(elem_classes="summary", js_on_load=None)
@@ -48,23 +52,21 @@ def build() -> gr.Blocks:
                     label="The map compares clips by",
                     elem_classes="pooling",
                 )
+                offer = gr.Button(visible=False, size="sm", elem_classes="offer")
                 space = reference_map()
                 own = own_references.panel()
-        outputs = [status, summary, viewer, space, result_id, more["layer"]]
+        outputs = [status, summary, viewer, space, result_id, more["layer"], offer]
         api.endpoints()  # first, so that their names are free
-        _wire(upload, [*controls, pooling], button, outputs)
-        pooling.input(
-            shown.change_pooling,
-            [result_id, pooling, own_id],
-            [status, space, result_id],
-            show_progress="hidden",
-            api_visibility="private",
-            concurrency_id="encoder",
-        )
-        _wire_more(more, status, viewer, result_id)
+        work = _wire(upload, [*controls, pooling], button, outputs)
+        work.append(offer.click(handlers.compare_anyway, [result_id, own_id], outputs, **RUN))
+        outputs_of_pooling = [status, space, result_id, offer]
+        work.append(pooling.input(shown.change_pooling, [result_id, pooling, own_id], outputs_of_pooling, **RUN))
+        work += _wire_more(more, status, viewer, result_id)
+        cancel.click(lambda: handlers.CANCELLED, None, status, cancels=work, **RUN)
         own_references.wire(own, own_id, result_id, space, demo)
-        demo.load(handlers.first_paint, None, outputs, queue=False, show_progress="hidden", api_visibility="private")
-    demo.queue(max_size=32, default_concurrency_limit=1)
+        demo.load(handlers.first_paint, None, outputs, **RUN)
+    # Whose work is next is decided in jobs.py, which knows visitors; here only floods are turned away.
+    demo.queue(max_size=4 * settings.most_waiting, default_concurrency_limit=None, api_open=False)
     return demo
 
 
@@ -129,39 +131,48 @@ def _more() -> dict[str, Any]:
     return {"layer": layer, "second": second, "npz": npz, "video": video, "code": code, "file": file, "text": text}
 
 
-def _wire(upload: dict[str, Any], controls: list[Any], button: gr.Button, outputs: list[Any]) -> None:
+def _wire(upload: dict[str, Any], controls: list[Any], button: gr.Button, outputs: list[Any]) -> list[Any]:
+    """What embeds a file. Returns the events that can be cancelled."""
     video, image, kind, examples = (upload[name] for name in ("video", "image", "kind", "examples"))
-    run: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_id": "encoder"}
 
     for component, name in ((video, "video"), (image, "image")):
         for event in (component.upload, component.stop_recording if name == "video" else component.input):
-            event(lambda name=name: name, None, kind, queue=False, api_visibility="private")
-    for name in ("video", "image"):
-        component = upload[name]
-        component.upload(handlers.embed, [component, *controls], outputs, trigger_mode="always_last", **run)
-    video.stop_recording(handlers.embed, [video, *controls], outputs, **run)
+            event(lambda name=name: name, None, kind, **RUN)
 
-    def embed_current(which: str, video_file: str | None, image_file: str | None, *rest: Any) -> Any:
+    def current(which: str, video_file: str | None, image_file: str | None) -> str | None:
         chosen = video_file if which == "video" else image_file
-        yield from handlers.embed(chosen or video_file or image_file, *rest)
+        return chosen or video_file or image_file
 
-    button.click(embed_current, [kind, video, image, *controls], outputs, **run)
-    examples.click(lambda sample: (sample[0], "video"), examples, [video, kind], api_visibility="private").then(
-        handlers.embed, [video, *controls], outputs, **run
-    )
+    file = gr.State(None)
+    return [
+        *(
+            upload[name].upload(handlers.embed, [upload[name], *controls], outputs, trigger_mode="always_last", **RUN)
+            for name in ("video", "image")
+        ),
+        video.stop_recording(handlers.embed, [video, *controls], outputs, **RUN),
+        button.click(current, [kind, video, image], file, **RUN).then(
+            handlers.embed, [file, *controls], outputs, **RUN
+        ),
+        examples.click(lambda sample: (sample[0], "video"), examples, [video, kind], **RUN).then(
+            handlers.embed, [video, *controls], outputs, **RUN
+        ),
+    ]
 
 
-def _wire_more(more: dict[str, Any], status: gr.HTML, viewer: gr.HTML, result_id: gr.State) -> None:
+def _wire_more(more: dict[str, Any], status: gr.HTML, viewer: gr.HTML, result_id: gr.State) -> list[Any]:
+    """What is done with the clip that is shown. Returns the events that can be cancelled."""
     query = gr.State(None)
-    run: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    viewer.query(shown.remember_query, None, query, queue=False, **run)
-    encode = {**run, "concurrency_id": "encoder"}
-    more["layer"].input(shown.change_layer, [result_id, more["layer"]], [status, viewer, result_id], **encode)
-    for event in (more["second"].upload, more["second"].clear):
-        event(shown.compare, [result_id, more["second"]], [status, viewer], **encode)
-    more["npz"].click(shown.take_embedding, result_id, [status, more["file"]], **run)
-    more["video"].click(shown.take_video, [result_id, query], [status, more["file"]], **run)
-    more["code"].click(shown.take_snippet, [result_id, query], [status, more["text"]], **run)
+    viewer.query(shown.remember_query, None, query, **RUN)
+    more["code"].click(shown.take_snippet, [result_id, query], [status, more["text"]], **RUN)
+    more["npz"].click(shown.take_embedding, result_id, [status, more["file"]], **RUN)
+    return [
+        more["layer"].input(shown.change_layer, [result_id, more["layer"]], [status, viewer, result_id], **RUN),
+        *(
+            event(shown.compare, [result_id, more["second"]], [status, viewer], **RUN)
+            for event in (more["second"].upload, more["second"].clear)
+        ),
+        more["video"].click(shown.take_video, [result_id, query], [status, more["file"]], **RUN),
+    ]
 
 
 def launch_options() -> dict[str, Any]:
@@ -171,6 +182,7 @@ def launch_options() -> dict[str, Any]:
         "server_port": int(os.environ.get("VJEPA_DEMO_PORT", os.environ.get("GRADIO_SERVER_PORT", "7860"))),
         "ssr_mode": False,
         "max_file_size": settings.max_bytes,
+        "max_threads": 4 * settings.most_waiting,
         "allowed_paths": [str(ASSETS / "references"), str(ASSETS / "examples")],
         "footer_links": ["api"],
         "theme": theme.theme(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,19 +12,17 @@ import gradio as gr
 from vjepa_demo import pipeline
 from vjepa_demo.embedding import Pooling
 from vjepa_demo.encoder import get_encoder
-from vjepa_demo.errors import ReferencesError, UserError
+from vjepa_demo.errors import ReferencesError
 from vjepa_demo.media import Sampling
 from vjepa_demo.reference_build import settle
 from vjepa_demo.reference_edit import OWN, export, remove, rename, take
 from vjepa_demo.reference_sets import Progress, cache_of, read_folder
 from vjepa_demo.references import ReferenceSet
 from vjepa_demo.settings import settings
-from vjepa_demo.ui.handlers import OUR_FAULT, results, scratch, status
-from vjepa_demo.ui.narrate import narrate
+from vjepa_demo.ui.handlers import results
+from vjepa_demo.ui.outcome import Update, event, status
 from vjepa_demo.ui.reference_map import map_value
 from vjepa_demo.ui.sessions import SESSION_BYTES, are_kept, folder_of, open_folder
-
-log = logging.getLogger(__name__)
 
 SHOWN_FAILURES = 5
 
@@ -46,6 +43,10 @@ class Way:
         )
 
 
+# What a change of the references changes on the page.
+OUTPUTS = ("status", "map", "own", "chosen", "saved", "files", "folder")
+
+Say = Callable[[str], None]
 # Does something to the folder of references: returns what to say, and the set as it is then.
 Work = Callable[[Path, Way, Progress], tuple[str, ReferenceSet]]
 
@@ -101,27 +102,35 @@ def wire(parts: dict[str, Any], own_id: gr.State, result_id: gr.State, space: gr
         space: the reference map.
         demo: the page, to list the clips when it opens.
     """
-    outputs = [parts["said"], space, own_id, parts["chosen"], parts["saved"], parts["files"]]
-    run: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_id": "encoder"}
+    chosen_by = {**parts, "status": parts["said"], "map": space, "own": own_id}
+    outputs = [chosen_by[name] for name in OUTPUTS]
+    run: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     ids = [own_id, result_id]
-
-    def add_all(own_id: str | None, result_id: str | None, files: Any, folder: Any, label: str) -> Iterator[Any]:
-        yield from add_clips(own_id, result_id, [*(files or []), *(folder or [])], label)
-
-    added = parts["add"].click(add_all, [*ids, *(parts[name] for name in ("files", "folder", "label"))], outputs, **run)
-    added.then(lambda: None, None, parts["folder"], queue=False, show_progress="hidden", api_visibility="private")
+    given = [parts[name] for name in ("files", "folder", "label")]
+    parts["add"].click(add_clips, [*ids, *given], outputs, **run)
     parts["rename"].click(rename_clips, [*ids, parts["chosen"], parts["new_label"]], outputs, **run)
     parts["remove"].click(remove_clips, [*ids, parts["chosen"]], outputs, **run)
     parts["refit"].click(fit_again, ids, outputs, **run)
     parts["save"].click(save_set, ids, outputs, **run)
-    demo.load(list_clips, own_id, parts["chosen"], queue=False, show_progress="hidden", api_visibility="private")
+    demo.load(list_clips, own_id, parts["chosen"], **run)
 
 
-def add_clips(own_id: str | None, result_id: str | None, files: list[str] | None, label: str) -> Iterator[Any]:
+@event(*OUTPUTS)
+def add_clips(
+    say: Say,
+    scratch: Path,
+    own_id: str | None,
+    result_id: str | None,
+    files: list[str] | None,
+    inside: list[str] | None,
+    label: str,
+) -> Iterator[Update]:
+    """Add uploads, and the files of an uploaded folder, under a label."""
+    uploads = [(Path(file), Path(file).name) for file in [*(files or []), *(inside or [])]]
+    if not uploads:
+        raise ReferencesError("There is nothing to add yet: drop videos, images or a zip first.")
+
     def work(folder: Path, way: Way, progress: Progress) -> tuple[str, ReferenceSet]:
-        if not files:
-            raise ReferencesError("There is nothing to add yet: drop videos, images or a zip first.")
-        uploads = [(Path(file), Path(file).name) for file in files]
         if settings.public and size_of(folder / OWN) + sum(path.stat().st_size for path, _ in uploads) > SESSION_BYTES:
             raise ReferencesError(
                 f"Your references may take {SESSION_BYTES / 2**20:,.0f} MB here: remove some, or add fewer."
@@ -134,90 +143,69 @@ def add_clips(own_id: str | None, result_id: str | None, files: list[str] | None
             words += f" And {len(report.failures) - SHOWN_FAILURES} more failed."
         return words, report.references
 
-    yield from change(own_id, result_id, work, clear=True)
+    yield {**change(say, scratch, own_id, result_id, work), "files": None, "folder": None}
 
 
-def rename_clips(own_id: str | None, result_id: str | None, chosen: list[str], label: str) -> Iterator[Any]:
+@event(*OUTPUTS)
+def rename_clips(
+    say: Say, scratch: Path, own_id: str | None, result_id: str | None, chosen: list[str], label: str
+) -> Iterator[Update]:
     def work(folder: Path, way: Way, progress: Progress) -> tuple[str, ReferenceSet]:
         rename(folder, chosen or [], label)
         return "Renamed.", way.settle(folder, progress)
 
-    yield from change(own_id, result_id, work)
+    yield change(say, scratch, own_id, result_id, work)
 
 
-def remove_clips(own_id: str | None, result_id: str | None, chosen: list[str]) -> Iterator[Any]:
+@event(*OUTPUTS)
+def remove_clips(
+    say: Say, scratch: Path, own_id: str | None, result_id: str | None, chosen: list[str]
+) -> Iterator[Update]:
     def work(folder: Path, way: Way, progress: Progress) -> tuple[str, ReferenceSet]:
         remove(folder, chosen or [])
         return "Removed. The other points stay where they were.", way.settle(folder, progress)
 
-    yield from change(own_id, result_id, work)
+    yield change(say, scratch, own_id, result_id, work)
 
 
-def fit_again(own_id: str | None, result_id: str | None) -> Iterator[Any]:
+@event(*OUTPUTS)
+def fit_again(say: Say, scratch: Path, own_id: str | None, result_id: str | None) -> Iterator[Update]:
     def work(folder: Path, way: Way, progress: Progress) -> tuple[str, ReferenceSet]:
         return "A new fit, turned to lie near the old one.", way.settle(folder, progress, refit=True)
 
-    yield from change(own_id, result_id, work)
+    yield change(say, scratch, own_id, result_id, work)
 
 
-def save_set(own_id: str | None, result_id: str | None) -> Iterator[Any]:
+@event(*OUTPUTS)
+def save_set(say: Say, scratch: Path, own_id: str | None, result_id: str | None) -> Iterator[Update]:
     def work(folder: Path, way: Way, progress: Progress) -> tuple[str, ReferenceSet]:
-        return "", way.settle(folder, progress)
+        made = way.settle(folder, progress)
+        export(folder, scratch / "references.zip")
+        return "The set as one file: clips, clips.csv, vectors and thumbnails. Drop it above to bring it back.", made
 
-    try:
-        for update in change(own_id, result_id, work):
-            yield update
-        own_id, folder = open_folder(update[2] if isinstance(update[2], str) else own_id)
-        with scratch() as place:
-            export(folder, place / "references.zip")
-            words = "The set as one file: clips, clips.csv, vectors and thumbnails. Drop it above to bring it back."
-            saved = gr.update(value=str(place / "references.zip"), visible=True)
-            yield status(words), gr.skip(), own_id, gr.skip(), saved, gr.skip()
-    except UserError as error:
-        yield failed(str(error))
-    except Exception:
-        log.exception("saving the set failed")
-        yield failed(OUR_FAULT)
+    saved = gr.update(value=str(scratch / "references.zip"), visible=True)
+    yield {**change(say, scratch, own_id, result_id, work), "saved": saved}
 
 
-def change(own_id: str | None, result_id: str | None, work: Work, clear: bool = False) -> Iterator[Any]:
-    """Change the visitor's references: yields (message, map, session id, clips to choose, saved file, uploads).
-
-    Where it fails, the message says why and the map stays as it was; `clear` takes the uploads away where it works.
-    """
-    try:
-        result = results.get(result_id)
-        if result is not None and result.embedding is not None and result.embedding.layer is not None:
-            result = pipeline.at_layer(result, None)
-        embedding = result.embedding if result else None
-        pooling = result.pooling if result else None
-        own_id, folder = open_folder(own_id)
-
-        def steps(say: Callable[[str], None]) -> Iterator[tuple[str, ReferenceSet]]:
-            def progress(done: int, total: int, message: str) -> None:
-                say(f"{message}: {done} of {total}")
-
-            yield work(folder, way_of(embedding, pooling), progress)
-
-        for item in narrate(steps):
-            if isinstance(item, str):
-                yield status(f"{item} …", "busy"), gr.skip(), own_id, gr.skip(), gr.skip(), gr.skip()
-                continue
-            words, references = item
-            with scratch() as place:
-                shown = map_value(references, embedding, place)
-                saved = gr.update(value=None, visible=False)
-                yield status(words), shown, own_id, choices(folder), saved, None if clear else gr.skip()
-    except UserError as error:
-        yield failed(str(error), own_id)
-    except Exception:
-        log.exception("changing the references failed")
-        yield failed(OUR_FAULT, own_id)
-
-
-def failed(sentence: str, own_id: str | None = None) -> tuple[Any, ...]:
-    keep = gr.skip()
-    return status(sentence, "error"), keep, own_id or keep, keep, keep, keep
+def change(say: Say, scratch: Path, own_id: str | None, result_id: str | None, work: Work) -> Update:
+    """Change the visitor's references, and show the set as it is then. Raises UserError where it fails."""
+    result = results.get(result_id)
+    if result is not None and result.embedding is not None and result.embedding.layer is not None:
+        result = pipeline.at_layer(result, None)
+    embedding = result.embedding if result else None
+    own_id, folder = open_folder(own_id)
+    words, references = work(
+        folder,
+        way_of(embedding, result.pooling if result else None),
+        lambda done, total, message: say(f"{message}: {done} of {total}"),
+    )
+    return {
+        "status": status(words),
+        "map": map_value(references, embedding, scratch),
+        "own": own_id,
+        "chosen": choices(folder),
+        "saved": gr.update(value=None, visible=False),
+    }
 
 
 def way_of(embedding: Any, pooling: Pooling | None) -> Way:

@@ -17,7 +17,18 @@ PACKAGE = ROOT / "vjepa_demo"
 
 # The way of the data: a module imports only from those before it. A new module gets its place here.
 ORDER = (
-    *("settings", "errors", "jobs", "containers", "pictures", "media", "embedding", "checkpoints", "encoder"),
+    *(
+        "settings",
+        "errors",
+        "jobs",
+        "scratch",
+        "containers",
+        "pictures",
+        "media",
+        "embedding",
+        "checkpoints",
+        "encoder",
+    ),
     *("dense", "surprise", "references", "reference_layout", "reference_store", "reference_sets"),
     *(
         "reference_build",

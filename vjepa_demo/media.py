@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from vjepa_demo.containers import Container, searchable, sniff
-from vjepa_demo.errors import MediaError, RequestError
+from vjepa_demo.errors import MediaError, RequestError, UserError
 from vjepa_demo.pictures import open_picture
 from vjepa_demo.settings import Settings, settings
 
@@ -23,6 +23,10 @@ log = logging.getLogger(__name__)
 PRETRAINING_FPS = 4.0
 # Seconds that keep a moment which falls on a frame's start from being rounded to the frame before it.
 ROUNDING = 5e-4
+# A video frame costs some time however small it is, about as much as this many pixels.
+LEAST_PIXELS = 50_000
+
+TOO_MUCH_MEMORY = "Reading the file takes more memory than there is for one file: scale it down or cut it first."
 
 SamplingMode = Literal["even", "fps"]
 T = TypeVar("T")
@@ -128,10 +132,18 @@ def read_clip(path: str | Path, sampling: Sampling | None = None, limits: Settin
     sampling.check(limits)
     path = Path(path)
     container = sniff(path, limits)
-    if container in ("image", "gif"):
-        return _read_picture(path, sampling, limits)
-    with searchable(path, container) as file:
-        return _read_video(file, container, sampling, limits)
+    try:
+        if container in ("image", "gif"):
+            return _read_picture(path, sampling, limits)
+        with searchable(path, container) as file:
+            return _read_video(file, container, sampling, limits)
+    except UserError:
+        raise
+    except MemoryError as error:
+        raise MediaError(TOO_MUCH_MEMORY) from error
+    except Exception as error:  # whatever a file makes a library do, the visitor can only choose another file
+        log.exception("not foreseen while reading a file")
+        raise MediaError("The file cannot be read: save or export it again, or choose another one.") from error
 
 
 def _read_picture(path: Path, sampling: Sampling, limits: Settings) -> Clip:
@@ -192,10 +204,16 @@ def _read_video(path: Path, container: Container, sampling: Sampling, limits: Se
             decoder = VideoDecoder(path, transforms=[Resize(size)], **options)
         begin = float(meta.begin_stream_seconds or 0.0)
         shown = np.clip(sampling.moments(source.duration) + ROUNDING, 0.0, source.duration - 1e-6)
+        if seek_mode == "exact":
+            _check_work(decoder, shown / source.duration, meta, limits)
         batch = decoder.get_frames_played_at((shown + begin).tolist())
         stamps = batch.pts_seconds.double().numpy() - begin
         if container == "avi":  # it has a fixed frame rate, and holds no display times of frames out of order
             stamps = np.floor(shown * source.fps) / source.fps
+        if not (np.isfinite(stamps).all() and (np.diff(stamps) >= 0).all()):
+            raise MediaError(
+                "The video's times run backwards, so its frames cannot be told apart: re-encode it, or export it again."
+            )
         notes = _notes(source, size, stamps, sampling.frames)
         return Clip(batch.data.numpy(), stamps, source, sampling, notes)
 
@@ -211,6 +229,8 @@ def _video_errors(decode: Callable[[Literal["exact", "approximate"]], T]) -> T:
         if "no more frames left to decode" in str(error):
             with contextlib.suppress(RuntimeError, ValueError, IndexError):
                 return decode("approximate")
+        if any(words in str(error) for words in ("allocate memory", "bad_alloc", "Resource temporarily unavailable")):
+            raise MediaError(TOO_MUCH_MEMORY) from error
         if "best video stream is unknown" in str(error) or "No valid stream found" in str(error):
             raise MediaError("The file has sound but no pictures: choose a video or an image.") from error
         if "Could not open input file" in str(error):
@@ -233,6 +253,11 @@ def _describe(meta: Any, limits: Settings) -> Source:
             f"The frames have {meta.width:,} × {meta.height:,} pixels and at most "
             f"{limits.max_frame_pixels / 1e6:,.0f} million are taken: scale the video down first."
         )
+    if meta.num_frames > limits.max_video_frames:
+        raise MediaError(
+            f"The video holds {meta.num_frames:,} frames and at most {limits.max_video_frames:,} are taken: "
+            "cut it first."
+        )
     duration = float(meta.end_stream_seconds or 0.0) - float(meta.begin_stream_seconds or 0.0)
     if not duration > 0:
         raise MediaError("The video lasts 0 seconds: export it again.")
@@ -254,6 +279,28 @@ def _describe(meta: Any, limits: Settings) -> Source:
         frame_count=int(meta.num_frames),
         rotation=rotation,
     )
+
+
+def _check_work(decoder: Any, shown: np.ndarray, meta: Any, limits: Settings) -> None:
+    """Raises MediaError where more has to be decoded than a deadline could be met with: to see a frame, every frame
+    since the last key frame.
+
+    Args:
+        shown: where the frames lie, ascending, as shares of the duration: the frame rate is taken as even.
+    """
+    try:
+        keys = np.asarray(decoder._get_key_frame_indices())  # torchcodec has no public name for them
+    except (AttributeError, RuntimeError):
+        return
+    wanted = (shown * (meta.num_frames - 1)).astype(int)
+    begin = np.concatenate([[0], keys])[np.searchsorted(keys, wanted, side="right")]
+    last = dict(zip(begin.tolist(), wanted.tolist(), strict=True))
+    frames = sum(index - first + 1 for first, index in last.items())
+    if frames * max(meta.width * meta.height, LEAST_PIXELS) > limits.max_decoded_pixels:
+        raise MediaError(
+            f"To reach the frames, {frames:,} of {meta.width:,} × {meta.height:,} pixels would have to be decoded, "
+            "more than can be done here: cut the video, scale it down, or re-encode it with more key frames."
+        )
 
 
 def _size_within(source: Source, frames: int, max_bytes: int) -> tuple[int, int]:

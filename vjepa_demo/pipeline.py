@@ -16,8 +16,9 @@ from vjepa_demo import checkpoints, jobs
 from vjepa_demo.dense import similarity
 from vjepa_demo.embedding import Embedding, Pooling
 from vjepa_demo.errors import RequestError
-from vjepa_demo.media import Clip, Sampling, SamplingMode, read_clip
+from vjepa_demo.media import Clip, Sampling, SamplingMode
 from vjepa_demo.settings import ASSETS, settings
+from vjepa_demo.worker import read_clip, warm
 
 if TYPE_CHECKING:
     from vjepa_demo.references import Neighbour, ReferenceSet
@@ -123,6 +124,7 @@ def run(
     Raises:
         UserError: the file or an option is at fault.
     """
+    warm()  # the child that decodes imports its libraries while this process imports the encoder's
     from vjepa_demo.encoder import get_encoder
 
     sampling = request.check()

@@ -5,6 +5,7 @@ Every field can be set as `VJEPA_DEMO_<FIELD>` in upper case, e.g. `VJEPA_DEMO_M
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -18,6 +19,24 @@ def _default_cache() -> str:
     return str(Path(base) / "vjepa-demo")
 
 
+def is_loopback(name: str) -> bool:
+    """Whether a host's name or address means the machine itself, to whatever it might be resolved."""
+    if name.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _yes_or_no(text: str) -> bool:
+    if text.lower() in {"1", "true", "yes", "on"}:
+        return True
+    if text.lower() in {"", "0", "false", "no", "off"}:
+        return False
+    raise ValueError(text)
+
+
 @dataclass(frozen=True)
 class Settings:
     """What the app accepts and how much it keeps.
@@ -25,10 +44,15 @@ class Settings:
     Attributes:
         max_bytes: largest file, in bytes.
         max_frame_pixels: largest video frame, in pixels (8K UHD is 33.2 million).
-        max_image_pixels: largest still image, in pixels.
+        max_image_pixels: largest still image, or frame of an animation, in pixels.
+        max_animation_pixels: most pixels of all frames of an animation together.
+        max_video_frames: most frames of a video.
+        max_decoded_pixels: most pixels that have to be decoded to reach the frames that are taken from a video.
         max_seconds: longest video, in seconds.
         max_frames: most frames sampled from one clip.
         max_clip_bytes: most bytes of decoded frames held for one clip; larger frames are decoded at a reduced size.
+        decode_seconds: longest time that reading one file may take.
+        decode_bytes: most memory, as address space, that reading one file may take.
         job_seconds: longest time that one visitor's piece of work may take, in seconds, the waiting left out.
         build_seconds: longest time for embedding one set of references, in seconds.
         most_waiting, most_waiting_each: most pieces of work that wait for their turn, in all and of one address.
@@ -44,15 +68,27 @@ class Settings:
         references: folder of reference clips; the shipped ones when empty.
         device: "auto", "cuda", "mps" or "cpu".
         proxies: how many proxies in front of the app are trusted to say whom they were asked by; one on a Space.
-        public: True on a Space that strangers share; then nothing a visitor adds is kept on disk.
+        server_name: address that the app is bound to; all of the machine's on a Space, else the machine itself alone.
+        hosts: names under which an app on the machine itself may be asked for, beside localhost; any where it is bound
+            to more than that, unless some are named.
+        frame_ancestors: origins whose pages may show the app in a frame, as a Content-Security-Policy writes them;
+            none when empty, but Hugging Face's on a Space.
+        max_request_bytes: most bytes of one request that uploads files.
+        public: True where strangers reach the app: on a Space, and wherever it is bound to more than the machine
+            itself. Then nothing a visitor adds is kept on disk, and no folder of it can be named.
     """
 
     max_bytes: int = 512 * MIB
     max_frame_pixels: int = 36_000_000
-    max_image_pixels: int = 100_000_000
+    max_image_pixels: int = 40_000_000
+    max_animation_pixels: int = 2_500_000_000
+    max_video_frames: int = 500_000
+    max_decoded_pixels: int = 100_000_000_000
     max_seconds: float = 3600.0
     max_frames: int = 64
     max_clip_bytes: int = 512 * MIB
+    decode_seconds: float = 60.0
+    decode_bytes: int = 3072 * MIB
     job_seconds: float = 600.0
     build_seconds: float = 4 * 3600.0
     most_waiting: int = 64
@@ -70,7 +106,16 @@ class Settings:
     references: str = ""
     device: str = "auto"
     proxies: int = 0
+    server_name: str = "127.0.0.1"
+    hosts: str = ""
+    frame_ancestors: str = ""
+    max_request_bytes: int = 2048 * MIB
     public: bool = False
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only the machine itself reaches the app."""
+        return is_loopback(self.server_name)
 
     @classmethod
     def from_environment(cls) -> Settings:
@@ -79,17 +124,23 @@ class Settings:
         Raises:
             ValueError: a variable is set to something that its field cannot hold.
         """
-        on_space = bool(os.environ.get("SPACE_ID"))
-        values: dict[str, object] = {"cache_dir": _default_cache(), "public": on_space, "proxies": int(on_space)}
+        space = bool(os.environ.get("SPACE_ID"))
+        values: dict[str, object] = {
+            "cache_dir": _default_cache(),
+            "server_name": os.environ.get("GRADIO_SERVER_NAME") or ("0.0.0.0" if space else cls.server_name),  # noqa: S104
+            "frame_ancestors": "https://huggingface.co https://*.hf.space" if space else "",
+            "proxies": int(space),
+        }
         for field in fields(cls):
             text = os.environ.get(f"VJEPA_DEMO_{field.name.upper()}")
             if text is None:
                 continue
             kind = type(getattr(cls, field.name))
             try:
-                values[field.name] = text.lower() in {"1", "true", "yes"} if kind is bool else kind(text)
+                values[field.name] = _yes_or_no(text) if kind is bool else kind(text)
             except ValueError:
                 raise ValueError(f"VJEPA_DEMO_{field.name.upper()}={text!r} is not a {kind.__name__}") from None
+        values.setdefault("public", space or not is_loopback(str(values["server_name"])))
         return cls(**values)  # type: ignore[arg-type]
 
 

@@ -114,7 +114,7 @@ def embed(say: Progress, folder: Path, file: str | None, *controls: Any) -> Iter
     for result in pipeline.run(file, request, with_references=False, progress=say):
         if result.embedding is not None:
             yield show(result, folder)
-            yield compare_or_offer(result, request.references, folder, say)
+            yield compare_or_offer(result, request.references, say)
 
 
 @event(*OUTPUTS)
@@ -122,7 +122,7 @@ def compare_anyway(say: Progress, folder: Path, result_id: str | None, own_id: s
     """Embed the references as the clip was embedded, then compare it with them."""
     result = shown(result_id)
     compared = pipeline.among(result, sessions.folder_of(own_id), result.pooling, say)
-    yield {"status": status("Done."), "map": show_map(compared, folder), "offer": NO_OFFER}
+    yield {"status": status("Done."), "map": show_map(compared), "offer": NO_OFFER}
 
 
 def shown(result_id: str | None) -> Result:
@@ -137,7 +137,7 @@ CANCELLED = status("Cancelled. The last result is still here.")
 NO_OFFER = gr.update(visible=False)
 
 
-def compare_or_offer(result: Result, references: str | None, folder: Path, say: Progress) -> Update:
+def compare_or_offer(result: Result, references: str | None, say: Progress) -> Update:
     """The clip's place among the references; where these are not embedded in its way yet, what that would cost.
 
     Nothing that takes long begins by itself: the clips of the map are 128 times the work of one.
@@ -145,7 +145,7 @@ def compare_or_offer(result: Result, references: str | None, folder: Path, say: 
     missing = pipeline.references_missing(result, references)
     if not missing:
         compared = pipeline.among(result, references, result.pooling, say)
-        return {"status": status("Done."), "map": show_map(compared, folder), "offer": NO_OFFER}
+        return {"status": status("Done."), "map": show_map(compared), "offer": NO_OFFER}
     words = f"Embed the {missing} reference clips in this way too (about {duration(missing * seconds_of(result))})"
     return {
         "status": status("Done. The reference clips are not embedded in this way yet, so there is no map."),
@@ -202,9 +202,9 @@ def show_patches(result: Result, folder: Path, second: Result | None = None) -> 
     return viewer_value(*paths, name=result.name, compare_name=second.name if second else "")
 
 
-def show_map(result: Result, folder: Path) -> dict[str, Any]:
+def show_map(result: Result) -> dict[str, Any]:
     assert result.references is not None
-    return map_value(result.references, result.embedding, folder)
+    return map_value(result.references, result.embedding)
 
 
 @functools.lru_cache(maxsize=1)
@@ -228,7 +228,7 @@ def first_view() -> dict[str, Any]:
     folder = Path(SCRATCH.name) / "first"
     folder.mkdir(exist_ok=True)
     words = "This is an example. Move the pointer over it, or drop in a video of your own."
-    return {**show(result, folder), "status": status(words), "map": show_map(result, folder), "offer": NO_OFFER}
+    return {**show(result, folder), "status": status(words), "map": show_map(result), "offer": NO_OFFER}
 
 
 def first_paint() -> tuple[Any, ...]:

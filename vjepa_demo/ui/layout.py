@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
@@ -9,7 +10,8 @@ import gradio as gr
 
 from vjepa_demo import checkpoints
 from vjepa_demo.settings import ASSETS, settings
-from vjepa_demo.ui import api, handlers, own_references, shown, theme
+from vjepa_demo.ui import api, guard, handlers, own_references, shown, theme
+from vjepa_demo.ui.gate import GatedBlocks, admit
 from vjepa_demo.ui.patch_viewer import patch_viewer
 from vjepa_demo.ui.reference_map import reference_map
 
@@ -17,11 +19,14 @@ TITLE = "V-JEPA 2 Explorer"
 # How every event of the page is wired: it tells its progress itself, and is not part of the API.
 RUN: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
+log = logging.getLogger(__name__)
+
 
 def build() -> gr.Blocks:
     """The page, with the first example embedded already."""
     handlers.first_view()
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 6 * 3600), fill_width=True) as demo:
+    with GatedBlocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 6 * 3600), fill_width=True) as demo:
+        demo.space_id = None  # by it the page would fetch fonts and a header from other hosts
         result_id = gr.State(None)
         own_id = gr.State(None)  # the visitor's own references
         with gr.Row(elem_classes="page-head", equal_height=True):
@@ -71,7 +76,7 @@ def build() -> gr.Blocks:
 
 
 def _path_of(payload: Any) -> str | None:
-    return payload.path if payload else None
+    return admit(payload.path) if payload and payload.path else None
 
 
 def _upload() -> dict[str, Any]:
@@ -176,15 +181,23 @@ def _wire_more(more: dict[str, Any], status: gr.HTML, viewer: gr.HTML, result_id
 
 
 def launch_options() -> dict[str, Any]:
-    """Everything `launch` is told: local by default, nothing from other hosts, uploads bounded."""
+    """Everything `launch` is told: local by default, nothing from other hosts, uploads bounded, the guard around it."""
+    log.warning(
+        "%s: bound to %s; VJEPA_DEMO_PUBLIC=%d says otherwise",
+        "public, no folder of this machine can be named" if settings.public else "not public",
+        settings.server_name,
+        not settings.public,
+    )
     return {
-        "server_name": os.environ.get("GRADIO_SERVER_NAME", "0.0.0.0" if settings.public else "127.0.0.1"),  # noqa: S104
+        "server_name": settings.server_name,
         "server_port": int(os.environ.get("VJEPA_DEMO_PORT", os.environ.get("GRADIO_SERVER_PORT", "7860"))),
         "ssr_mode": False,
         "max_file_size": settings.max_bytes,
         "max_threads": 4 * settings.most_waiting,
-        "allowed_paths": [str(ASSETS / "references"), str(ASSETS / "examples")],
+        "allowed_paths": [str(ASSETS / "examples")],  # to be copied from there; it serves copies alone
         "footer_links": ["api"],
+        "run_history": False,
+        "app_kwargs": guard.app_kwargs(),
         "theme": theme.theme(),
         "css": theme.stylesheet(),
         "js": theme.script(),

@@ -143,7 +143,7 @@ def add_clips(
             words += f" And {len(report.failures) - SHOWN_FAILURES} more failed."
         return words, report.references
 
-    yield {**change(say, scratch, own_id, result_id, work), "files": None, "folder": None}
+    yield {**change(say, own_id, result_id, work), "files": None, "folder": None}
 
 
 @event(*OUTPUTS)
@@ -154,7 +154,7 @@ def rename_clips(
         rename(folder, chosen or [], label)
         return "Renamed.", way.settle(folder, progress)
 
-    yield change(say, scratch, own_id, result_id, work)
+    yield change(say, own_id, result_id, work)
 
 
 @event(*OUTPUTS)
@@ -165,7 +165,7 @@ def remove_clips(
         remove(folder, chosen or [])
         return "Removed. The other points stay where they were.", way.settle(folder, progress)
 
-    yield change(say, scratch, own_id, result_id, work)
+    yield change(say, own_id, result_id, work)
 
 
 @event(*OUTPUTS)
@@ -173,7 +173,7 @@ def fit_again(say: Say, scratch: Path, own_id: str | None, result_id: str | None
     def work(folder: Path, way: Way, progress: Progress) -> tuple[str, ReferenceSet]:
         return "A new fit, turned to lie near the old one.", way.settle(folder, progress, refit=True)
 
-    yield change(say, scratch, own_id, result_id, work)
+    yield change(say, own_id, result_id, work)
 
 
 @event(*OUTPUTS)
@@ -184,10 +184,10 @@ def save_set(say: Say, scratch: Path, own_id: str | None, result_id: str | None)
         return "The set as one file: clips, clips.csv, vectors and thumbnails. Drop it above to bring it back.", made
 
     saved = gr.update(value=str(scratch / "references.zip"), visible=True)
-    yield {**change(say, scratch, own_id, result_id, work), "saved": saved}
+    yield {**change(say, own_id, result_id, work), "saved": saved}
 
 
-def change(say: Say, scratch: Path, own_id: str | None, result_id: str | None, work: Work) -> Update:
+def change(say: Say, own_id: str | None, result_id: str | None, work: Work) -> Update:
     """Change the visitor's references, and show the set as it is then. Raises UserError where it fails."""
     result = results.get(result_id)
     if result is not None and result.embedding is not None and result.embedding.layer is not None:
@@ -201,7 +201,7 @@ def change(say: Say, scratch: Path, own_id: str | None, result_id: str | None, w
     )
     return {
         "status": status(words),
-        "map": map_value(references, embedding, scratch),
+        "map": map_value(references, embedding),
         "own": own_id,
         "chosen": choices(folder),
         "saved": gr.update(value=None, visible=False),

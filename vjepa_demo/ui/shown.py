@@ -53,7 +53,7 @@ def change_pooling(
     result = replace(
         result, pooling=pipeline.pooling_of(pipeline.as_embedded(result, pooling_asked(choice)), result.clip)
     )
-    update = compare_or_offer(result, sessions.folder_of(own_id), folder, say)
+    update = compare_or_offer(result, sessions.folder_of(own_id), say)
     if update["map"]:
         words = {"mean": "what they show", "motion": "how they move"}[result.pooling]
         update["status"] = status(f"Clips are compared by {words}.")

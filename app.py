@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 
 
 def main() -> None:
@@ -27,6 +28,7 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[log])
     try:
         os.environ["GRADIO_TEMP_DIR"] = str(scratch.folder(scratch.UPLOADS))  # before Gradio reads it
+        tempfile.tempdir = str(scratch.folder(scratch.WORK))  # what libraries write for a moment goes with the rest
 
         from vjepa_demo.ui.janitor import clearing_up
         from vjepa_demo.ui.layout import build, launch_options

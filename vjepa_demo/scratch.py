@@ -113,7 +113,7 @@ def using(*paths: str | Path | None) -> Iterator[None]:
                 if _used[name] <= 0:
                     del _used[name]
         for name in names:  # its age counts from here
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):
                 os.utime(name)
 
 

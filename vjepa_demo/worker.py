@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 
-from vjepa_demo import jobs, media
+from vjepa_demo import jobs, media, scratch
 from vjepa_demo.errors import MediaError, RequestError
 from vjepa_demo.media import Clip, Sampling, Source
 from vjepa_demo.settings import Settings, settings

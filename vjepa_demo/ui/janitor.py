@@ -22,7 +22,7 @@ def clearing_up() -> Iterator[None]:
         lambda: scratch.sweep(UPLOADS, seconds, settings.upload_bytes, own),
         lambda: scratch.sweep(scratch.WORK, seconds),
         results.drop_old,
-        sessions.drop_old,
+        sessions.own.drop_old,
         every=min(EVERY_S, max(seconds / 4, 0.1)),
     )
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from vjepa_demo.settings import settings
 
@@ -86,9 +87,13 @@ def _disk_number(error: BaseException) -> int | None:
 
 
 def cut(text: object, most: int = SHOWN_CHARACTERS) -> str:
-    """Somebody else's text in one short line, in quotes: what does not print is escaped, what is too long cut."""
-    text = str(text)
-    return repr(text if len(text) <= most else text[: most - 1] + "…")
+    """Somebody else's text in one short line, in quotes: what does not print is escaped, what is too long is cut.
+
+    A number is cut too, and stands without quotes.
+    """
+    short = str(text)
+    short = short if len(short) <= most else short[: most - 1] + "…"
+    return repr(short) if isinstance(text, (str, Path)) else short
 
 
 def named(text: object) -> str:

@@ -126,7 +126,7 @@ class Sessions:
                 with self._undone_if_it_fails(session):
                     yield Change(session.folder, session.id, told)
         except BaseException:
-            self._remember(told, own_id)  # what went wrong is said instead
+            self._remember(told, own_id, jobs_visitor().session)  # what went wrong is said instead
             raise
         finally:
             self._release(session)
@@ -257,9 +257,10 @@ class Sessions:
         self._remember(words, session.id, session.owner.session)
 
     def _remember(self, words: str, *keys: str | None) -> None:
-        told = [words] if words else []  # one list for all keys: who is told by one is not told again by another
+        told = [words]  # one list for all keys: who is told by one is not told again by another
         for key in filter(None, keys):
-            self._parted[key] = told
+            if words:
+                self._parted[key] = told
         while len(self._parted) > REMEMBERED:
             self._parted.popitem(last=False)
 

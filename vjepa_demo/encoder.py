@@ -16,7 +16,7 @@ import torch
 
 from vjepa_demo import checkpoints, jobs
 from vjepa_demo.embedding import Embedding, Fingerprint, Pooling
-from vjepa_demo.errors import CheckpointError, RequestError
+from vjepa_demo.errors import CheckpointError, RequestError, cut
 from vjepa_demo.media import Clip, Sampling
 from vjepa_demo.pictures import NEUTRAL_GROUND
 from vjepa_demo.settings import settings
@@ -44,7 +44,7 @@ def choose_device(wanted: str = "auto") -> str:
     if wanted == "auto":
         return next(device for device, there in present.items() if there)
     if not present.get(wanted, False):
-        raise RequestError(f"There is no device {wanted!r} on this machine: use auto.")
+        raise RequestError(f"There is no device {cut(wanted)} on this machine: use auto.")
     return wanted
 
 
@@ -55,7 +55,7 @@ def choose_precision(wanted: str, device: str) -> str:
         RequestError: the precision is unknown.
     """
     if wanted not in ("auto", "fp32", "bf16"):
-        raise RequestError(f"The precision must be auto, fp32 or bf16, not {wanted!r}.")
+        raise RequestError(f"The precision must be auto, fp32 or bf16, not {cut(wanted)}.")
     if wanted != "auto":
         return wanted
     if device == "cuda":
@@ -137,7 +137,7 @@ class Encoder:
                 frames, left, top = _pad_to_square(frames)
                 right, bottom = left + max(width, height), top + max(width, height)
         else:
-            raise RequestError(f"The fit must be crop, squash or pad, not {fit!r}.")
+            raise RequestError(f"The fit must be crop, squash or pad, not {cut(fit)}.")
         pixels = self.processor(frames, return_tensors="pt", **options)["pixel_values_videos"]
         if clip.is_image:
             pixels = pixels.repeat(1, IMAGE_FRAMES, 1, 1, 1)
@@ -158,7 +158,7 @@ class Encoder:
             CheckpointError: the device has too little memory.
         """
         if layer is not None and not 0 <= layer < self.layers:
-            raise RequestError(f"The layer must be 0 to {self.layers - 1}, not {layer}.")
+            raise RequestError(f"The layer must be 0 to {self.layers - 1}, not {cut(layer)}.")
         started = time.perf_counter()
         pixels, window = self.preprocess(clip, fit)
         ready = time.perf_counter()

@@ -15,7 +15,7 @@ import numpy as np
 from vjepa_demo import checkpoints, jobs
 from vjepa_demo.dense import similarity
 from vjepa_demo.embedding import Embedding, Pooling
-from vjepa_demo.errors import RequestError
+from vjepa_demo.errors import RequestError, cut
 from vjepa_demo.media import Clip, Sampling, SamplingMode
 from vjepa_demo.settings import ASSETS, settings
 from vjepa_demo.worker import read_clip, warm
@@ -65,11 +65,11 @@ class Request:
         from vjepa_demo.encoder import Fit
 
         if self.pooling not in (None, *get_args(Pooling)):
-            raise RequestError(f"The pooling must be mean or motion, not {self.pooling!r}.")
+            raise RequestError(f"The pooling must be mean or motion, not {cut(self.pooling)}.")
         if self.fit not in get_args(Fit):
-            raise RequestError(f"The fit must be crop, squash or pad, not {self.fit!r}.")
+            raise RequestError(f"The fit must be crop, squash or pad, not {cut(self.fit)}.")
         if self.precision not in ("auto", "fp32", "bf16"):
-            raise RequestError(f"The precision must be auto, fp32 or bf16, not {self.precision!r}.")
+            raise RequestError(f"The precision must be auto, fp32 or bf16, not {cut(self.precision)}.")
         frames = checkpoints.find(self.checkpoint).frames if self.frames is None else self.frames
         sampling = Sampling(frames, self.sampling, self.start, self.end)
         sampling.check()
@@ -239,7 +239,7 @@ def reference_set(request: Request, progress: Progress = say_nothing) -> Referen
 def check_count(k: int) -> None:
     """Raises RequestError where k neighbours cannot be asked for."""
     if k < 1:
-        raise RequestError(f"The number of neighbours must be at least 1, not {k}.")
+        raise RequestError(f"The number of neighbours must be at least 1, not {cut(k)}.")
 
 
 def place(embedding: Embedding, references: ReferenceSet, k: int = 5) -> Place:
@@ -298,5 +298,5 @@ def parse_position(text: str) -> tuple[int, int, int]:
     try:
         step, row, col = (int(part) for part in parts)
     except ValueError:
-        raise RequestError(f"The patch must be given as STEP,ROW,COL, e.g. 0,8,8, not {text!r}.") from None
+        raise RequestError(f"The patch must be given as STEP,ROW,COL, e.g. 0,8,8, not {cut(text)}.") from None
     return step, row, col

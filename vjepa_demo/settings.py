@@ -57,6 +57,12 @@ class Settings:
         build_seconds: longest time for embedding one set of references, in seconds.
         most_waiting, most_waiting_each: most pieces of work that wait for their turn, in all and of one address.
         store_bytes: most bytes of results kept between events for all visitors together.
+        keep_hours: how long an upload, a result or a visitor's own references are kept after their last use, in hours.
+        own_bytes, own_bytes_each, own_bytes_all: most bytes of disk that the references of one visitor on a public app
+            may take, those of one address, and those of all visitors together.
+        upload_bytes: most bytes of uploads and of files made for visitors; beyond it the oldest go before their time.
+        free_bytes: what is left free of the disk, in bytes.
+        scratch_dir: where the folder for all of these is made; the system's place for temporary files when empty.
         cache_dir: folder for vectors and maps of reference clips.
         checkpoint: the checkpoint that is used when none is named.
         references: folder of reference clips; the shipped ones when empty.
@@ -88,6 +94,13 @@ class Settings:
     most_waiting: int = 64
     most_waiting_each: int = 24
     store_bytes: int = 1024 * MIB
+    keep_hours: float = 6.0
+    own_bytes: int = 256 * MIB
+    own_bytes_each: int = 1024 * MIB
+    own_bytes_all: int = 8 * 1024 * MIB
+    upload_bytes: int = 16 * 1024 * MIB
+    free_bytes: int = 512 * MIB
+    scratch_dir: str = ""
     cache_dir: str = ""
     checkpoint: str = "nano"
     references: str = ""

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
+import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-SCRATCH = tempfile.TemporaryDirectory(prefix="vjepa-demo-")
+from vjepa_demo import scratch as folders
+
+# Gradio has copied what is in such a folder by the time the next event is yielded.
+scratch = folders.temporary
 
 
 @contextlib.contextmanager
-def scratch() -> Iterator[Path]:
-    """A folder for files on their way to the browser: Gradio has copied them by the time the next event is yielded."""
-    with tempfile.TemporaryDirectory(dir=SCRATCH.name) as folder:
-        yield Path(folder)
+def to_be_saved(name: str) -> Iterator[Path]:
+    """Where to make a large file for a visitor, whom Gradio serves it from there; it goes where the context fails."""
+    folder = folders.folder(folders.UPLOADS) / secrets.token_hex(16)
+    folder.mkdir()
+    try:
+        with folders.using(folder):
+            yield folder / name
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise

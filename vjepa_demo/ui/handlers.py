@@ -12,7 +12,7 @@ from typing import Any
 
 import gradio as gr
 
-from vjepa_demo import checkpoints, pipeline
+from vjepa_demo import checkpoints, pipeline, scratch
 from vjepa_demo.dense import pack
 from vjepa_demo.encoder import device_name, get_encoder
 from vjepa_demo.errors import RequestError
@@ -20,7 +20,6 @@ from vjepa_demo.pipeline import Progress, Request, Result
 from vjepa_demo.settings import ASSETS, settings
 from vjepa_demo.store import Store
 from vjepa_demo.ui import sessions
-from vjepa_demo.ui.files import SCRATCH
 from vjepa_demo.ui.outcome import OUR_FAULT, Update, event, safe, status
 from vjepa_demo.ui.patch_viewer import viewer_value
 from vjepa_demo.ui.reference_map import map_value
@@ -54,6 +53,9 @@ def summary(result: Result) -> str:
         f"({safe(seen)}, {safe(made.fit)})</span>"
         f'<div class="facts">{safe(facts)}</div>{notes}'
     )
+
+
+OWN_ID = 6  # its place among the arguments of a request
 
 
 def make_request(
@@ -115,6 +117,8 @@ def embed(say: Progress, folder: Path, file: str | None, *controls: Any) -> Iter
         if result.embedding is not None:
             yield show(result, folder)
             yield compare_or_offer(result, request.references, say)
+    if told := sessions.own.parting(controls[OWN_ID]):
+        yield {"status": status(f"Done. {told}")}
 
 
 @event(*OUTPUTS)
@@ -226,8 +230,7 @@ def first_view() -> dict[str, Any]:
     result = first_result()
     if result is None:
         return {"status": status(OUR_FAULT, "error")}
-    folder = Path(SCRATCH.name) / "first"
-    folder.mkdir(exist_ok=True)
+    folder = scratch.folder("first")
     words = "This is an example. Move the pointer over it, or drop in a video of your own."
     return {**show(result, folder), "status": status(words), "map": show_map(result), "offer": NO_OFFER}
 

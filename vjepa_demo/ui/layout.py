@@ -10,7 +10,7 @@ import gradio as gr
 
 from vjepa_demo import checkpoints
 from vjepa_demo.settings import ASSETS, settings
-from vjepa_demo.ui import api, guard, handlers, own_references, shown, theme
+from vjepa_demo.ui import api, guard, handlers, own_references, sessions, shown, theme
 from vjepa_demo.ui.gate import GatedBlocks, admit
 from vjepa_demo.ui.patch_viewer import patch_viewer
 from vjepa_demo.ui.reference_map import reference_map
@@ -25,10 +25,10 @@ log = logging.getLogger(__name__)
 def build() -> gr.Blocks:
     """The page, with the first example embedded already."""
     handlers.first_view()
-    with GatedBlocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 6 * 3600), fill_width=True) as demo:
+    with GatedBlocks(title=TITLE, analytics_enabled=False, fill_width=True) as demo:
         demo.space_id = None  # by it the page would fetch fonts and a header from other hosts
         result_id = gr.State(None)
-        own_id = gr.State(None)  # the visitor's own references
+        own_id = gr.State(None, delete_callback=sessions.own.end)  # the visitor's own references
         with gr.Row(elem_classes="page-head", equal_height=True):
             gr.HTML(
                 f'<div class="page-title"><h1>{TITLE}</h1>'

@@ -8,16 +8,18 @@ import contextvars
 import functools
 import html
 import logging
+import os
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import gradio as gr
 
-from vjepa_demo.errors import UserError
+from vjepa_demo import scratch as folders
+from vjepa_demo.errors import DiskError, UserError, of_disk
 from vjepa_demo.jobs import Job
 from vjepa_demo.pipeline import Progress
-from vjepa_demo.ui import visits
+from vjepa_demo.ui import sessions, visits
 from vjepa_demo.ui.files import scratch
 
 log = logging.getLogger(__name__)
@@ -49,7 +51,7 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, gr.Error):  # the platform's own words, e.g. of a GPU quota that is used up
         return str(error.message)
     log.error("an event failed", exc_info=error)
-    return OUR_FAULT
+    return str(DiskError.of(error)) if of_disk(error) else OUR_FAULT
 
 
 def event(*outputs: str) -> Callable[[Work], Callable[..., AsyncIterator[tuple[Any, ...]]]]:
@@ -72,7 +74,7 @@ def event(*outputs: str) -> Callable[[Work], Callable[..., AsyncIterator[tuple[A
             with scratch() as folder:
                 try:
                     async with contextlib.aclosing(
-                        narrate(lambda say: work(say, folder, *inputs), visits.job())
+                        narrate(lambda say: keeping(inputs, work(say, folder, *inputs)), visits.job())
                     ) as stream:
                         async for item in stream:
                             if isinstance(item, str):
@@ -85,6 +87,21 @@ def event(*outputs: str) -> Callable[[Work], Callable[..., AsyncIterator[tuple[A
         return handler
 
     return decorate
+
+
+def keeping(inputs: Iterable[Any], work: Iterator[T]) -> Iterator[T]:
+    """The work, during which nothing goes for its age that its inputs name: uploads, a visitor's own references."""
+    texts, left = [], list(inputs)
+    while left:
+        item = left.pop()
+        texts += [item] if isinstance(item, str) else []
+        left += item if isinstance(item, (list, tuple)) else []
+    with contextlib.ExitStack() as stack:
+        for text in texts:
+            stack.enter_context(sessions.held(text))
+        uploads = f"{folders.folder(folders.UPLOADS)}{os.sep}"
+        stack.enter_context(folders.using(*(text for text in texts if os.path.abspath(text).startswith(uploads))))
+        yield from work
 
 
 async def narrate(work: Callable[[Progress], Iterator[T]], job: Job | None = None) -> AsyncGenerator[T | str, None]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import gradio as gr
@@ -15,14 +16,16 @@ from vjepa_demo.encoder import get_encoder
 from vjepa_demo.errors import ReferencesError
 from vjepa_demo.media import Sampling
 from vjepa_demo.reference_build import settle
-from vjepa_demo.reference_edit import OWN, export, remove, rename, take
-from vjepa_demo.reference_sets import Progress, cache_of, read_folder
+from vjepa_demo.reference_edit import OWN, clean_label, export, remove, rename, take
+from vjepa_demo.reference_sets import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Progress, cache_of, read_folder
 from vjepa_demo.references import ReferenceSet
-from vjepa_demo.settings import settings
+from vjepa_demo.scratch import check_room, size_of, using
+from vjepa_demo.ui import sessions
+from vjepa_demo.ui.files import to_be_saved
 from vjepa_demo.ui.handlers import results
 from vjepa_demo.ui.outcome import Update, event, status
 from vjepa_demo.ui.reference_map import map_value
-from vjepa_demo.ui.sessions import SESSION_BYTES, are_kept, folder_of, open_folder
+from vjepa_demo.ui.sessions import are_kept, folder_of
 
 SHOWN_FAILURES = 5
 
@@ -129,12 +132,10 @@ def add_clips(
     uploads = [(Path(file), Path(file).name) for file in [*(files or []), *(inside or [])]]
     if not uploads:
         raise ReferencesError("There is nothing to add yet: drop videos, images or a zip first.")
+    if not all(zipfile.is_zipfile(path) for path, _ in uploads):
+        clean_label(label)
 
     def work(folder: Path, way: Way, progress: Progress) -> tuple[str, ReferenceSet]:
-        if settings.public and size_of(folder / OWN) + sum(path.stat().st_size for path, _ in uploads) > SESSION_BYTES:
-            raise ReferencesError(
-                f"Your references may take {SESSION_BYTES / 2**20:,.0f} MB here: remove some, or add fewer."
-            )
         report = take(folder, uploads, label, way.encoder, way.sampling, way.fit, way.pooling, progress=progress)
         words = f"{report.added} clip{'s' * (report.added != 1)} added."
         words += "".join(f" {Path(name).name} {told}." for name, told in report.notes[:SHOWN_FAILURES])
@@ -144,7 +145,10 @@ def add_clips(
             words += f" And {len(report.failures) - SHOWN_FAILURES} more failed."
         return words, report.references
 
-    yield {**change(say, own_id, result_id, work), "files": None, "folder": None}
+    with using(*(path for path, _ in uploads)):
+        needed = sum(size_when_added(path, folder_of(own_id)) for path, _ in uploads)
+        update = change(say, own_id, result_id, work, needed=needed, may_begin=True)
+    yield {**update, "files": None, "folder": None}
 
 
 @event(*OUTPUTS)
@@ -181,32 +185,41 @@ def fit_again(say: Say, scratch: Path, own_id: str | None, result_id: str | None
 def save_set(say: Say, scratch: Path, own_id: str | None, result_id: str | None) -> Iterator[Update]:
     def work(folder: Path, way: Way, progress: Progress) -> tuple[str, ReferenceSet]:
         made = way.settle(folder, progress)
-        export(folder, scratch / "references.zip")
+        check_room(size_of(folder))
+        export(folder, path)
         return "The set as one file: clips, clips.csv, vectors and thumbnails. Drop it above to bring it back.", made
 
-    saved = gr.update(value=str(scratch / "references.zip"), visible=True)
-    yield {**change(say, own_id, result_id, work), "saved": saved}
+    with to_be_saved("references.zip") as path:
+        update = change(say, own_id, result_id, work)
+        sessions.own.saved(update["own"], path)
+        yield {**update, "saved": gr.update(value=str(path), visible=True)}
 
 
-def change(say: Say, own_id: str | None, result_id: str | None, work: Work) -> Update:
-    """Change the visitor's references, and show the set as it is then. Raises UserError where it fails."""
+def change(
+    say: Say, own_id: str | None, result_id: str | None, work: Work, *, needed: int = 0, may_begin: bool = False
+) -> Update:
+    """Change the visitor's references, and show the set as it is then; `needed`, `may_begin`: see `Sessions.change`.
+
+    Raises:
+        UserError: it fails; then the references are as they were.
+    """
     result = results.get(result_id)
     if result is not None and result.embedding is not None and result.embedding.layer is not None:
         result = pipeline.at_layer(result, None)
     embedding = result.embedding if result else None
-    own_id, folder = open_folder(own_id)
-    words, references = work(
-        folder,
-        way_of(embedding, result.pooling if result else None),
-        lambda done, total, message: say(f"{message}: {done} of {total}"),
-    )
-    return {
-        "status": status(words),
-        "map": map_value(references, embedding),
-        "own": own_id,
-        "chosen": choices(folder),
-        "saved": gr.update(value=None, visible=False),
-    }
+    with sessions.change(own_id, needed, may_begin=may_begin) as changed:
+        words, references = work(
+            changed.folder,
+            way_of(embedding, result.pooling if result else None),
+            lambda done, total, message: say(f"{message}: {done} of {total}"),
+        )
+        return {
+            "status": status(f"{words} {changed.told}".strip()),
+            "map": map_value(references, embedding),
+            "own": changed.id,
+            "chosen": choices(changed.folder),
+            "saved": gr.update(value=None, visible=False),
+        }
 
 
 def way_of(embedding: Any, pooling: Pooling | None) -> Way:
@@ -236,6 +249,16 @@ def choices(folder: Path) -> Any:
     return gr.update(choices=[(f"{clip.label} · {Path(clip.file).name}", clip.file) for clip in clips], value=[])
 
 
-def size_of(folder: Path) -> int:
-    """Bytes of all files in a folder."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+def size_when_added(path: Path, folder: str | None) -> int:
+    """Bytes that an upload will take in a set: those of a zip unpacked, less what is in the set already."""
+    if not zipfile.is_zipfile(path):
+        return path.stat().st_size
+    try:
+        with zipfile.ZipFile(path) as archive:
+            inside = [(PurePosixPath(entry.filename), entry.file_size) for entry in archive.infolist()]
+    except (zipfile.BadZipFile, NotImplementedError, ValueError):
+        return 0  # what is wrong with it is said when it is unpacked
+    files = Path(folder or pipeline.Request().reference_folder).rglob("*")
+    there = {(file.name, file.stat().st_size) for file in files if file.is_file()}
+    kinds = VIDEO_SUFFIXES | IMAGE_SUFFIXES
+    return sum(size for name, size in inside if name.suffix.lower() in kinds and (name.name, size) not in there)

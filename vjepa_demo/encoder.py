@@ -8,6 +8,7 @@ import re
 import threading
 import time
 import types
+from collections import defaultdict
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -207,7 +208,7 @@ def _pad_to_square(frames: torch.Tensor) -> tuple[torch.Tensor, float, float]:
 
 
 _encoders: dict[tuple[str, str, str], Encoder] = {}
-_loading = threading.Lock()
+_loading: defaultdict[tuple[str, str, str], threading.Lock] = defaultdict(threading.Lock)
 
 
 def get_encoder(
@@ -216,22 +217,33 @@ def get_encoder(
     precision: str = "auto",
     progress: checkpoints.Progress = lambda message: None,
 ) -> Encoder:
-    """The encoder of a checkpoint, loaded once for each device and precision.
+    """The encoder of a checkpoint, loaded once for each device and precision; others do not wait for its download.
 
     Raises:
         CheckpointError: the checkpoint is unknown or cannot be loaded.
         RequestError: the device or the precision is not to be had.
     """
+    checkpoint, key = _chosen(name, device, precision)
+    if key in _encoders:
+        return _encoders[key]
+    with _loading[key]:
+        if key not in _encoders:
+            _encoders[key] = Encoder(checkpoints.load(checkpoint, progress), key[1], key[2])
+        return _encoders[key]
+
+
+def is_loaded(name: str, device: str = "auto", precision: str = "auto") -> bool:
+    """Whether `get_encoder` would answer at once. Raises as it does."""
+    return _chosen(name, device, precision)[1] in _encoders
+
+
+def _chosen(name: str, device: str, precision: str) -> tuple[checkpoints.Checkpoint, tuple[str, str, str]]:
     checkpoint = checkpoints.find(name)
     wanted = settings.device if device == "auto" else device
     if wanted == "auto" and ZERO_GPU and checkpoint is checkpoints.NANO:
         wanted = "cpu"  # nano takes less time there than it takes to be given a GPU, and costs visitors no quota
     chosen = choose_device(wanted)
-    key = (checkpoint.id, chosen, choose_precision(precision, chosen))
-    with _loading:
-        if key not in _encoders:
-            _encoders[key] = Encoder(checkpoints.load(checkpoint, progress), key[1], key[2])
-        return _encoders[key]
+    return checkpoint, (checkpoint.id, chosen, choose_precision(precision, chosen))
 
 
 def _forward(key: tuple[str, str, str], pixels: torch.Tensor, layer: int | None) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import time
@@ -125,11 +126,12 @@ def run(
         UserError: the file or an option is at fault.
     """
     warm()  # the child that decodes imports its libraries while this process imports the encoder's
-    from vjepa_demo.encoder import get_encoder
+    from vjepa_demo.encoder import get_encoder, is_loaded
 
     sampling = request.check()
     check_count(k)
-    with jobs.turn(progress):
+    with contextlib.ExitStack() as turn:
+        turn.enter_context(jobs.turn(progress))
         progress("Reading the file")
         started = time.perf_counter()
         clip = read_clip(path, sampling)
@@ -137,7 +139,10 @@ def run(
         result = Result(clip, pooling=pooling_of(request, clip), name=Path(path).name)
         yield result
 
+        if not is_loaded(request.checkpoint, precision=request.precision):
+            turn.close()  # a download can take minutes, and needs no turn
         encoder = get_encoder(request.checkpoint, precision=request.precision, progress=progress)
+        turn.enter_context(jobs.turn(progress))
         progress(f"Encoding {'the image' if clip.is_image else f'{len(clip.frames)} frames'} on {encoder.device}")
         embedding = encoder.encode(clip, request.fit, request.layer)  # type: ignore[arg-type]
     embedding = replace(embedding, timings_ms={"decode": decode_ms, **embedding.timings_ms})

@@ -69,7 +69,7 @@ lock: $(VENV)/runtime.stamp ## pin all packages anew, after a change of the requ
 	$(COMPILE) -c build/lock/all.txt -o assets/recipes/requirements.lock assets/recipes/requirements.txt \
 		$(call without,requirements.lock requirements-dev.lock)
 
-COMPILE := build/lock/bin/uv pip compile -q --universal --python-version 3.10 --generate-hashes --no-annotate \
+COMPILE := build/lock/bin/uv pip compile -q --upgrade --universal --python-version 3.10 --generate-hashes --no-annotate \
 	--custom-compile-command "make lock"
 without = $$(sed -n 's/^\([a-z0-9._-]*\)==.*/--no-emit-package \1/p' $(1))
 

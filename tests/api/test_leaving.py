@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pytest
 from demo import ROOT, demo_process
 from gradio_client import Client, handle_file
 
@@ -72,6 +76,27 @@ def test_visitors_files_go_with_time_with_the_app_and_after_it_was_killed(tmp_pa
     said = (tmp_path / "app.log").read_text()
     assert "Traceback" not in said
     assert "my_private_video" not in said
+
+
+@pytest.fixture
+def full_disk(tmp_path) -> Iterator[Path]:
+    """A place on a disk of its own, on which nothing is free."""
+    place = tmp_path / "full"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,nr_inodes=1", "none", str(place)], check=False)
+    if mounted.returncode:
+        pytest.skip("a small disk can only be made by an administrator")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_on_a_full_disk_the_app_ends_with_one_sentence(full_disk):
+    environment = {**os.environ, SCRATCH: str(full_disk)}
+    done = subprocess.run(
+        [sys.executable, "app.py"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1
+    assert done.stderr.strip() == "The disk here is full: try again later, or ask its owner to make room."
 
 
 def test_the_readme_says_how_long():

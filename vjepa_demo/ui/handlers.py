@@ -230,7 +230,8 @@ def first_view() -> dict[str, Any]:
     result = first_result()
     if result is None:
         return {"status": status(OUR_FAULT, "error")}
-    folder = scratch.folder("first")
+    folder = scratch.folder(scratch.UPLOADS) / "first"  # from where it is served, for as long as the app runs
+    folder.mkdir(exist_ok=True)
     words = "This is an example. Move the pointer over it, or drop in a video of your own."
     return {**show(result, folder), "status": status(words), "map": show_map(result), "offer": NO_OFFER}
 

@@ -246,8 +246,10 @@ def settle(
     Raises:
         ReferencesError: as `prepare`, or the list cannot be written.
     """
-    store = folder / STORED
+    store, is_list = folder / STORED, (folder / CSV_NAME).is_file()
     rows = clips_of(folder)
+    if not is_list:  # then the new ones are found there, too
+        rows = [clip for clip in rows if clip.file not in {clip.file for clip in new}]
     listed = {clip.file for clip in rows}
     made = prepare(
         folder,
@@ -271,7 +273,7 @@ def settle(
         good = {clip.file for clip in made.clips}
         with lock(folder / CSV_LOCK), disk_errors():
             # Read again: others may have added to it while these were embedded.
-            rows = clips_of(folder) if (folder / CSV_NAME).is_file() else rows
+            rows = clips_of(folder) if is_list else rows
             listed = {clip.file for clip in rows}
             write_csv(folder, [*rows, *(clip for clip in new if clip.file in good - listed)])
     return made

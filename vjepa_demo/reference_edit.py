@@ -96,6 +96,7 @@ def take(
     addition = Addition(folder)
     unproven: list[Path] = []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch, addition.undone_on_failure():
+        addition.begin_list()
         loose: list[tuple[Path, str]] = []
         for number, (path, name) in enumerate(files):
             if not zipfile.is_zipfile(path) or Path(name).suffix.lower() != ".zip":

@@ -42,7 +42,7 @@ async def embed(
             embedding.save(path)
             return pipeline.embedding_json(embedding)
 
-        yield await finished(work), str(path)
+        yield await finished(work, file), str(path)
 
 
 async def similarity(
@@ -64,7 +64,7 @@ async def similarity(
         _, embedding = pipeline.embed(file, full_request(checkpoint, frames, start, end, sampling, fit, precision))
         return pipeline.similarity_json(embedding, position, centred=not raw)
 
-    return await finished(work)
+    return await finished(work, file)
 
 
 async def neighbours(
@@ -93,7 +93,7 @@ async def neighbours(
         assert result.place is not None
         return pipeline.neighbours_json(result.embedding, result.place)
 
-    return await finished(work)
+    return await finished(work, file)
 
 
 def endpoints() -> None:

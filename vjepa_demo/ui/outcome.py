@@ -140,14 +140,18 @@ async def narrate(work: Callable[[Progress], Iterator[T]], job: Job | None = Non
         job.stop()
 
 
-async def finished(work: Callable[[], T]) -> T:
-    """What one piece of work for an endpoint returns, made in a thread, as a job of its client.
+async def finished(work: Callable[[], T], *inputs: Any) -> T:
+    """What one piece of work for an endpoint returns, made of its inputs in a thread, as a job of its client.
 
     Raises:
         gr.Error: with a sentence for the client.
     """
     try:
-        async with contextlib.aclosing(narrate(lambda say: iter([work()]), visits.job())) as stream:
+        async with contextlib.aclosing(narrate(lambda say: keeping(inputs, once(work)), visits.job())) as stream:
             return [result async for result in stream][-1]  # type: ignore[return-value]
     except Exception as error:
         raise gr.Error(sentence(error), print_exception=False) from error
+
+
+def once(work: Callable[[], T]) -> Iterator[T]:
+    yield work()

@@ -32,6 +32,7 @@ from visitor import Visitor
 OPTIONS = ["nano", None, 0, None, "even", "crop", "auto"]  # the endpoints' own defaults
 SETTLED_S = 180.0  # memory is compared with that after so long
 KEPT_HOURS = 0.1
+STORE_BYTES = 256 * 2**20  # results in memory: bounded low enough to be full before memory is compared
 
 
 @dataclass
@@ -157,10 +158,10 @@ def client(
                 served = Served(time.monotonic())
                 ask(visitor, "page" if leaves else kind, file)
                 answer = listen(visitor, served, "Encoding" if leaves else "")
+                served.done = served.done or time.monotonic()
                 judge(kind, path, path in hostile, leaves, answer, right, record)
-                if served.done and not leaves:
-                    with record.lock:
-                        record.served.append(served)
+                with record.lock:
+                    record.served.append(served)
         except Exception as error:
             with record.lock:
                 record.wrong.append(f"{kind} {path.name}: {error!r}"[:300])
@@ -229,6 +230,7 @@ def main() -> None:
         sound, hostile = make_media(folder)
         scratch = folder / "scratch"
         environment = {"VJEPA_DEMO_SCRATCH_DIR": str(scratch), "VJEPA_DEMO_KEEP_HOURS": str(KEPT_HOURS)}
+        environment["VJEPA_DEMO_STORE_BYTES"] = str(STORE_BYTES)
         (folder / "cache").mkdir()
         with running_demo(folder / "cache", **environment) as url:
             right = truth(url, sound)

@@ -14,7 +14,7 @@ export GRADIO_ANALYTICS_ENABLED := False
 export HF_HUB_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint format bench setup setup-dev recipes lock screenshot ffmpeg chromium renderer clean
+.PHONY: demo test lint format bench soak setup setup-dev recipes lock screenshot ffmpeg chromium renderer clean
 
 demo: setup ## run the app on http://localhost:7860
 	VJEPA_DEMO_PORT=$(PORT) $(RUN) app.py
@@ -33,6 +33,11 @@ format: setup-dev
 
 bench: setup-dev ## what takes how long here, as ratios of medians
 	@missed=0; for file in bench/*.py; do echo "== $$file"; PYTHONPATH=.:tests $(RUN) $$file || missed=1; done; exit $$missed
+
+soak: setup-dev ## many visitors for twenty minutes, and processes killed at random moments; takes an hour
+	$(RUN) tests/soak.py
+	$(RUN) tests/kill_app.py --times 20
+	$(RUN) tests/kill_build.py --times 20
 
 screenshot: setup-dev ## remake the README's picture from the running app
 	PYTHONPATH=.:tests $(RUN) tests/browser/screenshot.py assets/screenshot.png

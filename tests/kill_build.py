@@ -30,7 +30,7 @@ from vjepa_demo.reference_folder import CSV_NAME, STORED, read_folder
 from vjepa_demo.reference_store import Parts
 
 ROOT = Path(__file__).resolve().parents[1]
-CLIPS = 10
+CLIPS = 30
 
 
 class Bench:
@@ -42,7 +42,7 @@ class Bench:
         for number in range(CLIPS):
             target = self.source / "ab"[number % 2] / f"{number}.mp4"
             target.parent.mkdir(parents=True, exist_ok=True)
-            ffmpeg("-f", "lavfi", "-i", f"testsrc=s=64x64:r=8:d=2,hue=h={36 * number}", "-pix_fmt", "yuv420p", target)
+            ffmpeg("-f", "lavfi", "-i", f"testsrc=s=64x64:r=8:d=2,hue=h={12 * number}", "-pix_fmt", "yuv420p", target)
         self.owners.mkdir()
         for number in range(2):
             shutil.copy(self.source / "ab"[number] / f"{number}.mp4", self.owners / f"mine {number}.mp4")
@@ -123,8 +123,8 @@ def main() -> None:
             build = bench.start(out)
             if killed % 4 < 3:  # while it embeds, or a little later
                 have = done[-1] if done and done[-1] < CLIPS else 0
-                wait_for_parts(build, out, min(have + chance.randint(0, 4), CLIPS))
-                wait = chance.uniform(0, 0.3)
+                wait_for_parts(build, out, min(have + chance.randint(1, 10), CLIPS))
+                wait = chance.uniform(0, 0.05)
             else:  # whenever: also while it starts, or lays out the map
                 wait = chance.uniform(0, 1) * seconds
             try:

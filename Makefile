@@ -37,7 +37,7 @@ bench: setup-dev ## what takes how long here, as ratios of medians
 soak: setup-dev ## many visitors for twenty minutes, and processes killed at random moments; takes an hour
 	$(RUN) tests/soak.py
 	$(RUN) tests/kill_app.py --times 20
-	$(RUN) tests/kill_build.py --times 20
+	PYTHONPATH=.:tests $(RUN) tests/kill_build.py --times 20
 
 screenshot: setup-dev ## remake the README's picture from the running app
 	PYTHONPATH=.:tests $(RUN) tests/browser/screenshot.py assets/screenshot.png

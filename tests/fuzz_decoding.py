@@ -27,7 +27,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from hostile.make import make
 
 from vjepa_demo.errors import UserError
-from vjepa_demo.media import Sampling
 from vjepa_demo.settings import MIB, settings
 
 LARGEST_SEED = 20_000  # bytes: small files are mutated and read fast
@@ -44,7 +43,7 @@ def read(data: bytes) -> None:
 
     target.write_bytes(data)
     try:
-        media.read_clip(target, Sampling(frames=2), LIMITS)
+        media.read_clip(target, media.Sampling(frames=2), LIMITS)
         outcomes["clips"] += 1
     except UserError:
         outcomes["sentences"] += 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from gradio.utils import get_upload_folder
+from loops import finish
 
 from vjepa_demo.errors import RequestError
 from vjepa_demo.settings import settings
@@ -39,7 +39,7 @@ def ask(method: str, path: str, headers: dict[str, str] | None = None, content: 
         async with httpx.AsyncClient(transport=transport, base_url=f"http://{HOST}") as client:
             return await client.request(method, path, headers=headers, content=content)
 
-    return asyncio.run(one())
+    return finish(one())
 
 
 @pytest.mark.parametrize("path", ["/", "/config", "/gradio_api/info", "/gradio_api/queue/data", "/references/k/0.jpg"])

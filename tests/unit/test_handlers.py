@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from types import SimpleNamespace
 
 import gradio as gr
 import pytest
+from loops import finish
 
 from vjepa_demo.errors import RequestError
 from vjepa_demo.settings import Settings
@@ -20,7 +20,7 @@ def last(handler, *inputs) -> str:
     async def listen():
         return [update async for update in handler(*inputs)][-1][0]
 
-    return asyncio.run(listen())
+    return finish(listen())
 
 
 @pytest.mark.parametrize("value", ["x", float("nan"), float("inf"), [1], {"a": 1}, True])

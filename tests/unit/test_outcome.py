@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import contextvars
 import threading
 import time
 
 import pytest
+from loops import finish
 
 from vjepa_demo import jobs
 from vjepa_demo.errors import MediaError, Stopped
@@ -28,7 +28,7 @@ def told(work, job=None, until=lambda item: False) -> list:
                     break
         return items
 
-    return asyncio.run(listen())
+    return finish(listen())
 
 
 def test_messages_and_results_keep_their_order():
@@ -96,7 +96,7 @@ def updates(handler, *inputs) -> list:
     async def listen():
         return [update async for update in handler(*inputs)]
 
-    return asyncio.run(listen())
+    return finish(listen())
 
 
 def test_an_event_ends_in_updates_or_in_one_sentence(caplog):

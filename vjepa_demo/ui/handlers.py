@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import functools
 import logging
@@ -238,9 +239,9 @@ def first_view() -> dict[str, Any]:
 
 def first_paint() -> tuple[Any, ...]:
     """What a visitor sees before they have done anything: a finished example."""
-    view, result = first_view(), first_result()
+    view, result = copy.deepcopy(first_view()), first_result()  # Gradio takes updates apart when it sends them
     if result is not None and results.get(view["result"]) is None:
-        view = {**view, "result": results.put(result, result.nbytes)}  # it had to make room for others
+        view["result"] = results.put(result, result.nbytes)  # it had to make room for others
     return tuple(view.get(name, gr.skip()) for name in OUTPUTS)
 
 

@@ -7,13 +7,14 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3.10 python3; do \
 VENV := .venv
 RUN := $(VENV)/bin/python
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
+INSTALL := $(RUN) -m pip install -q --require-hashes
 APT := DEBIAN_FRONTEND=noninteractive apt-get
 # Nothing is asked of the Hugging Face Hub or of Gradio's servers unless a checkpoint from there is chosen.
 export GRADIO_ANALYTICS_ENABLED := False
 export HF_HUB_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint format bench setup setup-dev recipes screenshot ffmpeg chromium renderer clean
+.PHONY: demo test lint format bench soak setup setup-dev recipes lock screenshot ffmpeg chromium renderer clean
 
 demo: setup ## run the app on http://localhost:7860
 	VJEPA_DEMO_PORT=$(PORT) $(RUN) app.py
@@ -33,6 +34,11 @@ format: setup-dev
 bench: setup-dev ## what takes how long here, as ratios of medians
 	@missed=0; for file in bench/*.py; do echo "== $$file"; PYTHONPATH=.:tests $(RUN) $$file || missed=1; done; exit $$missed
 
+soak: setup-dev ## many visitors for twenty minutes, and processes killed at random moments; takes an hour
+	$(RUN) tests/soak.py
+	$(RUN) tests/kill_app.py --times 20
+	PYTHONPATH=.:tests $(RUN) tests/kill_build.py --times 20
+
 screenshot: setup-dev ## remake the README's picture from the running app
 	PYTHONPATH=.:tests $(RUN) tests/browser/screenshot.py assets/screenshot.png
 
@@ -43,20 +49,34 @@ setup-dev: setup chromium $(VENV)/dev.stamp
 recipes: setup-dev renderer $(VENV)/recipes.stamp ## what the recipes in assets/recipes need
 
 # An environment whose Python has gone, or which was made half-way, is made anew. Debian keeps venv in a package of its own.
-$(VENV)/runtime.stamp: requirements.txt
+$(VENV)/runtime.stamp: requirements.lock
 	@test -n "$(PYTHON)" || { echo "Python 3.10, 3.11 or 3.12 is needed: apt-get install python3 python3-venv"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || $(MAKE) --no-print-directory apt-python3-venv
 	@$(RUN) -c '' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
-	$(RUN) -m pip install -q -r requirements.txt
+	$(INSTALL) -r requirements.lock
 	@touch $@
 
-$(VENV)/dev.stamp: requirements-dev.txt $(VENV)/runtime.stamp
-	$(RUN) -m pip install -q -r requirements-dev.txt
+$(VENV)/dev.stamp: requirements-dev.lock $(VENV)/runtime.stamp
+	$(INSTALL) -r requirements.lock -r requirements-dev.lock
 	@touch $@
 
-$(VENV)/recipes.stamp: assets/recipes/requirements.txt $(VENV)/dev.stamp
-	$(RUN) -m pip install -q -r assets/recipes/requirements.txt
+$(VENV)/recipes.stamp: assets/recipes/requirements.lock $(VENV)/dev.stamp
+	$(INSTALL) -r requirements.lock -r requirements-dev.lock -r assets/recipes/requirements.lock
 	@touch $@
+
+# Every package that the pins bring along, at one version and with its hashes, for Python 3.10 to 3.12. What is locked
+# for running is not repeated for developing, nor that for the recipes; all of them are chosen to go together.
+lock: $(VENV)/runtime.stamp ## pin all packages anew, after a change of the requirements
+	@mkdir -p build && $(RUN) -m venv build/lock && build/lock/bin/python -m pip install -q uv==0.13.9
+	$(COMPILE) -o build/lock/all.txt requirements.txt requirements-dev.txt assets/recipes/requirements.txt
+	$(COMPILE) -c build/lock/all.txt -o requirements.lock requirements.txt
+	$(COMPILE) -c build/lock/all.txt -o requirements-dev.lock requirements-dev.txt $(call without,requirements.lock)
+	$(COMPILE) -c build/lock/all.txt -o assets/recipes/requirements.lock assets/recipes/requirements.txt \
+		$(call without,requirements.lock requirements-dev.lock)
+
+COMPILE := build/lock/bin/uv pip compile -q --upgrade --universal --python-version 3.10 --generate-hashes --no-annotate \
+	--custom-compile-command "make lock"
+without = $$(sed -n 's/^\([a-z0-9._-]*\)==.*/--no-emit-package \1/p' $(1))
 
 ffmpeg: # torchcodec loads FFmpeg's shared libraries
 	@command -v ffmpeg >/dev/null && { PATH=$$PATH:/sbin ldconfig -p 2>/dev/null || echo libavcodec; } | grep -q libavcodec \

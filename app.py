@@ -1,20 +1,57 @@
 """A Space's entry: build the page and launch it. Run locally, `--references DIR` names a set of reference clips."""
 
 import argparse
+import logging
 import os
+import signal
+import sys
+import tempfile
 
-if __name__ == "__main__":
+
+def main() -> None:
     parser = argparse.ArgumentParser(description="V-JEPA 2 Explorer")
     parser.add_argument("--references", metavar="DIR", help="your own set; clips added on the page are kept in it")
     if folder := parser.parse_args().references:
         os.environ["VJEPA_DEMO_REFERENCES"] = folder  # before the settings are read
+    if os.environ.get("SPACES_ZERO_GPU"):
+        import spaces  # noqa: F401  # must come before torch, which it patches
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # as `nohup` wants it
+            signal.signal(number, stop)
 
-if os.environ.get("SPACES_ZERO_GPU"):
-    import spaces  # noqa: F401  # must come before torch, which it patches
+    from vjepa_demo import scratch
+    from vjepa_demo.errors import DiskError, of_disk
 
-from vjepa_demo.ui.layout import build, launch_options
+    log = logging.StreamHandler()
+    log.setFormatter(scratch.Discreet("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[log])
+    try:
+        os.environ["GRADIO_TEMP_DIR"] = str(scratch.folder(scratch.UPLOADS))  # before Gradio reads it
+        tempfile.tempdir = str(scratch.folder(scratch.WORK))  # what libraries write for a moment goes with the rest
 
-demo = build()
+        from vjepa_demo.ui.janitor import clearing_up
+        from vjepa_demo.ui.layout import build, launch_options
+
+        demo = build()
+        with clearing_up():
+            demo.launch(**launch_options())
+    except KeyboardInterrupt:  # there was no server to close yet
+        sys.exit(130)
+    except Exception as error:
+        if not of_disk(error):
+            raise
+        logging.getLogger(__name__).debug("no start", exc_info=True)
+        sys.exit(str(DiskError.of(error)))
+    finally:
+        scratch.end()
+
+
+def stop(number: int, frame: object) -> None:
+    """The end of a service and that of its terminal lead out as Ctrl-C does; a second time, at once."""
+    signal.signal(number, signal.SIG_DFL)
+    raise KeyboardInterrupt
+
 
 if __name__ == "__main__":
-    demo.launch(**launch_options())
+    main()

@@ -20,6 +20,13 @@ STARTS_WITHIN_S = 180
 @contextlib.contextmanager
 def running_demo(cache: Path, **environment: str) -> Iterator[str]:
     """Start `app.py` on a free port, with its caches in an empty folder and no hub. Yields its address."""
+    with demo_process(cache, **environment) as (address, _):
+        yield address
+
+
+@contextlib.contextmanager
+def demo_process(cache: Path, **environment: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """As `running_demo`; yields the process too, which may have ended when the context ends."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -41,7 +48,7 @@ def running_demo(cache: Path, **environment: str) -> Iterator[str]:
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise RuntimeError(f"The app did not start:\n{log.read_text(errors='replace')}")
                 time.sleep(0.2)
-            yield address
+            yield address, process
         finally:
             process.terminate()
             process.wait(timeout=20)

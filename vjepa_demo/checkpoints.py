@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vjepa_demo.embedding import Pooling
-from vjepa_demo.errors import CheckpointError
+from vjepa_demo.errors import CheckpointError, cut
 from vjepa_demo.settings import ASSETS
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def find(name: str) -> Checkpoint:
         config = _read_config(folder)
         return Checkpoint(str(folder.resolve()), f"{folder.name} (local folder)", int(config.frames_per_clip), folder)
     raise CheckpointError(
-        f"There is no checkpoint {name!r}: choose nano, a folder with a config.json, or one of "
+        f"There is no checkpoint {cut(name)}: choose nano, a folder with a config.json, or one of "
         f"{', '.join(checkpoint.id for checkpoint in HUB)}."
     )
 
@@ -195,7 +195,7 @@ def _download(repo_id: str, progress: Progress) -> Path:
     try:
         return Path(snapshot_download(repo_id, allow_patterns=files, etag_timeout=10, tqdm_class=Bar))
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
-        log.warning("hub: %s", error)
+        log.warning("hub: %s", cut(str(error), 200))
         raise CheckpointError(
             f"{repo_id} is not on this machine and the Hugging Face Hub cannot be reached: connect to the network and "
             "try again, or use the checkpoint nano, which needs none."

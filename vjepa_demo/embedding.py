@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from vjepa_demo.errors import FingerprintMismatch, RequestError
+from vjepa_demo.errors import FingerprintMismatch, RequestError, cut
 
 # How the tokens of a clip become one vector: their mean, or how much they change, where and when.
 Pooling = Literal["mean", "motion"]
@@ -134,7 +134,7 @@ class Embedding:
         if len(at) != 3 or any(not 0 <= i < n for i, n in zip(at, self.grid, strict=True)):
             steps, rows, cols = self.grid
             raise RequestError(
-                f"The patch {','.join(map(str, at))} is outside the grid: step 0 to {steps - 1}, row 0 to {rows - 1}, "
+                f"The patch {','.join(map(cut, at))} is outside the grid: step 0 to {steps - 1}, row 0 to {rows - 1}, "
                 f"column 0 to {cols - 1}."
             )
 

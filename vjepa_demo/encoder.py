@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 import time
 import types
+from collections import defaultdict
 from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from vjepa_demo import checkpoints
+from vjepa_demo import checkpoints, jobs
 from vjepa_demo.embedding import Embedding, Fingerprint, Pooling
-from vjepa_demo.errors import CheckpointError, RequestError
+from vjepa_demo.errors import CheckpointError, RequestError, cut
 from vjepa_demo.media import Clip, Sampling
 from vjepa_demo.pictures import NEUTRAL_GROUND
 from vjepa_demo.settings import settings
@@ -43,7 +45,7 @@ def choose_device(wanted: str = "auto") -> str:
     if wanted == "auto":
         return next(device for device, there in present.items() if there)
     if not present.get(wanted, False):
-        raise RequestError(f"There is no device {wanted!r} on this machine: use auto.")
+        raise RequestError(f"There is no device {cut(wanted)} on this machine: use auto.")
     return wanted
 
 
@@ -54,7 +56,7 @@ def choose_precision(wanted: str, device: str) -> str:
         RequestError: the precision is unknown.
     """
     if wanted not in ("auto", "fp32", "bf16"):
-        raise RequestError(f"The precision must be auto, fp32 or bf16, not {wanted!r}.")
+        raise RequestError(f"The precision must be auto, fp32 or bf16, not {cut(wanted)}.")
     if wanted != "auto":
         return wanted
     if device == "cuda":
@@ -81,6 +83,8 @@ class Encoder:
         self.model = loaded.model.to(device=device, dtype=dtype)
         self.config: Any = self.model.config
         use_rotation_table(self.model)
+        for layer in self.model.encoder.layer:  # between two layers is where a forward pass can be given up
+            layer.register_forward_pre_hook(lambda *_: jobs.check())
         self._lock = threading.Lock()
 
     @property
@@ -134,7 +138,7 @@ class Encoder:
                 frames, left, top = _pad_to_square(frames)
                 right, bottom = left + max(width, height), top + max(width, height)
         else:
-            raise RequestError(f"The fit must be crop, squash or pad, not {fit!r}.")
+            raise RequestError(f"The fit must be crop, squash or pad, not {cut(fit)}.")
         pixels = self.processor(frames, return_tensors="pt", **options)["pixel_values_videos"]
         if clip.is_image:
             pixels = pixels.repeat(1, IMAGE_FRAMES, 1, 1, 1)
@@ -155,7 +159,7 @@ class Encoder:
             CheckpointError: the device has too little memory.
         """
         if layer is not None and not 0 <= layer < self.layers:
-            raise RequestError(f"The layer must be 0 to {self.layers - 1}, not {layer}.")
+            raise RequestError(f"The layer must be 0 to {self.layers - 1}, not {cut(layer)}.")
         started = time.perf_counter()
         pixels, window = self.preprocess(clip, fit)
         ready = time.perf_counter()
@@ -204,7 +208,7 @@ def _pad_to_square(frames: torch.Tensor) -> tuple[torch.Tensor, float, float]:
 
 
 _encoders: dict[tuple[str, str, str], Encoder] = {}
-_loading = threading.Lock()
+_loading: defaultdict[tuple[str, str, str], threading.Lock] = defaultdict(threading.Lock)
 
 
 def get_encoder(
@@ -213,31 +217,47 @@ def get_encoder(
     precision: str = "auto",
     progress: checkpoints.Progress = lambda message: None,
 ) -> Encoder:
-    """The encoder of a checkpoint, loaded once for each device and precision.
+    """The encoder of a checkpoint, loaded once for each device and precision; others do not wait for its download.
 
     Raises:
         CheckpointError: the checkpoint is unknown or cannot be loaded.
         RequestError: the device or the precision is not to be had.
     """
+    checkpoint, key = _chosen(name, device, precision)
+    if key in _encoders:
+        return _encoders[key]
+    with _loading[key]:
+        if key not in _encoders:
+            _encoders[key] = Encoder(checkpoints.load(checkpoint, progress), key[1], key[2])
+        return _encoders[key]
+
+
+def is_loaded(name: str, device: str = "auto", precision: str = "auto") -> bool:
+    """Whether `get_encoder` would answer at once. Raises as it does."""
+    return _chosen(name, device, precision)[1] in _encoders
+
+
+def _chosen(name: str, device: str, precision: str) -> tuple[checkpoints.Checkpoint, tuple[str, str, str]]:
     checkpoint = checkpoints.find(name)
     wanted = settings.device if device == "auto" else device
     if wanted == "auto" and ZERO_GPU and checkpoint is checkpoints.NANO:
         wanted = "cpu"  # nano takes less time there than it takes to be given a GPU, and costs visitors no quota
     chosen = choose_device(wanted)
-    key = (checkpoint.id, chosen, choose_precision(precision, chosen))
-    with _loading:
-        if key not in _encoders:
-            _encoders[key] = Encoder(checkpoints.load(checkpoint, progress), key[1], key[2])
-        return _encoders[key]
+    return checkpoint, (checkpoint.id, chosen, choose_precision(precision, chosen))
 
 
 def _forward(key: tuple[str, str, str], pixels: torch.Tensor, layer: int | None) -> np.ndarray:
     """The only function that needs the GPU: CPU tensor `[1, T, 3, S, S]` in, float32 `[N, D]` out."""
     try:
         return _encoders[key].forward(pixels, layer)[0].numpy()
-    except torch.OutOfMemoryError as error:
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        # On a CPU torch says "can't allocate memory" in a RuntimeError.
+        if isinstance(error, RuntimeError) and not re.search("out of memory|allocate memory", str(error)):
+            raise
         log.warning("out of memory", exc_info=True)
-        raise CheckpointError("The GPU has too little memory for this: take fewer frames, or a smaller one.") from error
+        raise CheckpointError(
+            "There is too little memory for this: take fewer frames, or a smaller checkpoint."
+        ) from error
 
 
 def _on_zero_gpu(function: Any) -> Any:

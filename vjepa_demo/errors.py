@@ -4,6 +4,17 @@ The message of a `UserError` is shown as it is, on the page and in the shell: it
 and holds no file name, since a name is the user's text and would have to be escaped wherever it is shown.
 """
 
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from vjepa_demo.settings import settings
+
+SHOWN_CHARACTERS = 60  # of a text that somebody else wrote
+
 
 class UserError(Exception):
     """Something the user can put right; its message is a sentence for them."""
@@ -29,5 +40,62 @@ class FingerprintMismatch(UserError):
     """Two vectors were made in different ways and must not be compared."""
 
 
+class DiskError(UserError):
+    """Something cannot be written: the disk is full, or may not be written to."""
+
+    @classmethod
+    def of(cls, error: BaseException) -> DiskError:
+        """The sentence for a failure to write, or for anything that came of one."""
+        if any(_disk_number(cause) == errno.EROFS for cause in _causes(error)):
+            return cls("The disk here can only be read: its owner has to make it writable, or to name another folder.")
+        if is_full(error):
+            return cls("The disk here is full: try again later, or ask its owner to make room.")
+        return cls("A folder here cannot be written to: its owner has to allow it, or to name another one.")
+
+
 class Stopped(UserError):
     """Work ended before it was done: cancelled, abandoned, or out of time."""
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether the disk, or what its owner may use of it, is full."""
+    return any(_disk_number(cause) in {errno.ENOSPC, errno.EDQUOT} for cause in _causes(error))
+
+
+def of_disk(error: BaseException) -> bool:
+    """Whether something failed because a disk is full or may only be read, in whatever library it came up."""
+    return any(_disk_number(cause) is not None for cause in _causes(error))
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _disk_number(error: BaseException) -> int | None:
+    """ENOSPC, EDQUOT or EROFS where this error is about a disk, else None."""
+    numbers = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+    if isinstance(error, OSError) and error.errno in numbers:
+        return error.errno
+    # safetensors raises an error of its own with the system's number in its text; numpy says what it could not write.
+    if found := re.search(r"\(os error (\d+)\)", str(error)):
+        return int(found[1]) if int(found[1]) in numbers else None
+    return errno.ENOSPC if re.search(r"\d+ requested and \d+ written", str(error)) else None
+
+
+def cut(text: object, most: int = SHOWN_CHARACTERS) -> str:
+    """Somebody else's text in one short line, in quotes: what does not print is escaped, what is too long is cut.
+
+    A number is cut too, and stands without quotes.
+    """
+    short = str(text)
+    short = short if len(short) <= most else short[: most - 1] + "…"
+    return repr(short) if isinstance(text, (str, Path)) else short
+
+
+def named(text: object) -> str:
+    """What a visitor called their file, for the log: nothing of it on a public app."""
+    return "(a visitor's file)" if settings.public else cut(text)

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from vjepa_demo.containers import Container, searchable, sniff
-from vjepa_demo.errors import MediaError, RequestError, UserError
+from vjepa_demo.errors import MediaError, RequestError, UserError, cut
 from vjepa_demo.pictures import open_picture
 from vjepa_demo.settings import Settings, settings
 
@@ -51,13 +51,15 @@ class Sampling:
         """Raises RequestError where the numbers cannot be met by any video."""
         if self.frames < 2 or self.frames % 2:
             raise RequestError(
-                f"The number of frames must be even and at least 2, not {self.frames}: "
+                f"The number of frames must be even and at least 2, not {cut(self.frames)}: "
                 "the model reads frames in pairs (tubelets)."
             )
         if self.frames > limits.max_frames:
-            raise RequestError(f"At most {limits.max_frames} frames can be sampled, not {self.frames}: ask for fewer.")
+            raise RequestError(
+                f"At most {limits.max_frames} frames can be sampled, not {cut(self.frames)}: ask for fewer."
+            )
         if self.mode not in ("even", "fps"):
-            raise RequestError(f"The sampling must be 'even' or 'fps', not {self.mode!r}.")
+            raise RequestError(f"The sampling must be 'even' or 'fps', not {cut(self.mode)}.")
         if not math.isfinite(self.start) or self.start < 0:
             raise RequestError(f"The start of the span must be 0 seconds or later, not {self.start:g}.")
         if self.end is not None and not self.end > self.start:
@@ -225,7 +227,7 @@ def _video_errors(decode: Callable[[Literal["exact", "approximate"]], T]) -> T:
     try:
         return decode("exact")
     except (RuntimeError, ValueError, IndexError) as error:
-        log.warning("decoding failed: %s", error)
+        log.warning("decoding failed: %s", cut(str(error), 200))
         if "no more frames left to decode" in str(error):
             with contextlib.suppress(RuntimeError, ValueError, IndexError):
                 return decode("approximate")

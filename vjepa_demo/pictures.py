@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from vjepa_demo.animations import Header, read_header
-from vjepa_demo.errors import MediaError, UserError
+from vjepa_demo.errors import MediaError, UserError, cut
 from vjepa_demo.settings import Settings, settings
 
 log = logging.getLogger(__name__)
@@ -181,7 +181,7 @@ def _pillow_errors() -> Iterator[None]:
             f"The image has more than {settings.max_image_pixels / 1e6:,.0f} million pixels: scale it down first."
         ) from None
     except Exception as error:  # damaged files reach every kind of error, struct.error and KeyError among them
-        log.warning("image not read: %s", error)
+        log.warning("image not read: %s", cut(str(error), 200))
         raise MediaError("The image is damaged or cut short and cannot be read: save or copy it again.") from error
 
 

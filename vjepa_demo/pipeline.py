@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import time
@@ -12,12 +13,13 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
-from vjepa_demo import checkpoints
+from vjepa_demo import checkpoints, jobs
 from vjepa_demo.dense import similarity
 from vjepa_demo.embedding import Embedding, Pooling
-from vjepa_demo.errors import RequestError
-from vjepa_demo.media import Clip, Sampling, SamplingMode, read_clip
+from vjepa_demo.errors import RequestError, cut
+from vjepa_demo.media import Clip, Sampling, SamplingMode
 from vjepa_demo.settings import ASSETS, settings
+from vjepa_demo.worker import read_clip, warm
 
 if TYPE_CHECKING:
     from vjepa_demo.references import Neighbour, ReferenceSet
@@ -64,11 +66,11 @@ class Request:
         from vjepa_demo.encoder import Fit
 
         if self.pooling not in (None, *get_args(Pooling)):
-            raise RequestError(f"The pooling must be mean or motion, not {self.pooling!r}.")
+            raise RequestError(f"The pooling must be mean or motion, not {cut(self.pooling)}.")
         if self.fit not in get_args(Fit):
-            raise RequestError(f"The fit must be crop, squash or pad, not {self.fit!r}.")
+            raise RequestError(f"The fit must be crop, squash or pad, not {cut(self.fit)}.")
         if self.precision not in ("auto", "fp32", "bf16"):
-            raise RequestError(f"The precision must be auto, fp32 or bf16, not {self.precision!r}.")
+            raise RequestError(f"The precision must be auto, fp32 or bf16, not {cut(self.precision)}.")
         frames = checkpoints.find(self.checkpoint).frames if self.frames is None else self.frames
         sampling = Sampling(frames, self.sampling, self.start, self.end)
         sampling.check()
@@ -123,20 +125,26 @@ def run(
     Raises:
         UserError: the file or an option is at fault.
     """
-    from vjepa_demo.encoder import get_encoder
+    warm()  # the child that decodes imports its libraries while this process imports the encoder's
+    from vjepa_demo.encoder import get_encoder, is_loaded
 
     sampling = request.check()
     check_count(k)
-    progress("Reading the file")
-    started = time.perf_counter()
-    clip = read_clip(path, sampling)
-    decode_ms = (time.perf_counter() - started) * 1e3
-    result = Result(clip, pooling=pooling_of(request, clip), name=Path(path).name)
-    yield result
+    with contextlib.ExitStack() as turn:
+        turn.enter_context(jobs.turn(progress))
+        progress("Reading the file")
+        started = time.perf_counter()
+        clip = read_clip(path, sampling)
+        decode_ms = (time.perf_counter() - started) * 1e3
+        result = Result(clip, pooling=pooling_of(request, clip), name=Path(path).name)
+        yield result
 
-    encoder = get_encoder(request.checkpoint, precision=request.precision, progress=progress)
-    progress(f"Encoding {'the image' if clip.is_image else f'{len(clip.frames)} frames'} on {encoder.device}")
-    embedding = encoder.encode(clip, request.fit, request.layer)  # type: ignore[arg-type]
+        if not is_loaded(request.checkpoint, precision=request.precision):
+            turn.close()  # a download can take minutes, and needs no turn
+        encoder = get_encoder(request.checkpoint, precision=request.precision, progress=progress)
+        turn.enter_context(jobs.turn(progress))
+        progress(f"Encoding {'the image' if clip.is_image else f'{len(clip.frames)} frames'} on {encoder.device}")
+        embedding = encoder.encode(clip, request.fit, request.layer)  # type: ignore[arg-type]
     embedding = replace(embedding, timings_ms={"decode": decode_ms, **embedding.timings_ms})
     result = replace(result, embedding=embedding)
     yield result
@@ -147,14 +155,15 @@ def run(
         yield replace(result, references=references, place=place(embedding, references, k))
 
 
-def at_layer(result: Result, layer: int | None) -> Result:
+def at_layer(result: Result, layer: int | None, progress: Progress = say_nothing) -> Result:
     """The same clip, embedded in the same way, seen at another layer of the encoder. Raises UserError."""
     from vjepa_demo.encoder import get_encoder
 
     assert result.embedding is not None
     made = result.embedding.fingerprint
     encoder = get_encoder(made.checkpoint, precision=made.precision)
-    embedding = encoder.encode(result.clip, made.fit, layer)  # type: ignore[arg-type]
+    with jobs.turn(progress):
+        embedding = encoder.encode(result.clip, made.fit, layer)  # type: ignore[arg-type]
     times = {**result.embedding.timings_ms, **embedding.timings_ms}
     return replace(result, embedding=replace(embedding, timings_ms=times))
 
@@ -165,8 +174,8 @@ def alike(path: str | Path, result: Result, progress: Progress = say_nothing) ->
     return result
 
 
-def as_embedded(result: Result) -> Request:
-    """The request that embeds another clip as this one was embedded."""
+def as_embedded(result: Result, pooling: Pooling | None = None) -> Request:
+    """The request that embeds another clip as this one was embedded; `pooling` is that of `Request`."""
     assert result.embedding is not None
     made, sampling = result.embedding.fingerprint, result.clip.sampling
     return Request(
@@ -175,6 +184,7 @@ def as_embedded(result: Result) -> Request:
         sampling=sampling.mode,
         fit=made.fit,
         precision=made.precision,
+        pooling=pooling,
         layer=result.embedding.layer,
     )
 
@@ -193,37 +203,48 @@ def pooling_of(request: Request, clip: Clip) -> Pooling:
     return "mean" if clip.is_image else checkpoints.find(request.checkpoint).pooling
 
 
-def among(result: Result, references: str | None, pooling: Pooling | None, progress: Progress = say_nothing) -> Result:
-    """The same embedding, compared with a folder of references by another pooling. Raises UserError."""
-    request = replace(as_embedded(result), layer=None, pooling=pooling, references=references)
+def among(
+    result: Result, references: str | None, pooling: Pooling, progress: Progress = say_nothing, *, k: int = 5
+) -> Result:
+    """The same embedding, compared with a folder of references by a pooling. Raises UserError."""
     if result.embedding is not None and result.embedding.layer is not None:
-        result = at_layer(result, None)
+        result = at_layer(result, None, progress)
     assert result.embedding is not None
-    chosen = pooling_of(request, result.clip)
-    found = reference_set(replace(request, pooling=chosen), progress)
-    return replace(result, references=found, place=place(result.embedding, found), pooling=chosen)
+    progress("Placing the clip among the references")
+    found = reference_set(replace(as_embedded(result, pooling), references=references), progress)
+    return replace(result, references=found, place=place(result.embedding, found, k), pooling=pooling)
+
+
+def references_missing(result: Result, references: str | None) -> int:
+    """How many of a folder's references would have to be embedded before this clip can be compared with them."""
+    from vjepa_demo.encoder import get_encoder
+    from vjepa_demo.reference_sets import missing
+
+    request = replace(as_embedded(result, result.pooling), references=references)
+    encoder = get_encoder(request.checkpoint, precision=request.precision)
+    return missing(request.reference_folder, encoder, request.check(), request.fit, result.pooling)
 
 
 def reference_set(request: Request, progress: Progress = say_nothing) -> ReferenceSet:
-    """The references, embedded in the way this request asks for. Raises UserError."""
+    """The references, embedded in the way this request asks for, once for all who wait. Raises UserError."""
     from vjepa_demo.encoder import get_encoder
-    from vjepa_demo.reference_sets import prepare
+    from vjepa_demo.reference_builds import prepared
 
     sampling = replace(request.check(), start=0.0, end=None)
-    return prepare(
+    return prepared(
         request.reference_folder,
         get_encoder(request.checkpoint, precision=request.precision, progress=progress),
         sampling,
         request.fit,
         request.pooling or checkpoints.find(request.checkpoint).pooling,
-        progress=lambda done, total, message: progress(f"{message}: {done} of {total}"),
+        progress=progress,
     )
 
 
 def check_count(k: int) -> None:
     """Raises RequestError where k neighbours cannot be asked for."""
     if k < 1:
-        raise RequestError(f"The number of neighbours must be at least 1, not {k}.")
+        raise RequestError(f"The number of neighbours must be at least 1, not {cut(k)}.")
 
 
 def place(embedding: Embedding, references: ReferenceSet, k: int = 5) -> Place:
@@ -282,5 +303,5 @@ def parse_position(text: str) -> tuple[int, int, int]:
     try:
         step, row, col = (int(part) for part in parts)
     except ValueError:
-        raise RequestError(f"The patch must be given as STEP,ROW,COL, e.g. 0,8,8, not {text!r}.") from None
+        raise RequestError(f"The patch must be given as STEP,ROW,COL, e.g. 0,8,8, not {cut(text)}.") from None
     return step, row, col

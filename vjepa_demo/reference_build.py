@@ -3,35 +3,40 @@
 from __future__ import annotations
 
 import contextlib
+import filecmp
 import logging
 import os
 import re
-import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from vjepa_demo import jobs
 from vjepa_demo.embedding import Pooling
 from vjepa_demo.errors import ReferencesError
+from vjepa_demo.files import DISK_FULL, FULL, disk_errors, lock, put, sweep
 from vjepa_demo.media import Sampling
-from vjepa_demo.reference_sets import (
+from vjepa_demo.reference_folder import (
+    CSV_LOCK,
     CSV_NAME,
     IMAGE_SUFFIXES,
     STORED,
     VIDEO_SUFFIXES,
-    Progress,
-    cache_of,
-    prepare,
+    clip_name,
+    clips_of,
     read_folder,
     write_csv,
 )
-from vjepa_demo.reference_store import THUMBNAILS
-from vjepa_demo.references import ReferenceSet
+from vjepa_demo.reference_sets import Progress, cache_of, prepare
+from vjepa_demo.reference_store import THUMBNAILS, take_thumbnail
+from vjepa_demo.references import ReferenceClip, ReferenceSet
 
 log = logging.getLogger(__name__)
 
 # hf://datasets/OWNER/NAME[@REVISION][/FOLDER], as huggingface_hub's file system writes it.
 HUB_SOURCE = re.compile(r"hf://datasets/(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w.-]+))?(?:/(?P<folder>.+?))?/*")
+NO_CLIP_NAME = "Only videos and images are taken, under names that are not hidden and lie in the folder: rename it."
 
 
 def build(
@@ -47,43 +52,174 @@ def build(
 ) -> ReferenceSet:
     """Make `out` a folder of reference clips with their vectors, which can be used, copied and moved as it is.
 
-    Clips already in `out` stay. Each new one is linked into it (copied, where it is on another disk) and embedded;
-    what has been embedded is kept at once, so that an interrupted run goes on where it stopped. Files that cannot be
-    embedded are left out of `out` and named in the set's `failures`.
+    Nothing that is in `out` is replaced. Each clip of the source is linked into it (copied, where it is on another
+    disk) and embedded. One whose name is taken by a file with the same content is that clip, and its row stays; by one
+    with other content, it gets a free name beside it, which `notes` tell. What has been embedded is kept at once, so
+    that an interrupted run goes on where it stopped. Files that cannot be embedded are left out of `out` and named in
+    `failures`, so that their names are free when they are mended; rows that were in `out` before stay, whatever
+    becomes of their files.
 
     Args:
-        source: a folder (`reference_sets.read_folder`) or `hf://datasets/OWNER/NAME[@REVISION][/FOLDER]`.
+        source: a folder (`reference_folder.read_folder`) or `hf://datasets/OWNER/NAME[@REVISION][/FOLDER]`.
         out: the folder to make or to add to.
         encoder, sampling, fit, pooling, progress, refit: as for `reference_sets.prepare`.
 
     Raises:
-        ReferencesError: the source cannot be reached or holds no clip that can be embedded.
+        ReferencesError: the source cannot be reached or holds no clip that can be embedded, or `out` cannot be written.
     """
     folder, out = fetch(source), Path(out)
-    collect(folder, out, progress)
-    more = (folder / STORED, cache_of(folder))
-    made = settle(out, encoder, sampling, fit, pooling, more=more, progress=progress, refit=refit)
-    if folder.resolve() != out.resolve():
-        for name, _ in made.failures:
-            (out / name).unlink(missing_ok=True)
-    return made
+    clips = read_folder(folder)
+    more, unproven = [cache_of(folder)], [folder / STORED]
+    if folder.resolve() == out.resolve():
+        listed = (out / CSV_NAME).is_file()
+        made = settle(out, encoder, sampling, fit, pooling, more=more, progress=progress, refit=refit)
+        if not listed and made.failures:
+            with lock(out / CSV_LOCK), disk_errors():
+                write_csv(out, made.clips)
+        return made
+    addition = Addition(out)
+    with addition.undone_on_failure():
+        addition.begin_list()
+        addition.collect(folder, clips, progress)
+        made = settle(
+            out,
+            encoder,
+            sampling,
+            fit,
+            pooling,
+            more=more,
+            unproven=unproven,
+            new=addition.clips,
+            progress=progress,
+            refit=refit,
+        )
+        addition.drop(made)
+    return replace(made, failures=(*addition.refused, *made.failures), notes=tuple(addition.notes))
 
 
-def collect(folder: Path, out: Path, progress: Progress | None = None) -> None:
-    """Add a folder's clips to a set, as links where that is possible; they are embedded when it is settled.
+class Addition:
+    """The clips that one call brings into a set: it knows which files it wrote, and takes back those and no others.
 
-    Raises:
-        ReferencesError: the folder holds no clip.
+    They stand in `clips.csv` only when they are embedded (`settle`): a process that is killed before leaves the set
+    as it was, with some files that nobody lists.
+
+    Attributes:
+        before: the set's clips when it began.
+        clips: those that are new in the set.
+        refused, notes: (name, sentence) for what is not taken, and for what is taken under another name.
     """
-    clips = {clip.file: clip for clip in read_folder(folder)}
-    if (out / CSV_NAME).is_file():
-        clips = {**{clip.file: clip for clip in read_folder(out)}, **clips}
-    for number, name in enumerate(clips, start=1):
-        if (folder / name).is_file():
-            link(folder / name, out / name)
-        if progress and number % 100 == 0:
-            progress(number, len(clips), "Collecting clips")
-    write_csv(out, clips.values())
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.clips: list[ReferenceClip] = []
+        self.refused: list[tuple[str, str]] = []
+        self.notes: list[tuple[str, str]] = []
+        self.before = clips_of(folder)
+        self._rows = {clip.file: clip for clip in self.before}
+        self._written: dict[str, Path] = {}
+        self._folders: list[Path] = []
+        self._list_begun = False
+
+    def begin_list(self) -> None:
+        """Begin an empty `clips.csv` in an empty folder: there, files without a row are clips otherwise."""
+        with lock(self.folder / CSV_LOCK), disk_errors():
+            if not self._rows and not (self.folder / CSV_NAME).exists():
+                write_csv(self.folder, [])
+                self._list_begun = True
+
+    def collect(self, source: Path, clips: Sequence[ReferenceClip], progress: Progress | None = None) -> None:
+        """Bring clips of a folder in, under their names there."""
+        for number, clip in enumerate(clips, start=1):
+            jobs.check()
+            name = clip_name(clip.file)
+            if name is None:
+                self.refused.append((clip.file, NO_CLIP_NAME))
+            elif not os.path.isfile(source / clip.file):
+                self.refused.append((clip.file, "The file is missing: check that it is there."))
+            else:
+                self.bring(source / clip.file, replace(clip, file=name))
+            if progress and number % 100 == 0:
+                progress(number, len(clips), "Collecting clips")
+        if self.refused:
+            log.warning("%d of %d clips not taken: names that are none, or no files", len(self.refused), len(clips))
+
+    def bring(self, path: Path, clip: ReferenceClip, *, copy: bool = False) -> None:
+        """Put a file into the set as `clip.file`, or beside it where other content has that name.
+
+        Raises:
+            ReferencesError: the folder cannot be written to.
+        """
+        stem, suffix = os.path.splitext(clip.file)
+        number, name = 1, clip.file
+        with disk_errors():
+            while True:
+                target = self.folder / name
+                if name in self._rows or os.path.lexists(target):
+                    if _same_content(path, target):
+                        # Left by a call that was killed: another name of the source's file, which nothing is lost with.
+                        if name not in self._rows and _is_link(path, target):
+                            self._written[name] = target
+                        break
+                elif self._put(path, target, name, copy):
+                    break
+                number += 1
+                name = f"{stem}-{number}{suffix}"
+        if number > 1:
+            self.notes.append((clip.file, f"was there already with other content: added as {name}"))
+        old = self._rows.get(name)
+        if old is None:
+            self._rows[name] = new = replace(clip, file=name)
+            self.clips.append(new)
+        elif (old.label, old.description) != (clip.label, clip.description):
+            self.notes.append((name, "was there already: it keeps its own label and description"))
+
+    def _put(self, path: Path, target: Path, name: str, copy: bool) -> bool:
+        """False where somebody else has taken the name in the meantime."""
+        missing = [place for place in target.parents if not place.exists() and self.folder in place.parents]
+        sweep(target.parent)
+        try:
+            put(path, target, copy=copy)
+        except (FileExistsError, NotADirectoryError):
+            return False
+        self._folders += reversed(missing)
+        self._written[name] = target
+        return True
+
+    def drop(self, made: ReferenceSet) -> None:
+        """Take back what could not be embedded."""
+        good = {clip.file for clip in made.clips}
+        self._unlink([clip.file for clip in self.clips if clip.file not in good])
+
+    @contextlib.contextmanager
+    def undone_on_failure(self) -> Any:
+        """However this context is left but by its end, everything that was brought in is taken back."""
+        try:
+            yield
+        except BaseException:
+            self._unlink(list(self._written))
+            if self._list_begun:
+                with contextlib.suppress(OSError):
+                    (self.folder / CSV_NAME).unlink()
+            raise
+
+    def _unlink(self, names: Sequence[str]) -> None:
+        for name in names:
+            if name in self._written:
+                with contextlib.suppress(OSError):
+                    self._written.pop(name).unlink()
+        for place in reversed(self._folders):
+            with contextlib.suppress(OSError):  # others may have put something there
+                place.rmdir()
+
+
+def _is_link(path: Path, target: Path) -> bool:
+    return os.path.samefile(path, target) and path.resolve() != target.resolve()
+
+
+def _same_content(path: Path, target: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return os.path.samefile(path, target) or filecmp.cmp(path, target, shallow=False)
+    return False
 
 
 def settle(
@@ -94,36 +230,53 @@ def settle(
     pooling: Pooling = "mean",
     *,
     more: Sequence[Path] = (),
+    unproven: Sequence[Path] = (),
+    new: Sequence[ReferenceClip] = (),
     progress: Progress | None = None,
     refit: bool = False,
 ) -> ReferenceSet:
-    """Embed what is new in a set, store it there, and take what cannot be embedded off its list (see `failures`).
+    """Embed what is new in a set, store it there, and put the new clips that can be embedded on its list.
 
-    Arguments and errors are those of `reference_sets.prepare`.
+    Clips that are on the list stay on it, also those whose files are missing or cannot be read (see `failures`).
+
+    Args:
+        new: clips whose files are in the folder, but which are not on its list yet.
+        folder, encoder, sampling, fit, pooling, more, unproven, progress, refit: as for `reference_sets.prepare`.
+
+    Raises:
+        ReferencesError: as `prepare`, or the list cannot be written.
     """
-    store = folder / STORED
-    made = prepare(folder, encoder, sampling, fit, pooling, store=store, more=more, progress=progress, refit=refit)
-    for source in more:
+    store, is_list = folder / STORED, (folder / CSV_NAME).is_file()
+    rows = clips_of(folder)
+    if not is_list:  # then the new ones are found there, too
+        rows = [clip for clip in rows if clip.file not in {clip.file for clip in new}]
+    listed = {clip.file for clip in rows}
+    made = prepare(
+        folder,
+        encoder,
+        sampling,
+        fit,
+        pooling,
+        store=store,
+        more=more,
+        unproven=unproven,
+        clips=[*rows, *(clip for clip in new if clip.file not in listed)] or None,
+        progress=progress,
+        refit=refit,
+    )
+    for source in (*more, *unproven):
         for sha in made.hashes:
-            path = source / THUMBNAILS / f"{sha}.jpg"
-            if path.is_file():
-                link(path, store / THUMBNAILS / path.name)
-    if made.failures:
-        write_csv(folder, made.clips)
+            target = store / THUMBNAILS / f"{sha}.jpg"
+            if not target.exists() and os.path.isfile(source / THUMBNAILS / target.name):
+                take_thumbnail(source / THUMBNAILS / target.name, target)
+    if new:
+        good = {clip.file for clip in made.clips}
+        with lock(folder / CSV_LOCK), disk_errors():
+            # Read again: others may have added to it while these were embedded.
+            rows = clips_of(folder) if is_list else rows
+            listed = {clip.file for clip in rows}
+            write_csv(folder, [*rows, *(clip for clip in new if clip.file in good - listed)])
     return made
-
-
-def link(path: Path, target: Path) -> None:
-    """Put a file at `target`, as a hard link where that is possible; a file that is there already is replaced."""
-    if target.exists() and os.path.samefile(path, target):
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        # The Hub's cache holds links to its blobs: it is the blob that is wanted.
-        os.link(path.resolve(), target)
-        return
-    shutil.copy2(path, target)
 
 
 def fetch(source: str) -> Path:
@@ -137,9 +290,8 @@ def fetch(source: str) -> Path:
     address = HUB_SOURCE.fullmatch(source)
     if not address or ".." in source:
         raise ReferencesError("The address of a dataset must be like hf://datasets/OWNER/NAME: correct it.")
-    import httpx
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.errors import HFValidationError
 
     within = f"{address['folder']}/" if address["folder"] else ""
     suffixes = sorted({".csv", *VIDEO_SUFFIXES, *IMAGE_SUFFIXES})
@@ -153,8 +305,10 @@ def fetch(source: str) -> Path:
         )
     except HFValidationError as error:
         raise ReferencesError("The Hub knows no dataset of such a name: correct the address.") from error
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, httpx.HTTPError, OSError) as error:
-        log.warning("hub: %s", error)
+    except Exception as error:  # the client speaks through libraries of its own choice, each with its own errors
+        log.warning("hub: %s: %.300s", type(error).__name__, error)
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise ReferencesError(DISK_FULL) from error
         raise ReferencesError(
             "The dataset cannot be had from the Hugging Face Hub: check its name and the network, or give a folder."
         ) from error

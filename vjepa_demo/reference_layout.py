@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vjepa_demo.embedding import unit_vectors
-from vjepa_demo.references import BLOCK, PLACE_NEIGHBOURS, measured_rows
+from vjepa_demo.references import BLOCK, PLACE_NEIGHBOURS, measured_rows, place
 
 SEED = 2506
 MIN_DIST = 0.1
@@ -55,7 +55,8 @@ def fit_map(vectors: np.ndarray, *, dims: int = 2) -> np.ndarray:
     """
     units = centred_units(vectors)
     count = len(units)
-    if count < FEWEST_FOR_UMAP:
+    # Clips that are all the same have no directions, and a spread of nothing to divide by.
+    if count < FEWEST_FOR_UMAP or np.ptp(units, axis=0).max() < 1e-6:
         return _principal_components(units, dims)
     with UMAP_LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -72,7 +73,8 @@ def fit_map(vectors: np.ndarray, *, dims: int = 2) -> np.ndarray:
             random_state=SEED,
             n_jobs=1,
         )
-        return np.asarray(mapper.fit_transform(units), np.float32)
+        found = np.asarray(mapper.fit_transform(units), np.float32)
+    return found if np.isfinite(found).all() else _principal_components(units, dims)
 
 
 def _principal_components(units: np.ndarray, dims: int) -> np.ndarray:
@@ -101,6 +103,28 @@ def align(points: np.ndarray, old: np.ndarray, kept: np.ndarray, kept_old: np.nd
     total = float((a**2).sum())
     scale = float(values.sum()) / total if total > 0 else 1.0
     return ((points - new_mean) @ (left @ right) * (scale or 1.0) + old_mean).astype(np.float32)
+
+
+def lay_out(vectors: np.ndarray, places: list[np.ndarray | None], *, dims: int, refit: bool = False) -> np.ndarray:
+    """float32 `[R, dims]`: known places as they are and new clips among them; a fit where there is no map yet.
+
+    Args:
+        vectors: float32 `[R, D]`.
+        places: `[dims]` for each that has a place already.
+        refit: lay out all of them, turned to lie near their old places.
+    """
+    kept = np.array([row for row, known in enumerate(places) if known is not None], int)
+    old = np.zeros((len(places), dims), np.float32)
+    if len(kept):
+        old[kept] = np.stack([known for known in places if known is not None])
+    # Fewer than 3 points are no map whose shape anybody knows.
+    if refit or len(kept) < min(3, len(places)):
+        return align(fit_map(vectors, dims=dims), old, kept, kept)
+    new = np.setdiff1d(np.arange(len(places)), kept)
+    if len(new):
+        units = centred_units(vectors)
+        old[new] = place(units[new] @ units[kept].T, old[kept])
+    return old
 
 
 def map_quality(units: np.ndarray, coordinates: np.ndarray) -> MapQuality | None:

@@ -2,109 +2,71 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import logging
 import os
+import random
 import threading
+import traceback
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vjepa_demo.embedding import Pooling
-from vjepa_demo.errors import MediaError, ReferencesError, RequestError
-from vjepa_demo.media import Sampling, read_clip
-from vjepa_demo.reference_layout import align, centred_units, fit_map
-from vjepa_demo.reference_store import THUMBNAILS, Parts, Stored, file_hash, replace_file, save_thumbnail
-from vjepa_demo.references import ReferenceClip, ReferenceSet, place
+from vjepa_demo import jobs
+from vjepa_demo.embedding import Fingerprint, Pooling
+from vjepa_demo.errors import MediaError, ReferencesError, RequestError, Stopped
+from vjepa_demo.files import file_hash, lock, sweep
+from vjepa_demo.media import Sampling
+from vjepa_demo.reference_folder import (  # noqa: F401, the folder's words are asked for here, too
+    CSV_NAME,
+    IMAGE_SUFFIXES,
+    STORED,
+    VIDEO_SUFFIXES,
+    read_folder,
+    write_csv,
+)
+from vjepa_demo.reference_layout import lay_out
+from vjepa_demo.reference_store import THUMBNAILS, Parts, Stored, save_thumbnail
+from vjepa_demo.references import ReferenceClip, ReferenceSet
 from vjepa_demo.settings import ASSETS, settings
+from vjepa_demo.worker import read_clip
 
 log = logging.getLogger(__name__)
 
 SHIPPED = ASSETS / "references"
-CSV_NAME = "clips.csv"
-STORED = "vectors"  # the folder beside clips.csv in which a set carries its vectors along
-VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".mpg", ".mpeg", ".ts", ".flv"}
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".avif"}
-SPLITS = {"train", "training", "val", "valid", "validation", "test"}
+MISSING = "The file is missing or cannot be opened: check that it is there."
+# Vectors from elsewhere are proven on so many of their clips, chosen so that nobody can know which; on an app that
+# strangers share all of a small set are embedded anew.
+PROVEN, PROVEN_WHOLE = 2, 8
+# Between two machines, or in half precision, a vector differs by less; that of another clip by more.
+LEAST_COSINE, MOST_DIFFERENCE = 0.99, 0.05
 
 # (clips done, clips in all, what is happening)
 Progress = Callable[[int, int, str], None]
 
-# Sets in memory, by where their vectors are stored, with what the folder looked like when each was prepared. The lock
-# keeps two visitors from embedding the same clips side by side.
+# Sets in memory, by where their vectors are stored, with what the folder looked like when each was prepared.
 MOST_IN_MEMORY = 8
 _sets: OrderedDict[Path, tuple[list[Any], ReferenceSet]] = OrderedDict()
-_preparing = threading.Lock()
+_guard = threading.Lock()
 
 
-def read_folder(folder: str | Path) -> list[ReferenceClip]:
-    """The reference clips of a folder: the rows of its `clips.csv`, else every video and image in its sub-folders.
+@dataclass(frozen=True)
+class Way:
+    """How clips become vectors; see `prepare`."""
 
-    `clips.csv` has the columns file and label, and may have description, licence and split. Without it a clip's label
-    is the name of the folder it lies in, and its split that of the first folder if it is called train, val or test.
+    encoder: Any
+    sampling: Sampling
+    fit: str
+    pooling: Pooling
 
-    Raises:
-        ReferencesError: there is no such folder, no clip in it, or its `clips.csv` is faulty.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise ReferencesError("There is no such folder of reference clips: check the path.")
-    path = folder / CSV_NAME
-    clips = _read_csv(path) if path.is_file() else _read_tree(folder)
-    if not clips:
-        raise ReferencesError(
-            "The folder holds no reference clips: put a clips.csv with the columns file and label into it, or one "
-            "sub-folder of clips for each label."
-        )
-    return clips
-
-
-def _read_csv(path: Path) -> list[ReferenceClip]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ReferencesError("The file clips.csv cannot be read: save it as CSV in UTF-8.") from error
-    clips, root = [], path.parent.resolve()
-    for number, row in enumerate(rows, start=2):
-        clip = ReferenceClip(**{field.name: (row.get(field.name) or "").strip() for field in fields(ReferenceClip)})
-        if not clip.file or not clip.label:
-            raise ReferencesError(f"Line {number} of clips.csv lacks a file or a label: fill both columns.")
-        if not (root / clip.file).resolve().is_relative_to(root):
-            raise ReferencesError(f"Line {number} of clips.csv names a file outside its folder: move it inside.")
-        clips.append(clip)
-    if len({clip.file for clip in clips}) < len(clips):
-        raise ReferencesError("A file stands in clips.csv more than once: keep one line for each.")
-    return clips
-
-
-def _read_tree(folder: Path) -> list[ReferenceClip]:
-    clips = []
-    for path in sorted(folder.rglob("*")):
-        parts = path.relative_to(folder).parts
-        if parts[:2] == (STORED, THUMBNAILS):
-            continue
-        if path.suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES and len(parts) > 1 and path.is_file():
-            split = parts[0].lower() if len(parts) > 2 and parts[0].lower() in SPLITS else ""
-            clips.append(ReferenceClip("/".join(parts), parts[-2], split=split))
-    return clips
-
-
-def write_csv(folder: Path, clips: Iterable[ReferenceClip]) -> None:
-    """Write `clips.csv`, all of it or nothing."""
-
-    def write(path: Path) -> None:
-        with path.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, [field.name for field in fields(ReferenceClip)], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(asdict(clip) for clip in clips)
-
-    replace_file(folder / CSV_NAME, write)
+    @cached_property
+    def fingerprint(self) -> Fingerprint:
+        return self.encoder.fingerprint(self.sampling, self.fit, self.pooling)
 
 
 def prepare(
@@ -117,13 +79,17 @@ def prepare(
     progress: Progress | None = None,
     store: str | Path | None = None,
     more: Sequence[Path] = (),
+    unproven: Sequence[Path] = (),
+    clips: Sequence[ReferenceClip] | None = None,
     refit: bool = False,
 ) -> ReferenceSet:
     """The reference set of a folder: stored vectors where they fit, a forward pass for every other clip.
 
     Vectors are looked for in the folder itself (`vectors/`) and in `store`. New ones are kept as soon as they are made,
-    so that an interrupted run goes on where it stopped. Clips that are new on a known map are placed on it and move
-    none of the old points.
+    so that an interrupted run goes on where it stopped; where the disk takes none, they are kept in memory. Clips that
+    are new on a known map are placed on it and move none of the old points. A set that is ready is given at once, one
+    that somebody else is making is waited for; between two clips others have the machine's turn, so a job must not
+    have it when it calls this.
 
     Args:
         folder: with `clips.csv`, or sub-folders named after labels.
@@ -132,99 +98,257 @@ def prepare(
         progress: told (done, all, message) after every clip that was embedded.
         store: where new vectors are kept; see `store_of` when None.
         more: other folders in which stored vectors may be found; the places in them count where there is no map yet.
+        unproven: the same for vectors made by somebody else: they are used where a sample, embedded here, holds.
+        clips: the clips, where they are not those of `read_folder`.
         refit: lay all clips out anew, turned to lie near their old places.
 
     Raises:
         ReferencesError: the folder holds no clip, or none that can be embedded.
+        Stopped: the job that asks for it is to end.
     """
-    folder, sampling = Path(folder), sampling or Sampling()
+    folder, way = Path(folder), Way(encoder, sampling or Sampling(), fit, pooling)
+    clips = read_folder(folder) if clips is None else list(clips)
+    name = f"{way.fingerprint.key}.safetensors"
+    target = (Path(store) if store else store_of(folder)) / name
+    look = _look(folder, clips)
+    found = None if refit else _ready(target, look)
+    if found is None:
+        with lock(target.with_suffix(".lock")):
+            found = None if refit else _ready(target, look)
+            if found is None:
+                paths = [path / name for path in (*more, folder / STORED)]
+                run = _Run(folder, way, target, progress)
+                found = run.make(clips, paths, [path / name for path in unproven], refit)
+                _remember(target, look, found)
+    return found
+
+
+def missing(folder: str | Path, encoder: Any, sampling: Sampling, fit: str, pooling: Pooling) -> int:
+    """How many clips of a folder `prepare` would have to embed first. Raises ReferencesError where it holds none."""
+    folder, way = Path(folder), Way(encoder, sampling, fit, pooling)
     clips = read_folder(folder)
-    fingerprint = encoder.fingerprint(sampling, fit, pooling)
-    target = (Path(store) if store else store_of(folder)) / f"{fingerprint.key}.safetensors"
-    with _preparing:
-        look = [(clip, *_size_and_time(folder / clip.file)) for clip in clips]
+    target = store_of(folder) / f"{way.fingerprint.key}.safetensors"
+    if _ready(target, _look(folder, clips)):
+        return 0  # what cannot be embedded is known, too
+    known = set(Parts(target).read())
+    for path in {folder / STORED / target.name, target}:
+        if stored := Stored.load(path, way.fingerprint):
+            known.update(stored.hashes)
+    return sum(file_hash(path) not in known for clip in clips if (path := folder / clip.file).is_file())
+
+
+def _look(folder: Path, clips: Sequence[ReferenceClip]) -> list[Any]:
+    return [(clip, *_size_and_time(folder / clip.file)) for clip in clips]
+
+
+def _ready(target: Path, look: list[Any]) -> ReferenceSet | None:
+    with _guard:
         held = _sets.get(target)
-        if refit or held is None or held[0] != look:
-            paths = [path / target.name for path in (*more, folder / STORED, target.parent)]
-            _sets[target] = look, _prepare(folder, clips, encoder, sampling, fit, pooling, paths, progress, refit)
+        if held is None or held[0] != look:
+            return None
+        _sets.move_to_end(target)
+        return held[1]
+
+
+def _remember(target: Path, look: list[Any], found: ReferenceSet) -> None:
+    with _guard:
+        _sets[target] = look, found
         _sets.move_to_end(target)
         while len(_sets) > MOST_IN_MEMORY:
             _sets.popitem(last=False)
-        return _sets[target][1]
 
 
 def _size_and_time(path: Path) -> tuple[int, int]:
     try:
         status = path.stat()
-    except OSError:
+    except (OSError, ValueError):
         return -1, -1
     return status.st_size, status.st_mtime_ns
 
 
-def _prepare(
-    folder: Path,
-    clips: list[ReferenceClip],
-    encoder: Any,
-    sampling: Sampling,
-    fit: str,
-    pooling: Pooling,
-    paths: list[Path],
-    progress: Progress | None,
-    refit: bool,
-) -> ReferenceSet:
-    """`paths` are files of stored vectors, the later ones more to be believed; the last is written to."""
-    fingerprint, target = encoder.fingerprint(sampling, fit, pooling), paths[-1]
-    loaded = [Stored.load(path, fingerprint) for path in paths]
-    known = [stored for stored in loaded if stored]
-    # Places of different maps must not be mixed: those of other sets count only where this one has no map.
-    mapped = [stored for stored in loaded[-2:] if stored] or known[-1:]
+class _Run:
+    """One making of a set: what is known of its vectors so far."""
 
-    vectors = {sha: row for stored in known for sha, row in zip(stored.hashes, stored.vectors, strict=True)}
-    parts = Parts(target)
-    vectors.update(parts.read())
-    embedded: list[tuple[ReferenceClip, str]] = []
-    failures: list[tuple[str, str]] = []
-    for number, clip in enumerate(clips, start=1):
-        made = len(vectors)
-        sha, failure = _embed(folder / clip.file, encoder, sampling, fit, pooling, vectors, parts)
-        if failure:
-            log.warning("reference clip %s: %s", clip.file, failure)
-            failures.append((clip.file, failure))
-        else:
-            embedded.append((clip, sha))
-        if progress and len(vectors) > made:
-            progress(number, len(clips), "Embedding reference clips")
-    if not embedded:
-        raise ReferencesError(f"None of the reference clips can be read; of the first: {failures[0][1]}")
+    def __init__(self, folder: Path, way: Way, target: Path, progress: Progress | None) -> None:
+        self.folder, self.way, self.target = folder, way, target
+        self.progress = progress or (lambda done, total, message: None)
+        self.parts = Parts(target)
+        self.vectors: dict[str, np.ndarray] = {}  # by SHA-256
+        self.failures: dict[str, str] = {}  # by file
+        self.looks: dict[str, tuple[int, int]] = {}  # size and time of each file when it was hashed
+        self.stored_all, self.traced = True, False
 
-    hashes = tuple(sha for _, sha in embedded)
-    whole = next((stored for stored in reversed(mapped) if stored.hashes == hashes), None)
-    if refit or whole is None:
-        if progress:
-            progress(len(clips), len(clips), "Laying out the map")
-        stacked = np.stack([vectors[sha] for sha in hashes])
+    def make(self, clips: list[ReferenceClip], paths: list[Path], unproven: list[Path], refit: bool) -> ReferenceSet:
+        """`paths` are files of stored vectors, the later ones more to be believed, and more than all the target."""
+        for place in (self.target.parent, self.target.parent / THUMBNAILS, self.parts.folder):
+            sweep(place)
+        made = self.way.fingerprint
+        loaded = [Stored.load(path, made) for path in dict.fromkeys((*paths, self.target))]
+        own = [stored for stored in (*loaded[-2:], self._held()) if stored]
+        known = [stored for stored in (*loaded[:-2], *own) if stored]
+        # Places of different maps must not be mixed: those of other sets count only where this one has no map.
+        mapped = own or known[-1:]
+        for stored in known:
+            self.vectors.update(stored.by_hash())
+        self.vectors.update(self.parts.read())
+
+        hashes = self._hash(clips)
+        for path in unproven:
+            foreign = Stored.load(path, made)
+            if foreign and self._holds(foreign, clips, hashes):
+                self.vectors = {**foreign.by_hash(), **self.vectors}
+                mapped = mapped or [foreign]
+        for number, (clip, sha) in enumerate(zip(clips, hashes, strict=True), start=1):
+            if sha and sha not in self.vectors and self._embed(clip, sha, number, len(clips)):
+                self.progress(number, len(clips), "Embedding reference clips")
+        good = [(clip, sha) for clip, sha in zip(clips, hashes, strict=True) if clip.file not in self.failures]
+        self._tell_failures(len(clips))
+        if not good:
+            first = next(iter(self.failures.values()), MISSING)
+            raise ReferencesError(f"None of the reference clips can be read; of the first: {first}")
+
+        whole = self._place([sha for _, sha in good], mapped, refit)
+        if whole not in loaded[-2:] and self._store(lambda: whole.save(self.target, made)):
+            self.parts.clear()
+        folder = self.folder.resolve()
+        return ReferenceSet(
+            fingerprint=made,
+            clips=tuple(clip for clip, _ in good),
+            vectors=whole.vectors,
+            coordinates=whole.coordinates,
+            space=whole.space,
+            hashes=whole.hashes,
+            folder=folder,
+            thumbnails=(folder / STORED / THUMBNAILS, self.target.parent.resolve() / THUMBNAILS),
+            failures=tuple((clip.file, self.failures[clip.file]) for clip in clips if clip.file in self.failures),
+        )
+
+    def _held(self) -> Stored | None:
+        """The set as it is in memory: all there is of it, where the disk takes nothing."""
+        with _guard:
+            held = _sets.get(self.target)
+        found = held[1] if held else None
+        return Stored(found.hashes, found.vectors, found.coordinates, found.space) if found else None
+
+    def _hash(self, clips: Sequence[ReferenceClip]) -> list[str]:
+        """The SHA-256 of each clip's file; "" where it cannot be read, which is a failure then."""
+        hashes = []
+        for clip in clips:
+            jobs.check()
+            self.looks[clip.file] = _size_and_time(self.folder / clip.file)
+            try:
+                hashes.append(file_hash(self.folder / clip.file))
+            except (OSError, ValueError):
+                hashes.append("")
+                self.failures[clip.file] = MISSING
+        return hashes
+
+    def _holds(self, stored: Stored, clips: list[ReferenceClip], hashes: list[str]) -> bool:
+        """Whether vectors made elsewhere are what is made here of some of their clips; those are embedded for it."""
+        claimed = stored.by_hash()
+        new = [row for row, sha in enumerate(hashes) if sha in claimed and sha not in self.vectors]
+        count = len(new) if settings.public and len(new) <= PROVEN_WHOLE else min(PROVEN, len(new))
+        tried = 0
+        for row in random.SystemRandom().sample(new, len(new)):
+            tried += self._embed(clips[row], hashes[row], row + 1, len(clips))
+            if tried == count:
+                break
+        return tried > 0 and self._agree(claimed)
+
+    def _agree(self, claimed: dict[str, np.ndarray]) -> bool:
+        agree = all(_alike(claimed[sha], self.vectors[sha]) for sha in claimed.keys() & self.vectors.keys())
+        if not agree:
+            log.warning("vectors that came with clips are not those of the clips, and are not used")
+        return agree
+
+    def _embed(self, clip: ReferenceClip, sha: str, number: int, total: int) -> bool:
+        """Put a clip's vector to the others; False, and a failure, where it has none."""
+        path = self.folder / clip.file
+        if sha in self.vectors or clip.file in self.failures:
+            return sha in self.vectors
+        jobs.check()
+        with jobs.turn(lambda words: self.progress(number, total, words)):
+            try:
+                read = read_clip(path, self.way.sampling)
+            except (MediaError, RequestError) as error:
+                self.failures[clip.file] = str(error)
+            except (Stopped, MemoryError):
+                raise
+            except OSError:
+                self.failures[clip.file] = MISSING
+            except Exception as error:  # one file, however odd, is not the end of a thousand others
+                self._trace(error)
+                self.failures[clip.file] = "Something in the file is not as it should be: save or convert it again."
+            else:
+                try:
+                    vector = self.way.encoder.encode(read, fit=self.way.fit).vector(self.way.pooling)
+                except (MediaError, RequestError) as error:
+                    self.failures[clip.file] = str(error)
+        if clip.file in self.failures:
+            return False
+        if not np.isfinite(vector).all():
+            self.failures[clip.file] = "The checkpoint makes no numbers of this clip: leave it out."
+        elif _size_and_time(path) != self.looks[clip.file]:
+            self.failures[clip.file] = "The file changed while it was read: try again when it is written."
+        if clip.file in self.failures:
+            return False
+        self.vectors[sha] = vector
+        thumbnail = self.target.parent / THUMBNAILS / f"{sha}.jpg"
+        self._store(lambda: save_thumbnail(read.frames[len(read.frames) // 2], thumbnail))
+        self._store(lambda: self.parts.add(sha, vector))
+        return True
+
+    def _store(self, write: Callable[[], None]) -> bool:
+        """Write something; False where the disk does not take it, which ends nothing."""
+        try:
+            write()
+        except OSError as error:
+            if self.stored_all:
+                log.warning("reference vectors stay in memory, they cannot be stored: %s", error.strerror)
+            self.stored_all = False
+            return False
+        return True
+
+    def _place(self, hashes: list[str], mapped: list[Stored], refit: bool) -> Stored:
+        """The vectors with their places: those they have, or a map of all where there is none."""
+        stacked = np.stack([self.vectors[sha] for sha in hashes]).astype(np.float32)
+        for stored in [] if refit else reversed(mapped):
+            if stored.hashes == tuple(hashes) and np.array_equal(stored.vectors, stacked):
+                return stored
+        self.progress(len(hashes), len(hashes), "Laying out the map")
         flat = {sha: row for stored in mapped for sha, row in zip(stored.hashes, stored.coordinates, strict=True)}
         deep = {sha: row for stored in mapped for sha, row in zip(stored.hashes, stored.space, strict=True)}
-        whole = Stored(
-            hashes,
-            stacked,
-            lay_out(stacked, [flat.get(sha) for sha in hashes], dims=2, refit=refit),
-            lay_out(stacked, [deep.get(sha) for sha in hashes], dims=3, refit=refit),
-        )
-    if whole not in loaded[-2:]:
-        whole.save(target, fingerprint)
-    parts.clear()
-    return ReferenceSet(
-        fingerprint=fingerprint,
-        clips=tuple(clip for clip, _ in embedded),
-        vectors=whole.vectors,
-        coordinates=whole.coordinates,
-        space=whole.space,
-        hashes=hashes,
-        folder=folder.resolve(),
-        thumbnails=(folder.resolve() / STORED / THUMBNAILS, target.parent.resolve() / THUMBNAILS),
-        failures=tuple(failures),
-    )
+        jobs.check()
+        with jobs.turn(lambda words: self.progress(len(hashes), len(hashes), words)):
+            return Stored(
+                tuple(hashes),
+                stacked,
+                lay_out(stacked, [flat.get(sha) for sha in hashes], dims=2, refit=refit),
+                lay_out(stacked, [deep.get(sha) for sha in hashes], dims=3, refit=refit),
+            )
+
+    def _trace(self, error: Exception) -> None:
+        """Log the first unforeseen error of a run and how it came; its text may hold a visitor's name."""
+        if not self.traced:
+            way = "".join(traceback.format_tb(error.__traceback__))
+            words = "" if settings.public else f": {str(error)[:200]!r}"
+            log.error("a reference clip ended with %s%s\n%s", type(error).__name__, words, way)
+        self.traced = True
+
+    def _tell_failures(self, count: int) -> None:
+        """One line for all: a list may be long."""
+        if self.failures:
+            name, sentence = next(iter(self.failures.items()))
+            first = sentence if settings.public else f"{name[:100]!r}: {sentence}"
+            log.warning("%d of %d reference clips not embedded; the first: %s", len(self.failures), count, first)
+
+
+def _alike(claimed: np.ndarray, made: np.ndarray) -> bool:
+    if claimed.shape != made.shape:
+        return False
+    a, b = claimed.astype(np.float64), made.astype(np.float64)
+    cosine = float(a @ b) / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-12)
+    return bool(cosine >= LEAST_COSINE and np.abs(a - b).max() <= MOST_DIFFERENCE * np.abs(b).max())
 
 
 def store_of(folder: Path) -> Path:
@@ -240,51 +364,5 @@ def store_of(folder: Path) -> Path:
 
 def cache_of(folder: Path) -> Path:
     """Where vectors of a folder are cached: named by its path alone, since its files are checked one by one."""
-    name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+    name = hashlib.sha256(str(folder.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:16]
     return Path(settings.cache_dir) / "references" / name
-
-
-def _embed(
-    path: Path,
-    encoder: Any,
-    sampling: Sampling,
-    fit: str,
-    pooling: Pooling,
-    vectors: dict[str, np.ndarray],
-    parts: Parts,
-) -> tuple[str, str]:
-    """(SHA-256 of the file, ""), with its vector in `vectors`, or ("", why it cannot be embedded)."""
-    try:
-        sha = file_hash(path)
-        if sha not in vectors:
-            clip = read_clip(path, sampling)
-            vectors[sha] = encoder.encode(clip, fit=fit).vector(pooling)
-            parts.add(sha, vectors[sha])
-            save_thumbnail(clip.frames[len(clip.frames) // 2], parts.folder.parent / THUMBNAILS / f"{sha}.jpg")
-    except (MediaError, RequestError) as error:
-        return "", str(error)
-    except (FileNotFoundError, PermissionError, IsADirectoryError):
-        return "", "The file is missing or cannot be opened: check that it is there."
-    return sha, ""
-
-
-def lay_out(vectors: np.ndarray, places: list[np.ndarray | None], *, dims: int, refit: bool = False) -> np.ndarray:
-    """float32 `[R, dims]`: known places as they are and new clips among them; a fit where there is no map yet.
-
-    Args:
-        vectors: float32 `[R, D]`.
-        places: `[dims]` for each that has a place already.
-        refit: lay out all of them, turned to lie near their old places.
-    """
-    kept = np.array([row for row, known in enumerate(places) if known is not None], int)
-    old = np.zeros((len(places), dims), np.float32)
-    if len(kept):
-        old[kept] = np.stack([places[row] for row in kept])
-    # Fewer than 3 points are no map whose shape anybody knows.
-    if refit or len(kept) < min(3, len(places)):
-        return align(fit_map(vectors, dims=dims), old, kept, kept)
-    new = np.setdiff1d(np.arange(len(places)), kept)
-    if len(new):
-        units = centred_units(vectors)
-        old[new] = place(units[new] @ units[kept].T, old[kept])
-    return old

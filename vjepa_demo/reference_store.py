@@ -1,28 +1,34 @@
 """Vectors of reference clips on disk, as safetensors.
 
-Beside each vector stands the SHA-256 of the file it was made from, so that a changed or added clip costs one forward
-pass, a renamed one none, and a damaged file costs time but never gives a wrong answer.
+Beside each vector stands the SHA-256 of the file it was made from, and beside all of them one of their own, so that a
+changed or added clip costs one forward pass, a renamed one none, and a damaged file costs time but never gives a wrong
+answer. A checksum tells damage, not lies: vectors from elsewhere are proven by whoever takes them in.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import json
 import logging
-import os
-from collections.abc import Callable
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from vjepa_demo.embedding import Fingerprint
+from vjepa_demo.files import file_hash, replace_file
 from vjepa_demo.reference_layout import MIN_DIST, SEED
 
 log = logging.getLogger(__name__)
 
-FORMAT = "1"
+FORMAT = "2"
+UNSUMMED = "1"  # without a checksum inside; read where SUMS lists the file's
+SUMS = "SHA256SUMS"  # of the files beside it, as sha256sum writes and checks them
+HASH = re.compile(r"[0-9a-f]{64}")
+LARGEST = 1e6  # no encoder gives values, and no map has places, that come near it
 THUMBNAILS = "thumbnails"  # the folder of one small JPEG a clip, named by the SHA-256 of its file
 THUMBNAIL_SIZE = (128, 96)
 
@@ -37,7 +43,8 @@ class Stored:
     space: np.ndarray
 
     def save(self, path: Path, fingerprint: Fingerprint) -> None:
-        """Write the arrays, and as metadata (JSON strings) the fingerprint, the hashes and the map's settings."""
+        """Write the arrays, and as metadata (JSON strings) the fingerprint, the hashes, the map's settings, and the
+        SHA-256 of all that."""
         from safetensors.numpy import save_file
 
         metadata = {
@@ -48,68 +55,134 @@ class Stored:
         }
         arrays = {"vectors": self.vectors, "coordinates": self.coordinates, "space": self.space}
         tensors = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        metadata["checksum"] = _checksum(metadata, tensors)
         replace_file(path, lambda target: save_file(tensors, target, metadata))
 
     @classmethod
     def load(cls, path: Path, fingerprint: Fingerprint) -> Stored | None:
         """What `save` wrote; None where the file is missing, damaged, or was made in another way."""
-        from safetensors import SafetensorError, safe_open
+        made, stored = _read(path) if path.is_file() else (None, None)
+        return stored if made == fingerprint else None
 
-        if not path.is_file():
-            return None
-        try:
-            with safe_open(path, "numpy") as file:
-                metadata = file.metadata() or {}
-                if metadata["format"] != FORMAT or json.loads(metadata["fingerprint"]) != asdict(fingerprint):
-                    return None
-                hashes = tuple(json.loads(metadata["sha256"]))
-                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
-                stored = cls(hashes, **arrays)
-        except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
-            log.warning("stored vectors not used: %s", error)
-            return None
-        sound = (
-            stored.vectors.shape == (len(hashes), stored.vectors.shape[-1])
-            and stored.coordinates.shape == (len(hashes), 2)
-            and stored.space.shape == (len(hashes), 3)
-            and all(array.dtype == np.float32 and bool(np.isfinite(array).all()) for array in arrays.values())
+    def by_hash(self) -> dict[str, np.ndarray]:
+        """float32 `[D]` by SHA-256."""
+        return dict(zip(self.hashes, self.vectors, strict=True))
+
+    def sound(self) -> bool:
+        """Whether shapes, types and values can be those of vectors and their places."""
+        count = len(self.hashes)
+        return (
+            all(isinstance(sha, str) and HASH.fullmatch(sha) for sha in self.hashes)
+            and self.vectors.ndim == 2
+            and self.vectors.shape[0] == count > 0
+            and self.vectors.shape[1] > 0
+            and self.coordinates.shape == (count, 2)
+            and self.space.shape == (count, 3)
+            and all(map(_sane, (self.vectors, self.coordinates, self.space)))
         )
-        if not sound:
-            log.warning("stored vectors not used: shapes or values are wrong")
-        return stored if sound else None
+
+
+def copy_stored(path: Path, target: Path) -> None:
+    """Copy a file of stored vectors to another name; nothing, where it is damaged."""
+    made, stored = _read(path)
+    if made and stored:
+        stored.save(target, made)
+
+
+def _read(path: Path) -> tuple[Fingerprint, Stored] | tuple[None, None]:
+    from safetensors import safe_open
+
+    try:
+        with safe_open(path, "numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+        if metadata["format"] == UNSUMMED:
+            intact = file_hash(path) == _listed_sum(path)
+        else:
+            intact = metadata["format"] == FORMAT and metadata.get("checksum") == _checksum(metadata, tensors)
+        made = Fingerprint(**json.loads(metadata["fingerprint"]))
+        stored = Stored(tuple(json.loads(metadata["sha256"])), **tensors)
+        if intact and stored.sound():
+            return made, stored
+        log.warning("stored vectors not used: %s", "shapes or values are wrong" if intact else "the checksum is wrong")
+    except Exception as error:  # whatever a damaged or foreign file makes of its readers, it is not believed
+        log.warning("stored vectors not used: %s: %.200s", type(error).__name__, error)
+    return None, None
+
+
+def _checksum(metadata: dict[str, str], tensors: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256(
+        json.dumps([metadata[name] for name in ("format", "fingerprint", "sha256", "map")]).encode()
+    )
+    for name, array in sorted(tensors.items()):
+        digest.update(json.dumps([name, str(array.dtype), array.shape]).encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _listed_sum(path: Path) -> str | None:
+    for line in (path.parent / SUMS).read_text(encoding="utf-8").splitlines():
+        listed, _, name = line.partition("  ")
+        if name == path.name:
+            return listed
+    return None
+
+
+def _sane(array: np.ndarray) -> bool:
+    # Written so that NaN fails.
+    return array.dtype == np.float32 and bool((np.abs(array) <= LARGEST).all())
 
 
 class Parts:
-    """The vectors of an unfinished run, one small file each, named by the clip's SHA-256: none is made twice."""
+    """The vectors of an unfinished run, one small file each, named by the clip's SHA-256: none is made twice.
+
+    A file is an array as numpy writes it and 32 bytes more: the SHA-256 of the clip's name and of all that.
+    """
 
     def __init__(self, target: Path) -> None:
         """`target` is where all of them will be stored together."""
         self.folder = target.with_suffix(".parts")
 
     def add(self, sha: str, vector: np.ndarray) -> None:
-        """Keep float32 `[D]`; once this returns, the end of the process does not lose it."""
-
-        def write(target: Path) -> None:
-            with target.open("wb") as file:
-                np.save(file, vector, allow_pickle=False)
-
-        replace_file(self.folder / f"{sha}.npy", write)
+        """Keep float32 `[D]`; once this returns, the end of the process, or of the machine, does not lose it."""
+        buffer = io.BytesIO()
+        np.save(buffer, vector, allow_pickle=False)
+        data = buffer.getvalue()
+        whole = data + hashlib.sha256(sha.encode() + data).digest()
+        replace_file(self.folder / f"{sha}.npy", lambda target: target.write_bytes(whole))
 
     def read(self) -> dict[str, np.ndarray]:
-        """All that are whole, by SHA-256."""
+        """All that are whole, by SHA-256; what is not is removed."""
         vectors = {}
         for path in self.folder.glob("*.npy"):
-            vector = _read_vector(path)
+            vector = _read_part(path)
             if vector is not None:
                 vectors[path.stem] = vector
+            else:
+                log.warning("a part of an unfinished run is damaged and is made again")
+                with contextlib.suppress(OSError):
+                    path.unlink()
         return vectors
 
     def clear(self) -> None:
-        """Remove them, when they are stored together."""
-        if self.folder.is_dir():
+        """Remove them, when they are stored together; somebody else may be doing the same."""
+        with contextlib.suppress(OSError):
             for path in self.folder.iterdir():
-                path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    path.unlink()
             self.folder.rmdir()
+
+
+def _read_part(path: Path) -> np.ndarray | None:
+    try:
+        whole = path.read_bytes()
+        data, digest = whole[:-32], whole[-32:]
+        if hashlib.sha256(path.stem.encode() + data).digest() != digest:
+            return None
+        vector = np.load(io.BytesIO(data), allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return vector if vector.ndim == 1 and len(vector) and _sane(vector) else None
 
 
 def save_thumbnail(frame: np.ndarray, path: Path) -> None:
@@ -117,32 +190,18 @@ def save_thumbnail(frame: np.ndarray, path: Path) -> None:
     from PIL import Image, ImageOps
 
     picture = ImageOps.fit(Image.fromarray(frame.transpose(1, 2, 0)), THUMBNAIL_SIZE, Image.Resampling.BILINEAR)
-    replace_file(path, lambda target: picture.save(target, "JPEG", quality=70))
+    replace_file(path, lambda target: picture.save(target, "JPEG", quality=70), durable=False)
 
 
-def _read_vector(path: Path) -> np.ndarray | None:
+def take_thumbnail(path: Path, target: Path) -> None:
+    """Take over a thumbnail from elsewhere, drawn anew from its pixels; nothing, where it is none."""
+    from PIL import Image
+
     try:
-        vector = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    return vector if vector.dtype == np.float32 and vector.ndim == 1 and np.isfinite(vector).all() else None
-
-
-def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let `write` make a file that takes `path`'s place in one step, so that a reader never finds half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        with Image.open(path, formats=("JPEG",)) as image:
+            if image.size != THUMBNAIL_SIZE:
+                return
+            frame = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+        save_thumbnail(frame, target)
+    except Exception as error:  # a picture that is no picture, or a disk that takes none: the map does without
+        log.warning("thumbnail not taken: %s", type(error).__name__)

@@ -92,6 +92,7 @@ class ReferenceSet:
         folder: where the files are.
         thumbnails: folders in which a small JPEG of each clip may be, named by its hash.
         failures: (file, sentence) for every file of the folder that could not be embedded.
+        notes: (file, sentence) for every file that was taken otherwise than it was named.
     """
 
     fingerprint: Fingerprint
@@ -103,6 +104,7 @@ class ReferenceSet:
     folder: Path = Path()
     thumbnails: tuple[Path, ...] = ()
     failures: tuple[tuple[str, str], ...] = ()
+    notes: tuple[tuple[str, str], ...] = ()
 
     def __len__(self) -> int:
         return len(self.clips)

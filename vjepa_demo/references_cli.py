@@ -73,6 +73,8 @@ def run_build(shell: Shell, options: argparse.Namespace) -> int:
         progress=progress,
         refit=options.new_map,
     )
+    for name, sentence in made.notes:
+        shell.say(f"{name!r} {sentence}")
     for name, sentence in made.failures:
         shell.say(f"left out {name!r}: {sentence}")
     summary = {
@@ -81,6 +83,7 @@ def run_build(shell: Shell, options: argparse.Namespace) -> int:
         "labels": len({clip.label for clip in made.clips}),
         "embedded": embedded,
         "failures": [{"file": name, "error": sentence} for name, sentence in made.failures],
+        "notes": [{"file": name, "note": sentence} for name, sentence in made.notes],
         "fingerprint": vars(made.fingerprint),
     }
     words = f"{len(made)} clips in {summary['labels']} labels, {embedded} embedded now, {len(made.failures)} left out"

@@ -5,6 +5,7 @@ Every field can be set as `VJEPA_DEMO_<FIELD>` in upper case, e.g. `VJEPA_DEMO_M
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,6 +17,24 @@ ASSETS = Path(__file__).resolve().parent.parent / "assets"
 def _default_cache() -> str:
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return str(Path(base) / "vjepa-demo")
+
+
+def is_loopback(name: str) -> bool:
+    """Whether a host's name or address means the machine itself, to whatever it might be resolved."""
+    if name.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _yes_or_no(text: str) -> bool:
+    if text.lower() in {"1", "true", "yes", "on"}:
+        return True
+    if text.lower() in {"", "0", "false", "no", "off"}:
+        return False
+    raise ValueError(text)
 
 
 @dataclass(frozen=True)
@@ -35,13 +54,28 @@ class Settings:
         decode_seconds: longest time that reading one file may take.
         decode_bytes: most memory, as address space, that reading one file may take.
         job_seconds: longest time that one visitor's piece of work may take, in seconds, the waiting left out.
+        build_seconds: longest time for embedding one set of references, in seconds.
         most_waiting, most_waiting_each: most pieces of work that wait for their turn, in all and of one address.
         store_bytes: most bytes of results kept between events for all visitors together.
+        keep_hours: how long an upload, a result or a visitor's own references are kept after their last use, in hours.
+        own_bytes, own_bytes_each, own_bytes_all: most bytes of disk that the references of one visitor on a public app
+            may take, those of one address, and those of all visitors together.
+        upload_bytes: most bytes of uploads and of files made for visitors; beyond it the oldest go before their time.
+        free_bytes: what is left free of the disk, in bytes.
+        scratch_dir: where the folder for all of these is made; the system's place for temporary files when empty.
         cache_dir: folder for vectors and maps of reference clips.
         checkpoint: the checkpoint that is used when none is named.
         references: folder of reference clips; the shipped ones when empty.
         device: "auto", "cuda", "mps" or "cpu".
-        public: True on a Space that strangers share; then nothing a visitor adds is kept on disk.
+        proxies: how many proxies in front of the app are trusted to say whom they were asked by; one on a Space.
+        server_name: address that the app is bound to; all of the machine's on a Space, else the machine itself alone.
+        hosts: names under which an app on the machine itself may be asked for, beside localhost; any where it is bound
+            to more than that, unless some are named.
+        frame_ancestors: origins whose pages may show the app in a frame, as a Content-Security-Policy writes them;
+            none when empty, but Hugging Face's on a Space.
+        max_request_bytes: most bytes of one request that uploads files.
+        public: True where strangers reach the app: on a Space, and wherever it is bound to more than the machine
+            itself. Then nothing a visitor adds is kept on disk, and no folder of it can be named.
     """
 
     max_bytes: int = 512 * MIB
@@ -56,14 +90,32 @@ class Settings:
     decode_seconds: float = 60.0
     decode_bytes: int = 3072 * MIB
     job_seconds: float = 600.0
+    build_seconds: float = 4 * 3600.0
     most_waiting: int = 64
     most_waiting_each: int = 24
     store_bytes: int = 1024 * MIB
+    keep_hours: float = 6.0
+    own_bytes: int = 256 * MIB
+    own_bytes_each: int = 1024 * MIB
+    own_bytes_all: int = 8 * 1024 * MIB
+    upload_bytes: int = 16 * 1024 * MIB
+    free_bytes: int = 512 * MIB
+    scratch_dir: str = ""
     cache_dir: str = ""
     checkpoint: str = "nano"
     references: str = ""
     device: str = "auto"
+    proxies: int = 0
+    server_name: str = "127.0.0.1"
+    hosts: str = ""
+    frame_ancestors: str = ""
+    max_request_bytes: int = 2048 * MIB
     public: bool = False
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only the machine itself reaches the app."""
+        return is_loopback(self.server_name)
 
     @classmethod
     def from_environment(cls) -> Settings:
@@ -72,16 +124,23 @@ class Settings:
         Raises:
             ValueError: a variable is set to something that its field cannot hold.
         """
-        values: dict[str, object] = {"cache_dir": _default_cache(), "public": bool(os.environ.get("SPACE_ID"))}
+        space = bool(os.environ.get("SPACE_ID"))
+        values: dict[str, object] = {
+            "cache_dir": _default_cache(),
+            "server_name": os.environ.get("GRADIO_SERVER_NAME") or ("0.0.0.0" if space else cls.server_name),  # noqa: S104
+            "frame_ancestors": "https://huggingface.co https://*.hf.space" if space else "",
+            "proxies": int(space),
+        }
         for field in fields(cls):
             text = os.environ.get(f"VJEPA_DEMO_{field.name.upper()}")
             if text is None:
                 continue
             kind = type(getattr(cls, field.name))
             try:
-                values[field.name] = text.lower() in {"1", "true", "yes"} if kind is bool else kind(text)
+                values[field.name] = _yes_or_no(text) if kind is bool else kind(text)
             except ValueError:
                 raise ValueError(f"VJEPA_DEMO_{field.name.upper()}={text!r} is not a {kind.__name__}") from None
+        values.setdefault("public", space or not is_loopback(str(values["server_name"])))
         return cls(**values)  # type: ignore[arg-type]
 
 

@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 
-from vjepa_demo import jobs, media
+from vjepa_demo import jobs, media, scratch
 from vjepa_demo.errors import MediaError, RequestError
 from vjepa_demo.media import Clip, Sampling, Source
 from vjepa_demo.settings import Settings, settings
@@ -176,7 +176,7 @@ class Worker:
 
     def __init__(self, program: Sequence[str] = PROGRAM) -> None:
         self.begun, self.is_free, self._files = False, True, 0
-        self._scratch = tempfile.mkdtemp(prefix="vjepa-demo-decoding-")
+        self._scratch = tempfile.mkdtemp(dir=scratch.folder("decoding"))
         self._socket, theirs = socket.socketpair()
         environment = {name: value for name, value in os.environ.items() if not SECRET.search(name)}
         environment.update(TMPDIR=self._scratch, CUDA_VISIBLE_DEVICES="", MALLOC_ARENA_MAX="2", PYTHONFAULTHANDLER="1")

@@ -77,20 +77,26 @@ def clips(references) -> dict[str, Embedding | None]:
 
 
 @pytest.fixture(scope="module")
-def url(references, clips, tmp_path_factory) -> Iterator[str]:
+def url(references, clips) -> Iterator[str]:
     """A page with the map alone, and a button for each clip."""
     import gradio as gr
 
-    from vjepa_demo.ui import theme
+    from vjepa_demo.ui import serving, theme
     from vjepa_demo.ui.reference_map import map_value, reference_map
 
-    scratch = tmp_path_factory.mktemp("scratch")
     with gr.Blocks(analytics_enabled=False) as demo:
         widget = reference_map()
         for name, clip in clips.items():
-            gr.Button(name).click(lambda clip=clip: map_value(references, clip, scratch), None, widget)
+            gr.Button(name).click(lambda clip=clip: map_value(references, clip), None, widget)
         gr.Button("nothing").click(lambda: None, None, widget)
-    demo.launch(prevent_thread_lock=True, quiet=True, theme=theme.theme(), css=theme.stylesheet(), ssr_mode=False)
+    demo.launch(
+        prevent_thread_lock=True,
+        quiet=True,
+        theme=theme.theme(),
+        css=theme.stylesheet(),
+        ssr_mode=False,
+        app_kwargs={"routes": list(serving.ROUTES)},
+    )
     yield demo.local_url
     demo.close()
 

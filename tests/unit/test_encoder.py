@@ -13,7 +13,8 @@ from transformers import AutoModel, AutoVideoProcessor, VJEPA2Config
 from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2RopeAttention
 
 from vjepa_demo import checkpoints, encoder
-from vjepa_demo.errors import CheckpointError, RequestError
+from vjepa_demo.errors import CheckpointError, RequestError, Stopped
+from vjepa_demo.jobs import Job
 from vjepa_demo.media import Clip, Sampling, Source, read_clip
 
 NATURAL = "mandelbrot=size=160x120:rate=25,format=yuv420p"
@@ -254,13 +255,48 @@ def test_options_that_are_refused(small) -> None:
         encoder.choose_device("tpu")
 
 
-def test_out_of_memory_is_a_sentence(small, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        MemoryError(),
+    ],
+)
+def test_out_of_memory_is_a_sentence(small, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def full(*_: object) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise error
 
     monkeypatch.setattr(small.model, "get_vision_features", full)
     with pytest.raises(CheckpointError, match="fewer frames"):
         small.encode(make_clip(noise(2, 3, 64, 64)))
+
+
+def test_other_failures_of_the_model_are_not_called_memory(small, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(small.model, "get_vision_features", broken)
+    with pytest.raises(RuntimeError, match="shapes"):
+        small.encode(make_clip(noise(2, 3, 64, 64)))
+
+
+def test_a_forward_pass_is_given_up_between_two_layers(small) -> None:
+    job, reached = Job(), []
+
+    def after(*_: object) -> None:
+        reached.append("a layer")
+        job.stop()
+
+    hooks = [block.register_forward_hook(after) for block in small.model.encoder.layer]
+    try:
+        with job.running(), pytest.raises(Stopped):
+            small.encode(make_clip(noise(2, 3, 64, 64)))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    assert reached == ["a layer"]
+    assert small.encode(make_clip(noise(2, 3, 64, 64))).tokens.shape == (1, 4, 4, 88)
 
 
 def test_one_encoder_for_each_checkpoint_and_precision(small, small_checkpoint: Path) -> None:

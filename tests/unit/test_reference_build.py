@@ -16,7 +16,7 @@ import pytest
 from colours import MADE, Colours
 from safetensors import safe_open
 
-from vjepa_demo import cli, reference_build, reference_sets
+from vjepa_demo import cli, reference_sets
 from vjepa_demo.embedding import Fingerprint
 from vjepa_demo.errors import ReferencesError
 from vjepa_demo.reference_build import build, fetch
@@ -265,16 +265,6 @@ def test_one_clip_cannot_be_evaluated():
     )
     with pytest.raises(ReferencesError, match="one clip"):
         evaluate(one)
-
-
-def test_linking_replaces_what_has_changed(tmp_path):
-    (tmp_path / "a").write_text("old")
-    reference_build.link(tmp_path / "a", tmp_path / "b")
-    assert (tmp_path / "b").samefile(tmp_path / "a")
-    (tmp_path / "c").write_text("new")
-    reference_build.link(tmp_path / "c", tmp_path / "b")
-    assert (tmp_path / "b").read_text() == "new"
-    assert (tmp_path / "a").read_text() == "old"
 
 
 def _content(path):

@@ -307,7 +307,7 @@ def test_labels_and_splits_come_from_sub_folders(tmp_path):
     [
         ("file,label\n", "no reference clips"),
         ("file,label\na.mp4,\n", "Line 2"),
-        ("name,label\na.mp4,x\n", "Line 2"),
+        ("name,label\na.mp4,x\n", "columns file and label"),
         ("file,label\n../a.mp4,x\n", "outside"),
         ("file,label\n/etc/passwd,x\n", "outside"),
         ("file,label\na.mp4,x\na.mp4,y\n", "more than once"),

@@ -75,3 +75,19 @@ def test_many_threads(workers: int) -> None:
         found = list(pool.map(visit, range(workers)))
     assert min(found) > 0
     assert store.bytes_held <= 50_000
+
+
+def test_what_is_not_used_for_long_goes(monkeypatch) -> None:
+    from vjepa_demo import store as module
+
+    now = 0.0
+    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    store: Store[str] = Store(100, max_seconds=10)
+    a, b = store.put("a", 10), store.put("b", 10)
+    now = 8.0
+    assert store.get(a) == "a"
+    now = 12.0
+    store.drop_old()
+    assert store.bytes_held == 10
+    assert store.get(a) == "a"
+    assert store.get(b) is None

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 
 from vjepa_demo import pipeline
-from vjepa_demo.errors import UserError
 from vjepa_demo.pipeline import Request
-from vjepa_demo.ui.handlers import OUR_FAULT, make_request, pooling_asked, scratch
-
-log = logging.getLogger(__name__)
-
-
-@contextlib.contextmanager
-def for_clients() -> Iterator[None]:
-    """Turn the user's mistakes into messages for `gradio_client`; anything else is ours, and goes to the log."""
-    try:
-        yield
-    except UserError as error:
-        raise gr.Error(str(error), print_exception=False) from error
-    except Exception as error:
-        log.exception("API call failed")
-        raise gr.Error(OUR_FAULT, print_exception=False) from error
+from vjepa_demo.ui.files import scratch
+from vjepa_demo.ui.handlers import make_request, number, pooling_asked, require_references
+from vjepa_demo.ui.outcome import finished
 
 
 def full_request(
@@ -37,7 +22,7 @@ def full_request(
     return replace(request, precision=precision)
 
 
-def embed(
+async def embed(
     file: str,
     checkpoint: str = "nano",
     frames: float | None = None,
@@ -46,15 +31,21 @@ def embed(
     sampling: str = "even",
     fit: str = "crop",
     precision: str = "auto",
-) -> Iterator[tuple[dict[str, Any], str]]:
+) -> AsyncIterator[tuple[dict[str, Any], str]]:
     """Embed a file: the summary that `embed --json` prints, and the `.npz` that `embed --out` writes."""
-    with for_clients(), scratch() as folder:
-        _, embedding = pipeline.embed(file, full_request(checkpoint, frames, start, end, sampling, fit, precision))
-        embedding.save(folder / "embedding.npz")
-        yield pipeline.embedding_json(embedding), str(folder / "embedding.npz")
+
+    with scratch() as folder:
+        path = folder / "embedding.npz"
+
+        def work() -> dict[str, Any]:
+            _, embedding = pipeline.embed(file, full_request(checkpoint, frames, start, end, sampling, fit, precision))
+            embedding.save(path)
+            return pipeline.embedding_json(embedding)
+
+        yield await finished(work, file), str(path)
 
 
-def similarity(
+async def similarity(
     file: str,
     at: str = "0,0,0",
     raw: bool = False,
@@ -67,13 +58,16 @@ def similarity(
     precision: str = "auto",
 ) -> dict[str, Any]:
     """Cosine of the patch `at` ("step,row,column") to all the others, as `similarity --json` prints it."""
-    with for_clients():
+
+    def work() -> dict[str, Any]:
         position = pipeline.parse_position(at)
         _, embedding = pipeline.embed(file, full_request(checkpoint, frames, start, end, sampling, fit, precision))
         return pipeline.similarity_json(embedding, position, centred=not raw)
 
+    return await finished(work, file)
 
-def neighbours(
+
+async def neighbours(
     file: str,
     k: float = 5,
     checkpoint: str = "nano",
@@ -86,13 +80,20 @@ def neighbours(
     pooling: str = "mean",
 ) -> dict[str, Any]:
     """The nearest reference clips and the place on the map, as `neighbours --json` prints them."""
-    with for_clients():
+
+    def work() -> dict[str, Any]:
         request = full_request(checkpoint, frames, start, end, sampling, fit, precision)
         request = replace(request, pooling=pooling_asked(pooling))
-        *_, result = pipeline.run(file, request, k=int(k))
+        count = int(number(k, "number of neighbours"))
+        pipeline.check_count(count)
+        *_, result = pipeline.run(file, request, with_references=False)
+        require_references(result)
+        result = pipeline.among(result, None, result.pooling, k=count)
         assert result.embedding is not None
         assert result.place is not None
         return pipeline.neighbours_json(result.embedding, result.place)
+
+    return await finished(work, file)
 
 
 def endpoints() -> None:
@@ -113,7 +114,7 @@ def endpoints() -> None:
         file = gr.File(visible=False, label="file")
         trigger = gr.Button(visible=False)
         inputs = [file, *inputs, *options(), *last]
-        trigger.click(function, inputs, outputs, api_name=name, concurrency_id="encoder", concurrency_limit=1)
+        trigger.click(function, inputs, outputs, api_name=name)
 
     def json_out() -> gr.JSON:
         return gr.JSON(visible=False)

@@ -2,49 +2,33 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import functools
-import html
 import logging
-import tempfile
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from vjepa_demo import checkpoints, pipeline
+from vjepa_demo import checkpoints, pipeline, scratch
 from vjepa_demo.dense import pack
 from vjepa_demo.encoder import device_name, get_encoder
-from vjepa_demo.errors import RequestError, UserError
-from vjepa_demo.pipeline import Request, Result
+from vjepa_demo.errors import RequestError
+from vjepa_demo.pipeline import Progress, Request, Result
 from vjepa_demo.settings import ASSETS, settings
 from vjepa_demo.store import Store
 from vjepa_demo.ui import sessions
-from vjepa_demo.ui.narrate import narrate
+from vjepa_demo.ui.outcome import OUR_FAULT, Update, event, safe, status
 from vjepa_demo.ui.patch_viewer import viewer_value
 from vjepa_demo.ui.reference_map import map_value
 
 log = logging.getLogger(__name__)
 
-OUR_FAULT = "Something went wrong on our side; the last result is still here. Try again, or choose another file."
-SCRATCH = tempfile.TemporaryDirectory(prefix="vjepa-demo-")
-
 AUTO = "auto"
 
 results: Store[Result] = Store()
-
-
-def safe(text: str) -> str:
-    """Text for an HTML component, whose content is also searched for template marks."""
-    return html.escape(text).replace("{", "&#123;").replace("$", "&#36;").replace("`", "&#96;")
-
-
-def status(message: str, kind: str = "") -> str:
-    """A line for the status; kind is "", "busy" or "error"."""
-    role = "alert" if kind == "error" else "status"
-    return f'<div role="{role}" class="{kind}">{safe(message)}</div>'
 
 
 def summary(result: Result) -> str:
@@ -71,6 +55,9 @@ def summary(result: Result) -> str:
     )
 
 
+OWN_ID = 6  # its place among the arguments of a request
+
+
 def make_request(
     frames: float | None,
     start: float | None,
@@ -84,14 +71,21 @@ def make_request(
     """A request from the controls; an empty field means its default."""
     return Request(
         checkpoint=allowed(checkpoint),
-        frames=None if frames is None else int(frames),
-        start=start or 0.0,
-        end=end or None,
+        frames=None if frames is None else int(number(frames, "number of frames")),
+        start=number(start or 0.0, "start of the span"),
+        end=number(end, "end of the span") if end else None,
         sampling=sampling,  # type: ignore[arg-type]
         fit=fit,
         references=sessions.folder_of(own_id),
         pooling=pooling_asked(pooling),
     )
+
+
+def number(value: Any, name: str) -> float:
+    """A control's value as a finite number. Raises RequestError."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise RequestError(f"The {name} must be a number.")
+    return value
 
 
 def pooling_asked(choice: str) -> Any:
@@ -110,40 +104,84 @@ def allowed(checkpoint: str) -> str:
 
 LAST_LAYER = -1
 # What an embedding changes on the page, in this order.
-OUTPUTS = ("status", "summary", "viewer", "map", "result", "layer")
+OUTPUTS = ("status", "summary", "viewer", "map", "result", "layer", "offer")
 
 
-def update(**changes: Any) -> tuple[Any, ...]:
-    """An update of OUTPUTS: what is not named stays as it is."""
-    assert set(changes) <= set(OUTPUTS)
-    return tuple(changes.get(name, gr.skip()) for name in OUTPUTS)
+@event(*OUTPUTS)
+def embed(say: Progress, folder: Path, file: str | None, *controls: Any) -> Iterator[Update]:
+    """Embed a file, and compare it with the references where these are embedded in the same way."""
+    if not file:
+        raise RequestError("There is nothing to embed yet: drop a video or an image, or choose an example.")
+    request = make_request(*controls)
+    for result in pipeline.run(file, request, with_references=False, progress=say):
+        if result.embedding is not None:
+            yield show(result, folder)
+            yield compare_or_offer(result, request.references, say)
+    if told := sessions.own.parting(controls[OWN_ID]):
+        yield {"status": status(f"Done. {told}")}
 
 
-def embed(file: str | None, *controls: Any) -> Iterator[tuple[Any, ...]]:
-    """Embed a file: yields updates of OUTPUTS, stage by stage.
+@event(*OUTPUTS)
+def compare_anyway(say: Progress, folder: Path, result_id: str | None, own_id: str | None) -> Iterator[Update]:
+    """Embed the references as the clip was embedded, then compare it with them."""
+    result = shown(result_id)
+    compared = pipeline.among(result, sessions.folder_of(own_id), result.pooling, say)
+    yield {"status": status("Done."), "map": show_map(compared), "offer": NO_OFFER}
 
-    Where it fails, the status says why and everything else stays as it was.
+
+def shown(result_id: str | None) -> Result:
+    """The result of this id. Raises RequestError where it was dropped to make room."""
+    result = results.get(result_id)
+    if result is None or result.embedding is None:
+        raise RequestError("This result is no longer kept here: embed the file again.")
+    return result
+
+
+CANCELLED = status("Cancelled. The last result is still here.")
+AT_ONCE_S = 5.0  # references are embedded unasked where it takes no longer than that
+NO_OFFER = gr.update(visible=False)
+
+
+def compare_or_offer(result: Result, references: str | None, say: Progress) -> Update:
+    """The clip's place among the references; where these are not embedded in its way yet, what that would cost.
+
+    Nothing that takes more than a few seconds begins by itself.
     """
-    try:
-        if not file:
-            raise RequestError("There is nothing to embed yet: drop a video or an image, or choose an example.")
-        request = make_request(*controls)
-        with scratch() as folder:
-            for result in narrate(lambda progress: pipeline.run(file, request, progress=progress)):
-                if isinstance(result, str):
-                    yield update(status=status(f"{result} …", "busy"))
-                elif result.place is not None:
-                    yield update(status=status("Done."), map=show_map(result, folder))
-                elif result.embedding is not None:
-                    yield update(**show(result, folder))
-    except UserError as error:
-        yield update(status=status(str(error), "error"))
-    except Exception:
-        log.exception("embedding failed")
-        yield update(status=status(OUR_FAULT, "error"))
+    missing = pipeline.references_missing(result, references)
+    if missing * seconds_of(result) <= AT_ONCE_S:
+        compared = pipeline.among(result, references, result.pooling, say)
+        return {"status": status("Done."), "map": show_map(compared), "offer": NO_OFFER}
+    words = f"Embed the {missing} reference clips in this way too (about {duration(missing * seconds_of(result))})"
+    return {
+        "status": status("Done. The reference clips are not embedded in this way yet, so there is no map."),
+        "map": None,
+        "offer": gr.update(value=words, visible=True),
+    }
 
 
-def show(result: Result, folder: Path) -> dict[str, Any]:
+def require_references(result: Result) -> None:
+    """On a public app a client may not set off the embedding of all references. Raises RequestError."""
+    if settings.public and (missing := pipeline.references_missing(result, None)):
+        raise RequestError(
+            f"{missing} of the reference clips are not embedded in this way, and that is not done for clients of a "
+            "shared app: leave checkpoint, frames, sampling and fit at what they are by default."
+        )
+
+
+def seconds_of(result: Result) -> float:
+    """How long one clip like this took, from the file to its tokens."""
+    assert result.embedding is not None
+    return sum(result.embedding.timings_ms.values()) / 1e3
+
+
+def duration(seconds: float) -> str:
+    """For a person: "40 s", "9 min" or "2.5 h"."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def show(result: Result, folder: Path) -> Update:
     """Everything but the map: the summary, the patches, the choice of layers, and the id under which it is kept."""
     assert result.embedding is not None
     layers = get_encoder(
@@ -158,13 +196,6 @@ def show(result: Result, folder: Path) -> dict[str, Any]:
     }
 
 
-@contextlib.contextmanager
-def scratch() -> Iterator[Path]:
-    """A folder for files on their way to the browser: Gradio has copied them by the time the next event is yielded."""
-    with tempfile.TemporaryDirectory(dir=SCRATCH.name) as folder:
-        yield Path(folder)
-
-
 def show_patches(result: Result, folder: Path, second: Result | None = None) -> dict[str, Any]:
     """What the patch viewer gets: one clip, or two beside each other."""
     paths = []
@@ -176,9 +207,9 @@ def show_patches(result: Result, folder: Path, second: Result | None = None) -> 
     return viewer_value(*paths, name=result.name, compare_name=second.name if second else "")
 
 
-def show_map(result: Result, folder: Path) -> dict[str, Any]:
+def show_map(result: Result) -> dict[str, Any]:
     assert result.references is not None
-    return map_value(result.references, result.embedding, folder)
+    return map_value(result.references, result.embedding)
 
 
 @functools.lru_cache(maxsize=1)
@@ -199,18 +230,18 @@ def first_view() -> dict[str, Any]:
     result = first_result()
     if result is None:
         return {"status": status(OUR_FAULT, "error")}
-    folder = Path(SCRATCH.name) / "first"
+    folder = scratch.folder(scratch.UPLOADS) / "first"  # from where it is served, for as long as the app runs
     folder.mkdir(exist_ok=True)
     words = "This is an example. Move the pointer over it, or drop in a video of your own."
-    return {**show(result, folder), "status": status(words), "map": show_map(result, folder)}
+    return {**show(result, folder), "status": status(words), "map": show_map(result), "offer": NO_OFFER}
 
 
-def first_paint() -> Iterator[tuple[Any, ...]]:
+def first_paint() -> tuple[Any, ...]:
     """What a visitor sees before they have done anything: a finished example."""
     view, result = first_view(), first_result()
     if result is not None and results.get(view["result"]) is None:
-        view["result"] = results.put(result, result.nbytes)  # it had to make room for others
-    yield update(**view)
+        view = {**view, "result": results.put(result, result.nbytes)}  # it had to make room for others
+    return tuple(view.get(name, gr.skip()) for name in OUTPUTS)
 
 
 def examples() -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
@@ -9,19 +10,25 @@ import gradio as gr
 
 from vjepa_demo import checkpoints
 from vjepa_demo.settings import ASSETS, settings
-from vjepa_demo.ui import api, handlers, own_references, shown, theme
+from vjepa_demo.ui import api, guard, handlers, own_references, sessions, shown, theme
+from vjepa_demo.ui.gate import GatedBlocks, admit
 from vjepa_demo.ui.patch_viewer import patch_viewer
 from vjepa_demo.ui.reference_map import reference_map
 
 TITLE = "V-JEPA 2 Explorer"
+# How every event of the page is wired: it tells its progress itself, and is not part of the API.
+RUN: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+
+log = logging.getLogger(__name__)
 
 
 def build() -> gr.Blocks:
     """The page, with the first example embedded already."""
     handlers.first_view()
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 6 * 3600), fill_width=True) as demo:
+    with GatedBlocks(title=TITLE, analytics_enabled=False, fill_width=True) as demo:
+        demo.space_id = None  # by it the page would fetch fonts and a header from other hosts
         result_id = gr.State(None)
-        own_id = gr.State(None)  # the visitor's own references
+        own_id = gr.State(None, delete_callback=sessions.own.end)  # the visitor's own references
         with gr.Row(elem_classes="page-head", equal_height=True):
             gr.HTML(
                 f'<div class="page-title"><h1>{TITLE}</h1>'
@@ -36,7 +43,9 @@ def build() -> gr.Blocks:
             with gr.Column(scale=1, min_width=290, elem_classes="controls"):
                 upload = _upload()
                 controls = [*_controls(), checkpoint, own_id]
-                button = gr.Button("Embed", variant="primary")
+                with gr.Row():
+                    button = gr.Button("Embed", variant="primary", min_width=120)
+                    cancel = gr.Button("Cancel", min_width=80)
             with gr.Column(scale=4, min_width=320, elem_classes="results"):
                 status = gr.HTML(elem_classes="status", js_on_load=None)
                 summary = gr.HTML(elem_classes="summary", js_on_load=None)
@@ -48,28 +57,26 @@ def build() -> gr.Blocks:
                     label="The map compares clips by",
                     elem_classes="pooling",
                 )
+                offer = gr.Button(visible=False, size="sm", elem_classes="offer")
                 space = reference_map()
                 own = own_references.panel()
-        outputs = [status, summary, viewer, space, result_id, more["layer"]]
+        outputs = [status, summary, viewer, space, result_id, more["layer"], offer]
         api.endpoints()  # first, so that their names are free
-        _wire(upload, [*controls, pooling], button, outputs)
-        pooling.input(
-            shown.change_pooling,
-            [result_id, pooling, own_id],
-            [status, space, result_id],
-            show_progress="hidden",
-            api_visibility="private",
-            concurrency_id="encoder",
-        )
-        _wire_more(more, status, viewer, result_id)
+        work = _wire(upload, [*controls, pooling], button, outputs)
+        work.append(offer.click(handlers.compare_anyway, [result_id, own_id], outputs, **RUN))
+        outputs_of_pooling = [status, space, result_id, offer]
+        work.append(pooling.input(shown.change_pooling, [result_id, pooling, own_id], outputs_of_pooling, **RUN))
+        work += _wire_more(more, status, viewer, result_id)
+        cancel.click(lambda: handlers.CANCELLED, None, status, cancels=work, **RUN)
         own_references.wire(own, own_id, result_id, space, demo)
-        demo.load(handlers.first_paint, None, outputs, queue=False, show_progress="hidden", api_visibility="private")
-    demo.queue(max_size=32, default_concurrency_limit=1)
+        demo.load(handlers.first_paint, None, outputs, **RUN)
+    # Whose work is next is decided in jobs.py, which knows visitors; here only floods are turned away.
+    demo.queue(max_size=4 * settings.most_waiting, default_concurrency_limit=None, api_open=False)
     return demo
 
 
 def _path_of(payload: Any) -> str | None:
-    return payload.path if payload else None
+    return admit(payload.path) if payload and payload.path else None
 
 
 def _upload() -> dict[str, Any]:
@@ -129,50 +136,69 @@ def _more() -> dict[str, Any]:
     return {"layer": layer, "second": second, "npz": npz, "video": video, "code": code, "file": file, "text": text}
 
 
-def _wire(upload: dict[str, Any], controls: list[Any], button: gr.Button, outputs: list[Any]) -> None:
+def _wire(upload: dict[str, Any], controls: list[Any], button: gr.Button, outputs: list[Any]) -> list[Any]:
+    """What embeds a file. Returns the events that can be cancelled."""
     video, image, kind, examples = (upload[name] for name in ("video", "image", "kind", "examples"))
-    run: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_id": "encoder"}
 
     for component, name in ((video, "video"), (image, "image")):
         for event in (component.upload, component.stop_recording if name == "video" else component.input):
-            event(lambda name=name: name, None, kind, queue=False, api_visibility="private")
-    for name in ("video", "image"):
-        component = upload[name]
-        component.upload(handlers.embed, [component, *controls], outputs, trigger_mode="always_last", **run)
-    video.stop_recording(handlers.embed, [video, *controls], outputs, **run)
+            event(lambda name=name: name, None, kind, **RUN)
 
-    def embed_current(which: str, video_file: str | None, image_file: str | None, *rest: Any) -> Any:
+    def current(which: str, video_file: str | None, image_file: str | None) -> str | None:
         chosen = video_file if which == "video" else image_file
-        yield from handlers.embed(chosen or video_file or image_file, *rest)
+        return chosen or video_file or image_file
 
-    button.click(embed_current, [kind, video, image, *controls], outputs, **run)
-    examples.click(lambda sample: (sample[0], "video"), examples, [video, kind], api_visibility="private").then(
-        handlers.embed, [video, *controls], outputs, **run
-    )
+    file = gr.State(None)
+    return [
+        *(
+            upload[name].upload(handlers.embed, [upload[name], *controls], outputs, trigger_mode="always_last", **RUN)
+            for name in ("video", "image")
+        ),
+        video.stop_recording(handlers.embed, [video, *controls], outputs, **RUN),
+        button.click(current, [kind, video, image], file, **RUN).then(
+            handlers.embed, [file, *controls], outputs, **RUN
+        ),
+        examples.click(lambda sample: (sample[0], "video"), examples, [video, kind], **RUN).then(
+            handlers.embed, [video, *controls], outputs, **RUN
+        ),
+    ]
 
 
-def _wire_more(more: dict[str, Any], status: gr.HTML, viewer: gr.HTML, result_id: gr.State) -> None:
+def _wire_more(more: dict[str, Any], status: gr.HTML, viewer: gr.HTML, result_id: gr.State) -> list[Any]:
+    """What is done with the clip that is shown. Returns the events that can be cancelled."""
     query = gr.State(None)
-    run: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    viewer.query(shown.remember_query, None, query, queue=False, **run)
-    encode = {**run, "concurrency_id": "encoder"}
-    more["layer"].input(shown.change_layer, [result_id, more["layer"]], [status, viewer, result_id], **encode)
-    for event in (more["second"].upload, more["second"].clear):
-        event(shown.compare, [result_id, more["second"]], [status, viewer], **encode)
-    more["npz"].click(shown.take_embedding, result_id, [status, more["file"]], **run)
-    more["video"].click(shown.take_video, [result_id, query], [status, more["file"]], **run)
-    more["code"].click(shown.take_snippet, [result_id, query], [status, more["text"]], **run)
+    viewer.query(shown.remember_query, None, query, **RUN)
+    more["code"].click(shown.take_snippet, [result_id, query], [status, more["text"]], **RUN)
+    more["npz"].click(shown.take_embedding, result_id, [status, more["file"]], **RUN)
+    return [
+        more["layer"].input(shown.change_layer, [result_id, more["layer"]], [status, viewer, result_id], **RUN),
+        *(
+            event(shown.compare, [result_id, more["second"]], [status, viewer], **RUN)
+            for event in (more["second"].upload, more["second"].clear)
+        ),
+        more["video"].click(shown.take_video, [result_id, query], [status, more["file"]], **RUN),
+    ]
 
 
 def launch_options() -> dict[str, Any]:
-    """Everything `launch` is told: local by default, nothing from other hosts, uploads bounded."""
+    """Everything `launch` is told: local by default, nothing from other hosts, uploads bounded, the guard around it."""
+    log.warning(
+        "%s: bound to %s; VJEPA_DEMO_PUBLIC=%d says otherwise",
+        "public, no folder of this machine can be named" if settings.public else "not public",
+        settings.server_name,
+        not settings.public,
+    )
     return {
-        "server_name": os.environ.get("GRADIO_SERVER_NAME", "0.0.0.0" if settings.public else "127.0.0.1"),  # noqa: S104
+        "server_name": settings.server_name,
         "server_port": int(os.environ.get("VJEPA_DEMO_PORT", os.environ.get("GRADIO_SERVER_PORT", "7860"))),
         "ssr_mode": False,
         "max_file_size": settings.max_bytes,
-        "allowed_paths": [str(ASSETS / "references"), str(ASSETS / "examples")],
+        "max_threads": 4 * settings.most_waiting,
+        "state_session_capacity": 500,  # a quarter of a megabyte each
+        "allowed_paths": [str(ASSETS / "examples")],  # to be copied from there; it serves copies alone
         "footer_links": ["api"],
+        "run_history": False,
+        "app_kwargs": guard.app_kwargs(),
         "theme": theme.theme(),
         "css": theme.stylesheet(),
         "js": theme.script(),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import gradio as gr
@@ -13,19 +13,19 @@ import gradio as gr
 from vjepa_demo import pipeline
 from vjepa_demo.embedding import Pooling
 from vjepa_demo.encoder import get_encoder
-from vjepa_demo.errors import ReferencesError, UserError
+from vjepa_demo.errors import ReferencesError
 from vjepa_demo.media import Sampling
 from vjepa_demo.reference_build import settle
-from vjepa_demo.reference_edit import OWN, export, remove, rename, take
-from vjepa_demo.reference_sets import Progress, cache_of, read_folder
+from vjepa_demo.reference_edit import OWN, clean_label, export, remove, rename, take
+from vjepa_demo.reference_sets import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Progress, cache_of, read_folder
 from vjepa_demo.references import ReferenceSet
-from vjepa_demo.settings import settings
-from vjepa_demo.ui.handlers import OUR_FAULT, results, scratch, status
-from vjepa_demo.ui.narrate import narrate
+from vjepa_demo.scratch import check_room, size_of, using
+from vjepa_demo.ui import sessions
+from vjepa_demo.ui.files import to_be_saved
+from vjepa_demo.ui.handlers import results
+from vjepa_demo.ui.outcome import Update, event, status
 from vjepa_demo.ui.reference_map import map_value
-from vjepa_demo.ui.sessions import SESSION_BYTES, are_kept, folder_of, open_folder
-
-log = logging.getLogger(__name__)
+from vjepa_demo.ui.sessions import are_kept, folder_of
 
 SHOWN_FAILURES = 5
 
@@ -46,6 +46,10 @@ class Way:
         )
 
 
+# What a change of the references changes on the page.
+OUTPUTS = ("status", "map", "own", "chosen", "saved", "files", "folder")
+
+Say = Callable[[str], None]
 # Does something to the folder of references: returns what to say, and the set as it is then.
 Work = Callable[[Path, Way, Progress], tuple[str, ReferenceSet]]
 
@@ -101,123 +105,121 @@ def wire(parts: dict[str, Any], own_id: gr.State, result_id: gr.State, space: gr
         space: the reference map.
         demo: the page, to list the clips when it opens.
     """
-    outputs = [parts["said"], space, own_id, parts["chosen"], parts["saved"], parts["files"]]
-    run: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_id": "encoder"}
+    chosen_by = {**parts, "status": parts["said"], "map": space, "own": own_id}
+    outputs = [chosen_by[name] for name in OUTPUTS]
+    run: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     ids = [own_id, result_id]
-
-    def add_all(own_id: str | None, result_id: str | None, files: Any, folder: Any, label: str) -> Iterator[Any]:
-        yield from add_clips(own_id, result_id, [*(files or []), *(folder or [])], label)
-
-    added = parts["add"].click(add_all, [*ids, *(parts[name] for name in ("files", "folder", "label"))], outputs, **run)
-    added.then(lambda: None, None, parts["folder"], queue=False, show_progress="hidden", api_visibility="private")
+    given = [parts[name] for name in ("files", "folder", "label")]
+    parts["add"].click(add_clips, [*ids, *given], outputs, **run)
     parts["rename"].click(rename_clips, [*ids, parts["chosen"], parts["new_label"]], outputs, **run)
     parts["remove"].click(remove_clips, [*ids, parts["chosen"]], outputs, **run)
     parts["refit"].click(fit_again, ids, outputs, **run)
     parts["save"].click(save_set, ids, outputs, **run)
-    demo.load(list_clips, own_id, parts["chosen"], queue=False, show_progress="hidden", api_visibility="private")
+    demo.load(list_clips, own_id, parts["chosen"], **run)
 
 
-def add_clips(own_id: str | None, result_id: str | None, files: list[str] | None, label: str) -> Iterator[Any]:
+@event(*OUTPUTS)
+def add_clips(
+    say: Say,
+    scratch: Path,
+    own_id: str | None,
+    result_id: str | None,
+    files: list[str] | None,
+    inside: list[str] | None,
+    label: str,
+) -> Iterator[Update]:
+    """Add uploads, and the files of an uploaded folder, under a label."""
+    uploads = [(Path(file), Path(file).name) for file in [*(files or []), *(inside or [])]]
+    if not uploads:
+        raise ReferencesError("There is nothing to add yet: drop videos, images or a zip first.")
+    if not all(zipfile.is_zipfile(path) for path, _ in uploads):
+        clean_label(label)
+
     def work(folder: Path, way: Way, progress: Progress) -> tuple[str, ReferenceSet]:
-        if not files:
-            raise ReferencesError("There is nothing to add yet: drop videos, images or a zip first.")
-        uploads = [(Path(file), Path(file).name) for file in files]
-        if settings.public and size_of(folder / OWN) + sum(path.stat().st_size for path, _ in uploads) > SESSION_BYTES:
-            raise ReferencesError(
-                f"Your references may take {SESSION_BYTES / 2**20:,.0f} MB here: remove some, or add fewer."
-            )
         report = take(folder, uploads, label, way.encoder, way.sampling, way.fit, way.pooling, progress=progress)
         words = f"{report.added} clip{'s' * (report.added != 1)} added."
+        words += "".join(f" {Path(name).name} {told}." for name, told in report.notes[:SHOWN_FAILURES])
         for name, sentence in report.failures[:SHOWN_FAILURES]:
             words += f" {Path(name).name}: {sentence}"
         if len(report.failures) > SHOWN_FAILURES:
             words += f" And {len(report.failures) - SHOWN_FAILURES} more failed."
         return words, report.references
 
-    yield from change(own_id, result_id, work, clear=True)
+    with using(*(path for path, _ in uploads)):
+        needed = sum(size_when_added(path, folder_of(own_id)) for path, _ in uploads)
+        update = change(say, own_id, result_id, work, needed=needed, may_begin=True)
+    yield {**update, "files": None, "folder": None}
 
 
-def rename_clips(own_id: str | None, result_id: str | None, chosen: list[str], label: str) -> Iterator[Any]:
+@event(*OUTPUTS)
+def rename_clips(
+    say: Say, scratch: Path, own_id: str | None, result_id: str | None, chosen: list[str], label: str
+) -> Iterator[Update]:
     def work(folder: Path, way: Way, progress: Progress) -> tuple[str, ReferenceSet]:
         rename(folder, chosen or [], label)
         return "Renamed.", way.settle(folder, progress)
 
-    yield from change(own_id, result_id, work)
+    yield change(say, own_id, result_id, work)
 
 
-def remove_clips(own_id: str | None, result_id: str | None, chosen: list[str]) -> Iterator[Any]:
+@event(*OUTPUTS)
+def remove_clips(
+    say: Say, scratch: Path, own_id: str | None, result_id: str | None, chosen: list[str]
+) -> Iterator[Update]:
     def work(folder: Path, way: Way, progress: Progress) -> tuple[str, ReferenceSet]:
         remove(folder, chosen or [])
         return "Removed. The other points stay where they were.", way.settle(folder, progress)
 
-    yield from change(own_id, result_id, work)
+    yield change(say, own_id, result_id, work)
 
 
-def fit_again(own_id: str | None, result_id: str | None) -> Iterator[Any]:
+@event(*OUTPUTS)
+def fit_again(say: Say, scratch: Path, own_id: str | None, result_id: str | None) -> Iterator[Update]:
     def work(folder: Path, way: Way, progress: Progress) -> tuple[str, ReferenceSet]:
         return "A new fit, turned to lie near the old one.", way.settle(folder, progress, refit=True)
 
-    yield from change(own_id, result_id, work)
+    yield change(say, own_id, result_id, work)
 
 
-def save_set(own_id: str | None, result_id: str | None) -> Iterator[Any]:
+@event(*OUTPUTS)
+def save_set(say: Say, scratch: Path, own_id: str | None, result_id: str | None) -> Iterator[Update]:
     def work(folder: Path, way: Way, progress: Progress) -> tuple[str, ReferenceSet]:
-        return "", way.settle(folder, progress)
+        made = way.settle(folder, progress)
+        check_room(size_of(folder))
+        export(folder, path)
+        return "The set as one file: clips, clips.csv, vectors and thumbnails. Drop it above to bring it back.", made
 
-    try:
-        for update in change(own_id, result_id, work):
-            yield update
-        own_id, folder = open_folder(update[2] if isinstance(update[2], str) else own_id)
-        with scratch() as place:
-            export(folder, place / "references.zip")
-            words = "The set as one file: clips, clips.csv, vectors and thumbnails. Drop it above to bring it back."
-            saved = gr.update(value=str(place / "references.zip"), visible=True)
-            yield status(words), gr.skip(), own_id, gr.skip(), saved, gr.skip()
-    except UserError as error:
-        yield failed(str(error))
-    except Exception:
-        log.exception("saving the set failed")
-        yield failed(OUR_FAULT)
+    with to_be_saved("references.zip") as path:
+        update = change(say, own_id, result_id, work)
+        sessions.own.saved(update["own"], path)
+        yield {**update, "saved": gr.update(value=str(path), visible=True)}
 
 
-def change(own_id: str | None, result_id: str | None, work: Work, clear: bool = False) -> Iterator[Any]:
-    """Change the visitor's references: yields (message, map, session id, clips to choose, saved file, uploads).
+def change(
+    say: Say, own_id: str | None, result_id: str | None, work: Work, *, needed: int = 0, may_begin: bool = False
+) -> Update:
+    """Change the visitor's references, and show the set as it is then; `needed`, `may_begin`: see `Sessions.change`.
 
-    Where it fails, the message says why and the map stays as it was; `clear` takes the uploads away where it works.
+    Raises:
+        UserError: it fails; then the references are as they were.
     """
-    try:
-        result = results.get(result_id)
-        if result is not None and result.embedding is not None and result.embedding.layer is not None:
-            result = pipeline.at_layer(result, None)
-        embedding = result.embedding if result else None
-        pooling = result.pooling if result else None
-        own_id, folder = open_folder(own_id)
-
-        def steps(say: Callable[[str], None]) -> Iterator[tuple[str, ReferenceSet]]:
-            def progress(done: int, total: int, message: str) -> None:
-                say(f"{message}: {done} of {total}")
-
-            yield work(folder, way_of(embedding, pooling), progress)
-
-        for item in narrate(steps):
-            if isinstance(item, str):
-                yield status(f"{item} …", "busy"), gr.skip(), own_id, gr.skip(), gr.skip(), gr.skip()
-                continue
-            words, references = item
-            with scratch() as place:
-                shown = map_value(references, embedding, place)
-                saved = gr.update(value=None, visible=False)
-                yield status(words), shown, own_id, choices(folder), saved, None if clear else gr.skip()
-    except UserError as error:
-        yield failed(str(error), own_id)
-    except Exception:
-        log.exception("changing the references failed")
-        yield failed(OUR_FAULT, own_id)
-
-
-def failed(sentence: str, own_id: str | None = None) -> tuple[Any, ...]:
-    keep = gr.skip()
-    return status(sentence, "error"), keep, own_id or keep, keep, keep, keep
+    result = results.get(result_id)
+    if result is not None and result.embedding is not None and result.embedding.layer is not None:
+        result = pipeline.at_layer(result, None)
+    embedding = result.embedding if result else None
+    with sessions.change(own_id, needed, may_begin=may_begin) as changed:
+        words, references = work(
+            changed.folder,
+            way_of(embedding, result.pooling if result else None),
+            lambda done, total, message: say(f"{message}: {done} of {total}"),
+        )
+        return {
+            "status": status(f"{words} {changed.told}".strip()),
+            "map": map_value(references, embedding),
+            "own": changed.id,
+            "chosen": choices(changed.folder),
+            "saved": gr.update(value=None, visible=False),
+        }
 
 
 def way_of(embedding: Any, pooling: Pooling | None) -> Way:
@@ -247,6 +249,16 @@ def choices(folder: Path) -> Any:
     return gr.update(choices=[(f"{clip.label} · {Path(clip.file).name}", clip.file) for clip in clips], value=[])
 
 
-def size_of(folder: Path) -> int:
-    """Bytes of all files in a folder."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+def size_when_added(path: Path, folder: str | None) -> int:
+    """Bytes that an upload will take in a set: those of a zip unpacked, less what is in the set already."""
+    if not zipfile.is_zipfile(path):
+        return path.stat().st_size
+    try:
+        with zipfile.ZipFile(path) as archive:
+            inside = [(PurePosixPath(entry.filename), entry.file_size) for entry in archive.infolist()]
+    except (zipfile.BadZipFile, NotImplementedError, ValueError):
+        return 0  # what is wrong with it is said when it is unpacked
+    files = Path(folder or pipeline.Request().reference_folder).rglob("*")
+    there = {(file.name, file.stat().st_size) for file in files if file.is_file()}
+    kinds = VIDEO_SUFFIXES | IMAGE_SUFFIXES
+    return sum(size for name, size in inside if name.suffix.lower() in kinds and (name.name, size) not in there)

@@ -10,20 +10,22 @@ from typing import Any
 
 import gradio as gr
 import numpy as np
-from gradio.data_classes import FileData
 
 from vjepa_demo.embedding import Embedding
+from vjepa_demo.pipeline import Request
 from vjepa_demo.reference_evaluation import evaluate
 from vjepa_demo.reference_layout import map_quality
 from vjepa_demo.references import MEASURED, ReferenceSet, vote
+from vjepa_demo.ui.serving import shelf, thumbnail_of
 
 FOLDER = Path(__file__).with_suffix("")
 # In the order of their needs: the figure, the panels beside it, the whole.
 SCRIPTS = ("figure.js", "panels.js", "map.js")
 SHOWN_NEIGHBOURS = 10
 
+# Descriptions of sets, and the keys under which the page fetches them: made once for each.
 _texts: weakref.WeakKeyDictionary[ReferenceSet, str] = weakref.WeakKeyDictionary()
-_served: set[Path] = set()
+_keys: weakref.WeakKeyDictionary[ReferenceSet, str] = weakref.WeakKeyDictionary()
 
 
 def reference_map(**kwargs: Any) -> gr.HTML:
@@ -41,40 +43,40 @@ def reference_map(**kwargs: Any) -> gr.HTML:
     )
 
 
-def map_value(references: ReferenceSet, embedding: Embedding | None, scratch: Path) -> dict[str, Any]:
+def map_value(references: ReferenceSet, embedding: Embedding | None) -> dict[str, Any]:
     """What the map shows: the references, and where a clip lies among them.
 
+    Its addresses are relative to the app's root (see `serving.ROUTES`).
+
     Args:
-        references: the set; its folder and its thumbnails are served to the page from now on.
+        references: the set; the page can fetch its clips from now on, until many others have been shown.
         embedding: the clip, or None to show the references alone.
-        scratch: a folder for a file on its way to the page.
 
     Raises:
         FingerprintMismatch: the clip was embedded in another way than the references.
     """
     import plotly
 
-    script = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
-    _serve(script, references.folder, *references.thumbnails)
-    if references not in _texts:
-        _texts[references] = json.dumps(describe_set(references))
-    # Gradio serves files under a hash of what is in them: the page fetches the same references only once.
-    described = scratch / "references.json"
-    described.write_text(_texts[references], encoding="utf-8")
     return {
-        "plotly": FileData(path=str(script)).model_dump(),
-        "references": FileData(path=str(described)).model_dump(),
+        "plotly": f"plotly.min.js?{plotly.__version__}",
+        "references": f"references/{key_of(references)}",
         "clip": None if embedding is None else describe_clip(references, embedding),
     }
 
 
+def key_of(references: ReferenceSet) -> str:
+    """The key under which a set is served: that of the app's own set is the same for all, any other is a secret."""
+    if references not in _texts:
+        _texts[references] = json.dumps(describe_set(references))
+    key = _keys.get(references)
+    if key is None or shelf.get(key) is None:
+        secret = references.folder.resolve() != Request().reference_folder.resolve()
+        key = _keys[references] = shelf.put(references, _texts[references], secret=secret)
+    return key
+
+
 def describe_set(references: ReferenceSet) -> dict[str, Any]:
     """The references as the page needs them: places on both maps, files to play, and how far the map can be trusted."""
-
-    def thumbnail(sha: str) -> str | None:
-        paths = (folder / f"{sha}.jpg" for folder in references.thumbnails)
-        return next((str(path) for path in paths if path.is_file()), None)
-
     quality = map_quality(references.unit, references.coordinates)
     return {
         "clips": [
@@ -83,8 +85,7 @@ def describe_set(references: ReferenceSet) -> dict[str, Any]:
                 "label": clip.label,
                 "description": clip.description,
                 "licence": clip.licence,
-                "path": str(references.folder / clip.file),
-                "thumbnail": thumbnail(sha),
+                "thumbnail": thumbnail_of(references, sha) is not None,
             }
             for clip, sha in zip(references.clips, references.hashes, strict=True)
         ],
@@ -150,11 +151,3 @@ def describe_clip(references: ReferenceSet, embedding: Embedding) -> dict[str, A
 def rounded(array: np.ndarray) -> Any:
     """Nested lists of floats with four decimals: a thousandth of a map's span and a cosine need no more."""
     return np.round(np.asarray(array, np.float64), 4).tolist()
-
-
-def _serve(*paths: Path) -> None:
-    """Let the page fetch these files and folders as they are; Gradio copies everything else into its cache first."""
-    new = {path.resolve() for path in paths} - _served
-    if new:
-        gr.set_static_paths(sorted(new))
-        _served.update(new)

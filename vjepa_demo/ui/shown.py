@@ -2,151 +2,127 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from vjepa_demo import pipeline
+from vjepa_demo import jobs, pipeline
 from vjepa_demo.dense import similarity
-from vjepa_demo.errors import RequestError, UserError
+from vjepa_demo.errors import RequestError
 from vjepa_demo.export import heatmap_video, snippet
-from vjepa_demo.pipeline import Result
+from vjepa_demo.pipeline import Progress, Result
 from vjepa_demo.ui import sessions
 from vjepa_demo.ui.handlers import (
     LAST_LAYER,
-    OUR_FAULT,
+    compare_or_offer,
+    number,
     pooling_asked,
     results,
-    scratch,
-    show_map,
     show_patches,
-    status,
+    shown,
 )
-from vjepa_demo.ui.narrate import narrate
+from vjepa_demo.ui.outcome import Update, event, status
 
-log = logging.getLogger(__name__)
-
-
-def change_layer(result_id: str | None, layer: int) -> Iterator[tuple[Any, Any, Any]]:
-    """Show the maps of another layer: yields updates of (status, patch viewer, result's id)."""
-    keep = gr.skip()
-    try:
-        result = shown(result_id)
-        yield status("Encoding …", "busy"), keep, keep
-        result = pipeline.at_layer(result, None if layer == LAST_LAYER else int(layer))
-        with scratch() as folder:
-            words = "The last layer." if layer == LAST_LAYER else f"Layer {layer}; the map stays with the last one."
-            yield status(words), show_patches(result, folder), results.put(result, result.nbytes)
-    except UserError as error:
-        yield status(str(error), "error"), keep, keep
-    except Exception:
-        log.exception("changing the layer failed")
-        yield status(OUR_FAULT, "error"), keep, keep
+READY = "Ready to be saved."
+MOST_PLACES = 64  # of one query; each costs a product with all tokens
 
 
-def change_pooling(result_id: str | None, choice: str, own_id: str | None) -> Iterator[tuple[Any, Any, Any]]:
-    """Compare the clip with the references in another way: yields updates of (status, map, result's id)."""
-    keep = gr.skip()
-    try:
-        result, folder_of_references = shown(result_id), sessions.folder_of(own_id)
-        pooling = pooling_asked(choice)
-        for item in narrate(lambda progress: iter([pipeline.among(result, folder_of_references, pooling, progress)])):
-            if isinstance(item, str):
-                yield status(f"{item} …", "busy"), keep, keep
-                continue
-            with scratch() as folder:
-                words = {"mean": "what they show", "motion": "how they move"}[item.pooling]
-                kept = replace(result, pooling=item.pooling)
-                yield status(f"Clips are compared by {words}."), show_map(item, folder), results.put(kept, kept.nbytes)
-    except UserError as error:
-        yield status(str(error), "error"), keep, keep
-    except Exception:
-        log.exception("changing the pooling failed")
-        yield status(OUR_FAULT, "error"), keep, keep
+@event("status", "viewer", "result")
+def change_layer(say: Progress, folder: Path, result_id: str | None, layer: int) -> Iterator[Update]:
+    """Show the maps of another layer of the encoder."""
+    result = shown(result_id)
+    say("Encoding")
+    result = pipeline.at_layer(result, None if layer == LAST_LAYER else int(number(layer, "layer")), say)
+    words = "The last layer." if layer == LAST_LAYER else f"Layer {layer}; the map stays with the last one."
+    yield {
+        "status": status(words),
+        "viewer": show_patches(result, folder),
+        "result": results.put(result, result.nbytes),
+    }
 
 
-def compare(result_id: str | None, file: str | None) -> Iterator[tuple[Any, Any]]:
-    """Show a second clip beside the first, or the first alone where there is none: (status, patch viewer)."""
-    keep = gr.skip()
-    try:
-        result = shown(result_id)
-        with scratch() as folder:
-            if file is None:
-                yield keep, show_patches(result, folder)
-                return
-            yield status("Embedding the second clip …", "busy"), keep
-            second = pipeline.alike(file, result)
-            yield status("A patch of one clip is now looked for in both."), show_patches(result, folder, second)
-    except UserError as error:
-        yield status(str(error), "error"), keep
-    except Exception:
-        log.exception("comparing failed")
-        yield status(OUR_FAULT, "error"), keep
+@event("status", "map", "result", "offer")
+def change_pooling(
+    say: Progress, folder: Path, result_id: str | None, choice: str, own_id: str | None
+) -> Iterator[Update]:
+    """Compare the clip with the references in another way."""
+    result = shown(result_id)
+    result = replace(
+        result, pooling=pipeline.pooling_of(pipeline.as_embedded(result, pooling_asked(choice)), result.clip)
+    )
+    update = compare_or_offer(result, sessions.folder_of(own_id), say)
+    if update["map"]:
+        words = {"mean": "what they show", "motion": "how they move"}[result.pooling]
+        update["status"] = status(f"Clips are compared by {words}.")
+    yield {**update, "result": results.put(result, result.nbytes)}
 
 
-def remember_query(event: gr.EventData) -> dict[str, Any]:
-    """The patches that are pinned in the viewer."""
-    return {name: getattr(event, name) for name in ("pinned", "add", "subtract", "centred")}
+@event("status", "viewer")
+def compare(say: Progress, folder: Path, result_id: str | None, file: str | None) -> Iterator[Update]:
+    """Show a second clip beside the first, or the first alone where there is none."""
+    result = shown(result_id)
+    if file is None:
+        yield {"viewer": show_patches(result, folder)}
+        return
+    say("Embedding the second clip")
+    second = pipeline.alike(file, result, say)
+    words = "A patch of one clip is now looked for in both."
+    yield {"status": status(words), "viewer": show_patches(result, folder, second)}
 
 
-def take_embedding(result_id: str | None) -> Iterator[tuple[Any, Any]]:
-    """The embedding as `.npz`: (status, file)."""
-
-    def make(result: Result, folder: Path) -> Path:
-        assert result.embedding is not None
-        result.embedding.save(folder / "embedding.npz")
-        return folder / "embedding.npz"
-
-    yield from take(result_id, make)
+def remember_query(event: gr.EventData) -> dict[str, Any] | None:
+    """The patches that are pinned in the viewer; None where a page sends something else."""
+    query = {name: getattr(event, name, None) for name in ("pinned", "add", "subtract", "centred")}
+    return query if all(is_places(query[name]) for name in ("add", "subtract")) else None
 
 
-def take_video(result_id: str | None, query: dict[str, Any] | None) -> Iterator[tuple[Any, Any]]:
-    """The clip with the pinned patch's heatmap as MP4: (status, file)."""
-
-    def make(result: Result, folder: Path) -> Path:
-        assert result.embedding is not None
-        scores = pinned_scores(result, query)
-        heatmap_video(result.clip, result.embedding, scores, folder / "heatmap.mp4")
-        return folder / "heatmap.mp4"
-
-    yield from take(result_id, make)
-
-
-def take_snippet(result_id: str | None, query: dict[str, Any] | None) -> tuple[Any, Any]:
-    """Code that makes the same tokens with transformers alone: (status, code)."""
-    try:
-        result = shown(result_id)
-        assert result.embedding is not None
-        at = query_places(query, "add")
-        return status("The code makes the same tokens in a notebook."), snippet(
-            result.embedding, result.clip, at[0] if at else None
+def is_places(value: Any) -> bool:
+    """Whether a page sent places as the viewer does: a list of `{"clip": 0 or 1, "at": [step, row, column]}`."""
+    return (
+        isinstance(value, list)
+        and len(value) <= MOST_PLACES
+        and all(
+            isinstance(place, dict)
+            and place.get("clip") in (0, 1)
+            and isinstance(place.get("at"), list)
+            and len(place["at"]) == 3
+            and all(type(i) is int for i in place["at"])
+            for place in value
         )
-    except UserError as error:
-        return status(str(error), "error"), gr.skip()
+    )
 
 
-def take(result_id: str | None, make: Callable[[Result, Path], Path]) -> Iterator[tuple[Any, Any]]:
-    """Make a file of the result that is shown; where it fails, say why."""
-    try:
-        with scratch() as folder:
-            yield status("Ready to be saved."), str(make(shown(result_id), folder))
-    except UserError as error:
-        yield status(str(error), "error"), gr.skip()
-    except Exception:
-        log.exception("taking home failed")
-        yield status(OUR_FAULT, "error"), gr.skip()
+@event("status", "file")
+def take_embedding(say: Progress, folder: Path, result_id: str | None) -> Iterator[Update]:
+    """The embedding as `.npz`."""
+    result = shown(result_id)
+    assert result.embedding is not None
+    result.embedding.save(folder / "embedding.npz")
+    yield {"status": status(READY), "file": str(folder / "embedding.npz")}
 
 
-def shown(result_id: str | None) -> Result:
-    """The result of this id. Raises RequestError where it was dropped to make room."""
-    result = results.get(result_id)
-    if result is None or result.embedding is None:
-        raise RequestError("This result is no longer kept here: embed the file again.")
-    return result
+@event("status", "file")
+def take_video(say: Progress, folder: Path, result_id: str | None, query: Any) -> Iterator[Update]:
+    """The clip with the pinned patch's heatmap as MP4."""
+    result = shown(result_id)
+    assert result.embedding is not None
+    scores = pinned_scores(result, query)
+    with jobs.turn(say):
+        heatmap_video(result.clip, result.embedding, scores, folder / "heatmap.mp4")
+    yield {"status": status(READY), "file": str(folder / "heatmap.mp4")}
+
+
+@event("status", "text")
+def take_snippet(say: Progress, folder: Path, result_id: str | None, query: Any) -> Iterator[Update]:
+    """Code that makes the same tokens with transformers alone."""
+    result = shown(result_id)
+    assert result.embedding is not None
+    at = query_places(query, "add")
+    code = snippet(result.embedding, result.clip, at[0] if at else None)
+    yield {"status": status("The code makes the same tokens in a notebook."), "text": code}
 
 
 def pinned_scores(result: Result, query: dict[str, Any] | None) -> Any:

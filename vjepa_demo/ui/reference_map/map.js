@@ -1,10 +1,10 @@
 // The reference map in the page: builds its static frame once, then draws what each value brings.
 
-const state = { set: null, url: "", base: "", clip: null, styles: [], deep: false, isolated: null, step: null, focus: null, showPath: true, showLines: true, turn: 0 };
+const state = { set: null, path: "", clip: null, styles: [], deep: false, isolated: null, step: null, focus: null, showPath: true, showLines: true, turn: 0 };
 
 const root = make("section", "rm-root", "", { role: "region", "aria-label": "Reference map", "data-state": "empty" });
 const parts = {
-  empty: make("p", "rm-empty", "The map appears here when a clip has been embedded."),
+  empty: make("p", "rm-empty", "The map appears here once a clip and the reference clips are embedded in the same way."),
   message: make("p", "rm-message", "", { role: "alert" }),
   far: make("p", "rm-far", "", { role: "note" }),
   plot: make("div", "rm-plot", "", { role: "img" }),
@@ -40,7 +40,11 @@ function build() {
   element.replaceChildren(root);
 }
 
-const media = (path) => state.base + path.split("/").map(encodeURIComponent).join("/");
+// Where a file of the app is: below the path that the page came by, which a proxy may have put before the app's own.
+const rootPath = new URL(window.gradio_config?.root || ".", document.baseURI).pathname.replace(/[/]$/, "");
+const address = (path) => `${rootPath}/${path}`;
+const clipOf = (row) => address(`${state.path}/${row}`);
+const thumbnailOf = (row) => address(`${state.path}/${row}.jpg`);
 
 function loadPlotly(url) {
   if (!window.vjepaPlotly) {
@@ -66,14 +70,13 @@ async function show(value) {
   root.dataset.state = "loading";
   parts.message.textContent = "";
   try {
-    const library = loadPlotly(value.plotly.url);
-    if (value.references.url !== state.url) {
-      const answer = await fetch(value.references.url);
+    const library = loadPlotly(address(value.plotly));
+    if (value.references !== state.path) {
+      const answer = await fetch(address(`${value.references}/set.json`));
       if (!answer.ok) throw new Error("The references could not be loaded: embed the clip again.");
       const set = await answer.json();
       if (turn !== state.turn) return;
-      const base = value.references.url.slice(0, value.references.url.indexOf("file=") + 5);
-      Object.assign(state, { set, url: value.references.url, base, styles: labelStyles(set.clips), isolated: null });
+      Object.assign(state, { set, path: value.references, styles: labelStyles(set.clips), isolated: null });
       parts.player.replaceChildren(make("p", "rm-soft rm-hint", "Choose a point or a neighbour to play it."));
     }
     await library;
@@ -92,7 +95,7 @@ function drawAll() {
   const { set, clip, styles } = state;
   drawLegend(parts.legend, styles, state.isolated, isolate);
   drawTruth(parts, set, clip);
-  drawNeighbours(parts.neighbours, set, clip, styles, { play, focus: (row) => mark({ focus: row }), media });
+  drawNeighbours(parts.neighbours, set, clip, styles, { play, focus: (row) => mark({ focus: row }), thumbnailOf });
   const nearest = clip && set.clips[clip.neighbours[0]];
   const words = `Map of ${set.clips.length} reference clips in ${styles.length} labels.`;
   parts.plot.setAttribute("aria-label", nearest ? `${words} The clip is a star; its nearest reference is ${nearest.label}, cosine ${clip.nearest.toFixed(2)}.` : words);
@@ -146,7 +149,7 @@ function isolate(label) {
 }
 
 function play(row) {
-  drawPlayer(parts.player, state.set.clips[row], media);
+  drawPlayer(parts.player, state.set.clips[row], clipOf(row));
   root.dataset.playing = row;
 }
 
@@ -162,7 +165,7 @@ function listen() {
     } else if (kind === "references") {
       const clip = state.set.clips[point.customdata];
       const cosine = state.clip ? `cosine ${state.clip.cosines[point.customdata].toFixed(3)} to this clip` : "";
-      tip(event, { title: clip.label, text: clip.file, more: cosine, picture: clip.thumbnail });
+      tip(event, { title: clip.label, text: clip.file, more: cosine, picture: clip.thumbnail && thumbnailOf(point.customdata) });
     } else if (kind === "clip") {
       tip(event, { title: "This clip", text: "placed on the fixed map as UMAP would place it" });
     }
@@ -186,7 +189,7 @@ function tell(step) {
 
 function tip(event, { title, text, more = "", picture = null }) {
   parts.tip.replaceChildren();
-  if (picture) parts.tip.append(make("img", "rm-thumb", "", { alt: "", src: media(picture) }));
+  if (picture) parts.tip.append(make("img", "rm-thumb", "", { alt: "", src: picture }));
   const words = make("div");
   words.append(make("strong", "", title), make("span", "rm-file", text), make("span", "", more));
   parts.tip.append(words);

@@ -85,7 +85,7 @@ function drawTruth(parts, set, clip) {
     : "";
 }
 
-// The list of true neighbours; `act` holds {play(row), focus(row or null), media(path)}.
+// The list of true neighbours; `act` holds {play(row), focus(row or null), thumbnailOf(row)}.
 function drawNeighbours(node, set, clip, styles, act) {
   const byLabel = new Map(styles.map((style) => [style.label, style]));
   node.replaceChildren(
@@ -95,7 +95,7 @@ function drawNeighbours(node, set, clip, styles, act) {
       const item = make("li");
       const button = make("button", "rm-neighbour", "", { type: "button", "aria-label": `Play ${label}, ${file}, cosine ${cosine.toFixed(3)}` });
       const picture = make("img", "rm-thumb", "", { alt: "", loading: "lazy" });
-      if (thumbnail) picture.src = act.media(thumbnail);
+      if (thumbnail) picture.src = act.thumbnailOf(row);
       const name = make("span", "rm-name");
       const title = make("span", "rm-label");
       title.append(glyph(byLabel.get(label)), make("span", "", label));
@@ -117,8 +117,7 @@ function drawNeighbours(node, set, clip, styles, act) {
 
 const STILL = /[.](jpe?g|png|webp|avif|gif)$/i;
 
-function drawPlayer(node, clip, media) {
-  const url = media(clip.path);
+function drawPlayer(node, clip, url) {
   const still = STILL.test(clip.file);
   const screen = still
     ? make("img", "rm-screen", "", { alt: clip.description || clip.label })

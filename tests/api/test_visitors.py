@@ -1,0 +1,82 @@
+"""Several visitors at once: work ends with its visitor, and nobody waits for more than the jobs before theirs."""
+
+from __future__ import annotations
+
+import re
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from visitor import Visitor
+
+FRAMES = 64  # a forward pass of some seconds, so that there is something to stop
+
+
+@pytest.fixture
+def long_job_s(demo_url: str, video: Path) -> float:
+    """How long such a job takes here, alone and warm."""
+    with Visitor(demo_url, "warm") as visitor:
+        file = visitor.upload(video)
+        for _ in range(2):
+            started = time.monotonic()
+            visitor.embed(file, FRAMES)
+            list(visitor.messages())
+    return time.monotonic() - started
+
+
+def test_the_work_of_a_visitor_who_leaves_stops(demo_url, video, long_job_s):
+    with Visitor(demo_url, "leaves") as first, Visitor(demo_url, "stays") as second:
+        file = first.upload(video)
+        for _ in range(8):
+            first.embed(file, FRAMES)
+        first.until("Encoding")
+        started = time.monotonic()
+        second.embed(second.upload(video), FRAMES)
+        second.until("Done.")
+        assert time.monotonic() - started < 3 * long_job_s
+
+
+def test_a_cancelled_event_stops(demo_url, video, long_job_s):
+    with Visitor(demo_url, "cancels") as first, Visitor(demo_url, "next") as second:
+        file = first.upload(video)
+        event = first.embed(file, FRAMES)
+        for message in first.messages():
+            if "Encoding" in str(message):
+                started = time.monotonic()
+                first.cancel(event, "embed_1")
+                break
+        assert time.monotonic() - started < 1 + long_job_s / 4
+        second.embed(second.upload(video))
+        second.until("Done.")
+
+
+def test_ten_uploads_of_one_visitor_do_not_hold_the_next(demo_url, video, long_job_s):
+    with Visitor(demo_url, "many") as many, Visitor(demo_url, "one") as one:
+        file = many.upload(video)
+        for _ in range(10):
+            many.embed(file, FRAMES)
+        with ThreadPoolExecutor(1) as pool:
+            done = pool.submit(lambda: sum(message["msg"] == "process_completed" for message in many.messages()))
+            started = time.monotonic()
+            one.embed(one.upload(video), FRAMES)
+            one.until("Done.")
+            assert time.monotonic() - started < 4 * long_job_s
+            assert done.result(timeout=30 * long_job_s) == 10
+
+
+def test_references_of_an_unusual_way_are_offered_and_embedded_once_for_all_who_wait(demo_url, video, long_job_s):
+    with Visitor(demo_url, "a") as first, Visitor(demo_url, "b") as second, Visitor(demo_url, "c") as third:
+        for visitor in (first, second):
+            visitor.embed(visitor.upload(video), 32, "fps")
+            *_, last = map(str, visitor.messages())
+            assert re.search(r"Embed the 12\d reference clips in this way too \(about \d", last), last
+            visitor.join("compare_anyway", None, None)
+        first.until("Embedding reference clips: ")
+        # The second is told of what is being made already, and it goes on when the first has left.
+        second.until("Embedding reference clips")
+        # Both have left now. A third visitor waits for one reference clip at most, not for 126.
+        started = time.monotonic()
+        third.embed(third.upload(video))
+        third.until("Done.")
+        assert time.monotonic() - started < 3 * long_job_s

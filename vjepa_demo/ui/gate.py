@@ -1,0 +1,102 @@
+"""The one gate: no path reaches a handler but that of a regular file that was uploaded here.
+
+Whoever can send a request can write any path into it, in any field. Gradio checks only what looks like one of its own
+file objects, and a component's `preprocess` may be anything; so all that comes in is searched before a component sees
+it, and all that components make of it is searched again.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.utils import get_upload_folder
+
+from vjepa_demo.errors import RequestError
+
+# One sentence for all: who asks for a path learns nothing of whether it exists.
+REFUSED = "This file is not kept here, or no longer: choose it again."
+
+
+def admit(path: Any) -> str:
+    """The path of an uploaded file, with no links in it.
+
+    Uploads lie one folder deep, in one named by their content: what lies beside these folders is still being written.
+
+    Raises:
+        RequestError: it is anything else: a file elsewhere, a link, a folder, a device, nothing at all.
+    """
+    try:
+        given = os.path.abspath(os.fspath(path))
+        folder = os.path.abspath(get_upload_folder())
+        real_folder = os.path.realpath(folder)
+        base = next(base for base in (folder, real_folder) if given.startswith(base + os.sep))
+        inside = os.path.relpath(given, base)
+        real = os.path.join(real_folder, inside)
+        if os.sep in inside and os.path.realpath(given) == real and stat.S_ISREG(os.lstat(real).st_mode):
+            return real
+    except (OSError, ValueError, TypeError, StopIteration):  # missing; a NUL; a dict or bytes; elsewhere
+        pass
+    raise RequestError(REFUSED)
+
+
+def check(value: Any, *, texts_are_paths: bool) -> None:
+    """Admit every path in a value: of file objects at any depth and, where texts are paths, of all other texts.
+
+    Raises:
+        RequestError: one of them is not admitted.
+    """
+    left = [value]
+    while left:
+        item = left.pop()
+        if isinstance(item, dict):
+            if item.get("path") is not None:
+                admit(item["path"])
+            left += [part for name, part in item.items() if name != "path" and not isinstance(part, (str, bytes))]
+        elif isinstance(item, (list, tuple)):
+            left += item
+        elif isinstance(item, Path) or (texts_are_paths and isinstance(item, (str, bytes))):
+            admit(item)
+
+
+def takes_files(component: Any) -> bool:
+    """Whether a component's value is one or more files, as far as its data model tells."""
+    model = getattr(component, "data_model", None)
+    return model is not None and _names_a_path(model)
+
+
+@functools.cache
+def _names_a_path(model: Any) -> bool:
+    return '"path"' in json.dumps(model.model_json_schema())
+
+
+class GatedBlocks(gr.Blocks):
+    """A page all of whose handlers are behind the gate, those that are added later too."""
+
+    async def process_api(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        if event := kwargs.get("event_data"):
+            _gate(event._data, None)
+        return await super().process_api(*args, **kwargs)
+
+    async def preprocess_data(
+        self, block_fn: Any, inputs: list[Any], state: Any, explicit_call: bool = False
+    ) -> list[Any]:
+        for value, component in zip(inputs, block_fn.inputs, strict=False):
+            _gate(value, component)
+        values = await super().preprocess_data(block_fn, inputs, state, explicit_call)
+        for value, component in zip(values, block_fn.inputs, strict=True):
+            if not component.stateful:  # what a state holds never left the server
+                _gate(value, component)
+        return values
+
+
+def _gate(value: Any, component: Any) -> None:
+    try:
+        check(value, texts_are_paths=takes_files(component))
+    except RequestError as error:
+        raise gr.Error(str(error), print_exception=False) from None

@@ -1,0 +1,168 @@
+"""What every request passes before Gradio sees it: whose it may be, which routes there are, how much it may bring.
+
+A list of what is used, since all that Gradio offers beside it (proxies, recordings, monitoring, calls beside the queue)
+has been a way in. Plain ASGI, so that streams stay streams.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from vjepa_demo.errors import RequestError
+from vjepa_demo.settings import Settings, is_loopback, settings
+from vjepa_demo.ui import gate, serving
+
+FILE = "/gradio_api/file="
+UPLOAD = "/gradio_api/upload"
+# What the page, `gradio_client` and curl ask for. Names are ids of endpoints, sessions and events.
+NAME = "[A-Za-z0-9_-]{1,100}"
+READ = re.compile(
+    "/|/config/?|/favicon.ico|/manifest.json|/robots.txt|/theme.css|/(assets|static|svelte)/.+|/plotly.min.js"
+    f"|/references/{NAME}/[a-z0-9.]{{1,20}}"
+    "|/gradio_api/(info/?|theme.css|startup-events|app_id|queue/data|upload_progress)"
+    f"|/gradio_api/(heartbeat/{NAME}|call/(v2/)?{NAME}/{NAME})"
+    f"|{FILE}.+",
+    re.DOTALL,
+)
+WRITE = re.compile(f"/gradio_api/(upload|queue/join|cancel|reset/?|call/(v2/)?{NAME}/?)")
+MAX_JSON_BYTES = 1024 * 1024
+
+# Gradio makes functions of text, for its HTML components among others ('unsafe-eval'), runs the page's own script as a
+# module from a `blob:`, writes its configuration and a few lines more into the page ('unsafe-inline' for scripts), and
+# styles elements one by one (for styles). Recordings and saved pictures are `blob:`, icons `data:`.
+PAGE_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; "
+    "worker-src 'self' blob:; frame-src 'none'; object-src 'none'; base-uri 'self'; form-action 'self'"
+)
+
+
+class Guard:
+    """Goes around the whole app, Gradio's own middleware included."""
+
+    def __init__(self, app: ASGIApp, limits: Settings = settings) -> None:
+        self.app = app
+        self.limits = limits
+        self.hosts = set(limits.hosts.replace(",", " ").lower().split())
+        ancestors = " ".join(limits.frame_ancestors.replace(";", " ").replace(",", " ").split())
+        self.policy = f"{PAGE_POLICY}; frame-ancestors {ancestors or chr(39) + 'none' + chr(39)}"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        if scope["type"] != "http":  # nothing here speaks WebSocket
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        path = path_of(scope)
+        most = self.limits.max_request_bytes if path == UPLOAD else MAX_JSON_BYTES
+        brought = 0
+        replaced = False
+
+        async def take() -> Message:
+            nonlocal brought
+            message = await receive()
+            brought += len(message.get("body", b""))
+            return {"type": "http.disconnect"} if brought > most else message
+
+        async def finish(message: Message) -> None:
+            nonlocal replaced
+            if message["type"] == "http.response.start":
+                self._set_headers(MutableHeaders(scope=message))
+                replaced = brought > most
+                if replaced:
+                    await too_large(most)(scope, receive, send)
+            if not replaced:
+                await send(message)
+
+        answer = self._refuse(scope, path, most) or (self._file(path) if path.startswith(FILE) else None)
+        try:
+            await (answer or self.app)(scope, take, finish)
+        except Exception:
+            if brought <= most:
+                raise
+            if not replaced:
+                await too_large(most)(scope, receive, send)
+
+    def _refuse(self, scope: Scope, path: str, most: int) -> Response | None:
+        """Why a request goes no further, or None where it does."""
+        headers, method = Headers(scope=scope), scope["method"]
+        if not self._knows(headers.get("host", "")):
+            return PlainTextResponse("This app is not known by that name: VJEPA_DEMO_HOSTS can name it.\n", 421)
+        allowed = WRITE if method == "POST" else READ if method in ("GET", "HEAD") else None
+        if allowed is None or not allowed.fullmatch(path):
+            return PlainTextResponse("Not found\n", 404)
+        if method != "POST":
+            return None
+        if comes_from_elsewhere(headers):
+            return PlainTextResponse("Requests from other sites' pages are not taken.\n", 403)
+        length = headers.get("content-length", "0")
+        return too_large(most) if not length.isdecimal() or int(length) > most else None
+
+    def _knows(self, host: str) -> bool:
+        """Whether a request meant this app: a page elsewhere can have its own name point to this machine."""
+        name = (urlsplit(f"//{host}").hostname or "") if _is_host(host) else ""
+        if self.limits.loopback:
+            return is_loopback(name) or name in self.hosts
+        return not self.hosts or name in self.hosts
+
+    def _file(self, path: str) -> Response:
+        try:
+            return serving.file_answer(gate.admit(path[len(FILE) :]))
+        except RequestError:
+            return PlainTextResponse("Not found\n", 404)
+
+    def _set_headers(self, headers: MutableHeaders) -> None:
+        for name in [name for name in headers if name.lower().startswith("access-control-")]:
+            del headers[name]
+        headers["X-Content-Type-Options"] = "nosniff"
+        headers["Referrer-Policy"] = "same-origin"
+        headers["Cross-Origin-Resource-Policy"] = "same-origin"
+        headers.setdefault("Content-Security-Policy", self.policy)
+
+
+def path_of(scope: Scope) -> str:
+    """The path below that of a proxy, where the proxy left its own in it."""
+    path, root = scope["path"], scope.get("root_path", "").rstrip("/")
+    return (path[len(root) :] or "/") if root and (path + "/").startswith(root + "/") else path
+
+
+def _is_host(text: str) -> bool:
+    return re.fullmatch(r"[A-Za-z0-9._-]+(:\d+)?|\[[0-9A-Fa-f:.]+\](:\d+)?", text) is not None
+
+
+def comes_from_elsewhere(headers: Headers) -> bool:
+    """Whether a page of another origin sent this, as far as the browser says. What is no browser says nothing."""
+    origin, site = headers.get("origin"), headers.get("sec-fetch-site")
+    if origin == "null":
+        return True
+    if site is not None:
+        return site in ("cross-site", "same-site")
+    if origin is None:
+        return False
+    ours = [headers.get("host", ""), *headers.get("x-forwarded-host", "").split(",")]
+    return urlsplit(origin).netloc.lower() not in {host.strip().lower() for host in ours}
+
+
+def too_large(most: int) -> Response:
+    return PlainTextResponse(f"A request may bring {most:,} bytes here.\n", 413, headers={"Connection": "close"})
+
+
+@contextlib.asynccontextmanager
+async def guarded(app: Any) -> AsyncIterator[None]:
+    """A lifespan that puts the guard around an app: a middleware would be inside those that Gradio adds later."""
+    app.middleware_stack = Guard(app.middleware_stack)
+    yield
+
+
+def app_kwargs() -> dict[str, Any]:
+    """What `launch` hands on to FastAPI: our own routes, and the guard around all of them."""
+    return {"routes": list(serving.ROUTES), "lifespan": guarded}

@@ -1,0 +1,145 @@
+"""What the page may fetch as a file: uploads, the clips of a set that it shows, and the map's library.
+
+No folder is served. A set gets a key, and its clips and thumbnails are asked for by key and row; what is not listed in
+the set has no address.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Route
+
+from vjepa_demo.references import ReferenceSet
+
+# What a browser may show in place. None of these can hold a script; everything else is only ever saved.
+MEDIA_TYPES = {
+    ".avi": "video/x-msvideo",
+    ".avif": "image/avif",
+    ".flv": "video/x-flv",
+    ".gif": "image/gif",
+    ".jpeg": "image/jpeg",
+    ".jpg": "image/jpeg",
+    ".m4v": "video/mp4",
+    ".mkv": "video/x-matroska",
+    ".mov": "video/quicktime",
+    ".mp4": "video/mp4",
+    ".mpeg": "video/mpeg",
+    ".mpg": "video/mpeg",
+    ".png": "image/png",
+    ".ts": "video/mp2t",
+    ".webm": "video/webm",
+    ".webp": "image/webp",
+}
+# A file that is opened by itself runs nothing, loads nothing and is of no origin.
+FILE_POLICY = "default-src 'none'; media-src 'self'; img-src 'self'; style-src 'unsafe-inline'; sandbox"
+MOST_SETS = 32  # sets whose clips can be fetched: the longest unused go first
+FOR_GOOD = "public, max-age=31536000, immutable"
+FOR_A_VISITOR = "private, max-age=3600"
+
+
+def file_answer(path: str | Path, cache: str = FOR_A_VISITOR) -> FileResponse:
+    """A file for the browser, in parts where it asks for a range: shown in place if it is a picture or a video."""
+    name = Path(path).name
+    media = MEDIA_TYPES.get(Path(path).suffix.lower())
+    headers = {"Content-Security-Policy": FILE_POLICY, "Cache-Control": cache}
+    if media is None:
+        headers["Content-Disposition"] = f"attachment; filename*=utf-8''{quote(name, safe='')}"
+    return FileResponse(path, media_type=media or "application/octet-stream", headers=headers)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A set as the page fetches it: its description as JSON, a file for each clip, a picture for some."""
+
+    text: str
+    clips: tuple[Path, ...]
+    thumbnails: tuple[Path | None, ...]
+    cache: str
+
+
+def thumbnail_of(references: ReferenceSet, sha: str) -> Path | None:
+    """The small picture of the clip with this hash, or None where there is none."""
+    return next((path for path in (folder / f"{sha}.jpg" for folder in references.thumbnails) if path.is_file()), None)
+
+
+class Shelf:
+    """The sets whose clips can be fetched at present, by their keys."""
+
+    def __init__(self, most: int = MOST_SETS) -> None:
+        self.most = most
+        self._sets: OrderedDict[str, Shown] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def put(self, references: ReferenceSet, text: str, *, secret: bool) -> str:
+        """Let the page fetch a set. Returns its key.
+
+        Args:
+            references: the set.
+            text: its description for the page.
+            secret: whether only those who are told may find it: the key is then 128 random bits. Otherwise it is a
+                hash of all that can be fetched, so that browsers keep what they have.
+        """
+        content = "\n".join([text, *references.hashes]).encode()
+        key = secrets.token_urlsafe(16) if secret else hashlib.sha256(content).hexdigest()[:32]
+        shown = Shown(
+            text,
+            tuple(references.folder / clip.file for clip in references.clips),
+            tuple(thumbnail_of(references, sha) for sha in references.hashes),
+            FOR_A_VISITOR if secret else FOR_GOOD,
+        )
+        with self._lock:
+            self._sets[key] = shown
+            self._sets.move_to_end(key)
+            while len(self._sets) > self.most:
+                self._sets.popitem(last=False)
+        return key
+
+    def get(self, key: str) -> Shown | None:
+        """The set of this key, or None where there is none any more."""
+        with self._lock:
+            if key in self._sets:
+                self._sets.move_to_end(key)
+            return self._sets.get(key)
+
+
+shelf = Shelf()
+
+
+def reference(request: Request) -> Response:
+    """`references/<key>/set.json`, `references/<key>/<row>` or `references/<key>/<row>.jpg`."""
+    shown = shelf.get(request.path_params["key"])
+    name = request.path_params["name"]
+    if shown is None:
+        return Response(status_code=404)
+    if name == "set.json":
+        return Response(shown.text, media_type="application/json", headers={"Cache-Control": shown.cache})
+    row, dot, ending = name.partition(".")
+    files = {"": shown.clips, ".jpg": shown.thumbnails}.get(dot + ending, ())
+    path = files[int(row)] if row.isascii() and row.isdigit() and len(row) < 9 and int(row) < len(files) else None
+    # A name in a set is the owner's or a visitor's text: what is no clip by its ending is not handed out.
+    if path is None or path.suffix.lower() not in MEDIA_TYPES or not path.is_file():
+        return Response(status_code=404)
+    return file_answer(path, shown.cache)
+
+
+def library(request: Request) -> Response:
+    """Plotly's script, as the installed package ships it."""
+    import plotly
+
+    script = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+    return FileResponse(script, media_type="text/javascript", headers={"Cache-Control": FOR_GOOD})
+
+
+ROUTES = [
+    Route("/references/{key}/{name}", reference, methods=["GET"]),
+    Route("/plotly.min.js", library, methods=["GET"]),
+]

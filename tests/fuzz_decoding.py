@@ -98,11 +98,18 @@ def main() -> int:
         seed += 1
         command = [sys.executable, __file__, "--run", str(seeds), str(options.keep), str(int(left)), str(seed)]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=left + 120)
-        executed += max(map(int, re.findall(r"^#(\d+)", done.stderr, re.MULTILINE)), default=0)
+        said = done.stdout + done.stderr
+        executed += max(
+            map(int, re.findall(r"^(?:#|stat::number_of_executed_units: )(\d+)", said, re.MULTILINE)), default=0
+        )
         if done.returncode:
-            kind = next((kind for words, kind in KINDS.items() if words in done.stderr), "unknown")
+            kind = next((kind for words, kind in KINDS.items() if words in said), "unknown")
             found[kind] += 1
-            (options.keep / f"{kind}-{seed}.txt").write_text(done.stderr[-20_000:])
+            (options.keep / f"{kind}-{seed}.txt").write_text(said[-20_000:])
+            finds = {path.read_bytes() for path in options.keep.iterdir() if path.is_file() and path.suffix != ".txt"}
+            for path in seeds.iterdir():  # what was found once would end the next process as well
+                if path.read_bytes() in finds:
+                    path.unlink()
     print(f"{executed:,} files in {options.minutes:g} min, {seed} processes; found: {dict(found) or 'nothing'}")
     return 1 if found["ours"] or found["unknown"] else 0
 

@@ -1,120 +1,116 @@
-"""Mutates the corpus of hostile files through everything that reads a file, in one process, guided by coverage.
+"""Mutated files against all that reads them: sniffing, the header parsers, Pillow and torchcodec.
 
-pip install atheris, then: python tests/fuzz_decoding.py --minutes 20 --keep FOLDER
+    pip install atheris        # into an environment of its own, beside this one's packages
+    python tests/fuzz_decoding.py FOLDER -max_total_time=1200 -timeout=30 -rss_limit_mb=6000
 
-What is looked for: anything but a clip that holds what it promises, or one sentence. libFuzzer ends a process at its
-first find; the files are kept by kind and the next process goes on:
-
-    ours      an exception that was not foreseen, or a clip or a sentence that is none: to be mended here
-    decoder   a crash in the code of FFmpeg, torchcodec or Pillow: the app's child ends in a sentence, the app goes on
-    slow      more than 20 s, which the app's deadline ends
-    memory    more than 3 GB, which the app's child is not given
+FOLDER is filled with seeds on the first run (see hostile/make.py), and with what reaches new code later on. Reading
+runs in this process, not in the child that the app uses: a crash of FFmpeg's or Pillow's own code ends the run with
+libFuzzer's report and a stack in C, which the child turns into a sentence; an exception in Python that is no
+`UserError`, or was not foreseen, is ours, and ends it with a trace. `--seeded N` mutates N times without atheris.
 """
 
 from __future__ import annotations
 
-import argparse
-import collections
-import dataclasses
 import logging
-import os
-import re
-import subprocess
+import random
 import sys
 import tempfile
 import time
+import warnings
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "hostile")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-LARGEST_SEED = 40_000  # bytes
-KINDS = {"Uncaught Python exception": "ours", "deadly signal": "decoder", "ABORTING": "decoder"}
-KINDS.update({"timeout after": "slow", "out-of-memory": "memory"})
+from hostile.make import make
+
+from vjepa_demo.errors import UserError
+from vjepa_demo.settings import MIB, settings
+
+LARGEST_SEED = 20_000  # bytes: small files are mutated and read fast
+LIMITS = replace(settings, max_image_pixels=4_000_000, max_frame_pixels=4_000_000, max_clip_bytes=16 * MIB)
+LIMITS = replace(LIMITS, max_animation_pixels=20_000_000, max_video_frames=5_000)
+
+outcomes: Counter[str] = Counter()
+target = Path(tempfile.mkdtemp()) / "file"
 
 
-def run_once(seeds: str, keep: str, seconds: str, seed: str) -> None:
-    """Mutate until something is found or the time is up. Never returns."""
+def read(data: bytes) -> None:
+    """Read one file. Raises what is no `UserError`."""
+    from vjepa_demo import media
+
+    target.write_bytes(data)
+    try:
+        clip = media.read_clip(target, media.Sampling(frames=2), LIMITS)
+    except UserError as error:
+        outcomes["sentences"] += 1
+        # What `media` did not foresee, it tells in this sentence and writes to the log.
+        unforeseen = error.__cause__ if str(error).startswith("The file cannot be read:") else None
+    else:
+        outcomes["clips"] += 1
+        unforeseen = None
+        if not (len(clip.frames) == len(clip.timestamps) and clip.frames.shape[1] == 3 and clip.frames.size):
+            raise AssertionError(f"no clip: {clip.frames.shape}, {clip.timestamps}")
+    if unforeseen is not None:
+        raise unforeseen
+
+
+def fill(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        return
+    with tempfile.TemporaryDirectory() as work:
+        for kind, paths in make(Path(work) / "seeds").items():
+            for path in paths:
+                if path.is_file() and 0 < path.stat().st_size <= LARGEST_SEED:
+                    (folder / f"{kind.replace(' ', '_')}_{path.name}").write_bytes(path.read_bytes())
+
+
+def seeded(folder: Path, count: int) -> None:
+    """Mutate without atheris: bytes changed, cut out, doubled, or taken from another file."""
+    dice = random.Random(0)
+    seeds = [path.read_bytes() for path in sorted(folder.iterdir())]
+    started = time.monotonic()
+    for number in range(count):
+        data = bytearray(dice.choice(seeds))
+        for _ in range(dice.choice((1, 2, 8, 64))):
+            at, size = dice.randrange(len(data) or 1), dice.choice((1, 2, 4, 16))
+            match dice.randrange(4):
+                case 0:
+                    data[at : at + size] = dice.randbytes(size)
+                case 1:
+                    del data[at : at + size]
+                case 2:
+                    data[at:at] = data[at : at + size]
+                case _:
+                    other = dice.choice(seeds)
+                    data[at : at + size] = other[at : at + size]
+        try:
+            read(bytes(data))
+        except Exception as error:
+            outcomes[f"{type(error).__name__}: {str(error)[:80]}"] += 1
+            (folder.parent / f"found-{number}").write_bytes(data)
+        if number % 1000 == 999:
+            print(number + 1, round(time.monotonic() - started), dict(outcomes), flush=True)
+
+
+def main() -> None:
+    logging.disable(logging.CRITICAL)
+    warnings.simplefilter("ignore")
+    folder = Path(sys.argv[1])
+    fill(folder)
+    if "--seeded" in sys.argv:
+        seeded(folder, int(sys.argv[sys.argv.index("--seeded") + 1]))
+        return
     import atheris
 
-    with atheris.instrument_imports(include=["vjepa_demo", "PIL"]):
-        from vjepa_demo import media, pictures  # noqa: F401
-    import numpy as np
-    import torchcodec.decoders
-    import torchcodec.transforms  # noqa: F401
-
-    from vjepa_demo.errors import MediaError, RequestError
-    from vjepa_demo.settings import settings
-
-    logging.disable()
-    os.environ["PATH"] = ""  # without the ffmpeg program: torchcodec gets the file as it is
-    small = {"max_image_pixels": 2_000_000, "max_frame_pixels": 2_000_000, "max_animation_pixels": 20_000_000}
-    limits = dataclasses.replace(settings, **small, max_decoded_pixels=200_000_000, max_video_frames=5_000)
-    sampling = media.Sampling(frames=4)
-    place = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108
-    folder = tempfile.TemporaryDirectory(dir=place)
-    path = Path(folder.name) / "file"
-
-    def read(data: bytes) -> None:
-        path.write_bytes(data)
-        said = None
-        try:
-            clip = media.read_clip(path, sampling, limits)
-        except (MediaError, RequestError) as error:
-            said = error
-        if said is not None:
-            if str(said).startswith("The file cannot be read:"):
-                raise said.__cause__ or said  # what the app writes to its log and calls unforeseen
-            assert re.fullmatch(r"[A-Z][^\n]{20,300}\.", str(said)), str(said)
-            return
-        assert clip.frames.dtype == np.uint8, clip.frames.dtype
-        assert clip.frames.shape[1] == 3, clip.frames.shape
-        assert len(clip.frames) == len(clip.timestamps) == (1 if clip.is_image else 4), clip.frames.shape
-        assert np.isfinite(clip.timestamps).all(), clip.timestamps
-        assert (np.diff(clip.timestamps) >= 0).all(), clip.timestamps
-        assert np.isfinite([clip.source.fps, clip.source.duration]).all(), clip.source
-
-    options = [f"-artifact_prefix={keep}/", f"-max_total_time={seconds}", f"-seed={seed}", "-timeout=20"]
-    options += ["-rss_limit_mb=3000", "-max_len=65536", "-len_control=0", "-print_final_stats=1"]
-    atheris.Setup([sys.argv[0], *options, seeds], read)
+    with atheris.instrument_imports(include=["vjepa_demo"]):
+        from vjepa_demo import animations, containers, media, pictures  # noqa: F401
+    atheris.Setup([sys.argv[0], str(folder), *sys.argv[2:]], read)
     atheris.Fuzz()
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=20.0)
-    parser.add_argument("--keep", type=Path, default=Path("build/fuzz"), help="where finds and seeds are kept")
-    options = parser.parse_args()
-    import make
-
-    with tempfile.TemporaryDirectory() as folder:
-        seeds = options.keep / "seeds"
-        seeds.mkdir(parents=True, exist_ok=True)
-        for path in make.write(Path(folder)):
-            if path.is_file() and 0 < path.stat().st_size <= LARGEST_SEED:
-                (seeds / path.name).write_bytes(path.read_bytes())
-    until, executed, found, seed = time.monotonic() + 60 * options.minutes, 0, collections.Counter[str](), 0
-    while (left := until - time.monotonic()) > 5:
-        seed += 1
-        command = [sys.executable, __file__, "--run", str(seeds), str(options.keep), str(int(left)), str(seed)]
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=left + 120)
-        said = done.stdout + done.stderr
-        executed += max(
-            map(int, re.findall(r"^(?:#|stat::number_of_executed_units: )(\d+)", said, re.MULTILINE)), default=0
-        )
-        if done.returncode:
-            kind = next((kind for words, kind in KINDS.items() if words in said), "unknown")
-            found[kind] += 1
-            (options.keep / f"{kind}-{seed}.txt").write_text(said[-20_000:])
-            finds = {path.read_bytes() for path in options.keep.iterdir() if path.is_file() and path.suffix != ".txt"}
-            for path in seeds.iterdir():  # what was found once would end the next process as well
-                if path.read_bytes() in finds:
-                    path.unlink()
-    print(f"{executed:,} files in {options.minutes:g} min, {seed} processes; found: {dict(found) or 'nothing'}")
-    return 1 if found["ours"] or found["unknown"] else 0
-
-
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--run"]:
-        run_once(*sys.argv[2:6])
-    raise SystemExit(main())
+    main()

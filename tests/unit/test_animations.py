@@ -204,3 +204,18 @@ def test_an_animation_that_lasts_too_long(tmp_path: Path) -> None:
         read_clip(path, limits=dataclasses.replace(settings, max_seconds=1900))
     assert animations.read_header(path) is not None
     assert media.read_clip(path).source.duration == pytest.approx(1966.05)
+
+
+MAGIC = {"a.gif": b"GIF89a", "a.png": b"\x89PNG\r\n\x1a\n", "a.webp": b"RIFF\0\0\1\0WEBPVP8L"}
+
+
+@pytest.mark.parametrize("name", MAGIC)
+def test_long_nothing_behind_a_head_is_not_walked_byte_by_byte(tmp_path: Path, name: str) -> None:
+    with (tmp_path / name).open("wb") as file:
+        file.write(MAGIC[name])
+        file.truncate(200 * 2**20)
+    began = time.perf_counter()
+    header = read_header(tmp_path / name)
+    assert header is not None
+    assert header.durations == ()
+    assert time.perf_counter() - began < 2.0

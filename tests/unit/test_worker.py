@@ -293,7 +293,6 @@ def test_what_the_child_started_and_wrote_goes_with_it(photo: Path) -> None:
     pid, name = photo.with_name("bad.pid").read_text().split()
     assert soon(lambda: not is_running(int(pid)))
     assert not Path(name).parent.exists()
-    assert "vjepa-demo-decoding-" in name
 
 
 @pytest.mark.parametrize("body", ["time.sleep(60)", "subprocess.run(['sleep', '60'])"], ids=["itself", "by another"])

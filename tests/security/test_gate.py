@@ -1,0 +1,181 @@
+"""Whatever a stranger writes into any field of any function, they learn nothing of the files on the server's disk.
+
+Each forged request is sent twice, for a file that exists and for one that does not: where the answers are the same in
+every byte, nothing of the file can be in them. What functions and fields there are is read from the running app.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from security.conftest import upload
+
+from vjepa_demo.errors import RequestError
+from vjepa_demo.ui import gate
+
+META = {"_type": "gradio.FileData"}
+# The ways to write a path into a field.
+FORMS: dict[str, Callable[[str], Any]] = {
+    "text": lambda path: path,
+    "texts": lambda path: [path],
+    "file": lambda path: {"path": path, "meta": META},
+    "file without meta": lambda path: {"path": path},
+    "svg without meta": lambda path: {"path": path, "orig_name": "a.svg"},
+    "files": lambda path: [{"path": path, "meta": META}],
+    "files without meta": lambda path: [{"path": path}],
+    "stream": lambda path: {"path": path, "is_stream": True, "meta": META},
+    "inside another": lambda path: {"video": {"path": path}, "image": {"path": path}, "value": {"path": path}},
+    "list for a path": lambda path: {"path": [path]},
+    "file for a path": lambda path: {"path": {"path": path, "meta": META}, "meta": META},
+    "url": lambda path: {"path": None, "url": f"file://{path}", "meta": META},
+}
+# Those that are tried where no file belongs, too.
+ESSENTIAL = {name: FORMS[name] for name in ("text", "file", "file without meta")}
+FILES = {"file", "image", "video", "uploadbutton", "gallery", "model3d", "audio", "dataset", "html"}
+TOGETHER = 24  # requests in flight
+
+
+def functions(client: httpx.Client) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    """(number, the component of each field) of all functions of the app."""
+    config = client.get("/config").raise_for_status().json()
+    components = {component["id"]: component for component in config["components"]}
+    for function in config["dependencies"]:
+        if function["backend_fn"]:
+            yield function["id"], [components[number] for number in function["inputs"]]
+
+
+async def ask(client: httpx.AsyncClient, body: dict[str, Any]) -> str:
+    """All that comes back for one event, as text without what differs from one event to the next."""
+    session = os.urandom(8).hex()
+    joined = await client.post("/gradio_api/queue/join", json={**body, "session_hash": session})
+    if joined.status_code != 200:
+        return f"{joined.status_code} {joined.text}"
+    lines = []
+    async with client.stream("GET", "/gradio_api/queue/data", params={"session_hash": session}) as stream:
+        async for line in stream.aiter_lines():
+            message = json.loads(line[6:]) if line.startswith("data: ") else {}
+            if message.get("msg") == "process_completed":
+                output = {**message["output"], "duration": 0, "average_duration": 0}
+                lines.append(json.dumps([message["success"], output], sort_keys=True))
+                break
+    # A set of references of one's own has a key that nobody can guess, and so has the folder of a file to be saved.
+    return re.sub(r"references/[\w-]+|/run-[^\"]*", "…", "\n".join(lines))
+
+
+def answers(url: str, bodies: list[dict[str, Any]]) -> list[str]:
+    """The answers to all these requests."""
+
+    async def ask_all() -> list[str]:
+        places = asyncio.Semaphore(TOGETHER)
+
+        async def in_turn(body: dict[str, Any]) -> str:
+            async with places:
+                return await ask(client, body)
+
+        async with httpx.AsyncClient(base_url=url, timeout=60, limits=httpx.Limits(max_connections=None)) as client:
+            return await asyncio.gather(*map(in_turn, bodies))
+
+    return asyncio.run(ask_all())
+
+
+def twins(secret: Path) -> tuple[str, str]:
+    """The path of a file that exists, and one as long of a file that does not."""
+    missing = secret.with_name("absent.png")
+    assert secret.exists()
+    assert not missing.exists()
+    return str(secret), str(missing)
+
+
+def requests(client: httpx.Client, path: str) -> dict[str, dict[str, Any]]:
+    """Every way to write a path into any field of any function, by what it is; new functions are among them."""
+    bodies = {}
+    for number, fields in functions(client):
+        usual = [field["props"].get("value") for field in fields]
+        for at, field in enumerate(fields):
+            if field["type"] == "state":  # the server puts its own there; forged together with the others below
+                continue
+            for name, form in FORMS.items() if field["type"] in FILES else ESSENTIAL.items():
+                data = [*usual[:at], form(path), *usual[at + 1 :]]
+                bodies[f"function {number}, {field['type']} at {at}, {name}"] = {"fn_index": number, "data": data}
+        for name, form in FORMS.items():
+            bodies[f"function {number}, everywhere, {name}"] = {"fn_index": number, "data": [form(path)] * len(fields)}
+        for name, form in ESSENTIAL.items():
+            event = {"fn_index": number, "data": usual, "event_data": form(path)}
+            bodies[f"function {number}, event data, {name}"] = event
+    return bodies
+
+
+def test_no_field_of_any_function_tells_a_file_that_exists_from_one_that_does_not(stranger, space_url, secret):
+    there, absent = (requests(stranger, path) for path in twins(secret))
+    assert len(there) > 500
+    told = answers(space_url, [*there.values(), *absent.values()])
+    for name, one, other in zip(there, told[: len(there)], told[len(there) :], strict=True):
+        assert one.replace("secret.png", "absent.png") == other, name
+
+
+def test_a_link_or_a_device_in_the_upload_folder_is_no_upload(tmp_path, monkeypatch, secret):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    inside = tmp_path / "abc"
+    inside.mkdir()
+    upload = inside / "clip.mp4"
+    upload.write_bytes(b"x")
+    assert gate.admit(upload) == str(upload.resolve())
+    (inside / "link.mp4").symlink_to(secret)
+    (tmp_path / "folder").symlink_to(secret.parent)
+    os.mkfifo(inside / "fifo.mp4")
+    (tmp_path / "tmpabc").write_bytes(b"an upload on its way")
+    number = os.open(upload, os.O_RDONLY)
+    try:
+        for path in (
+            secret,
+            inside,
+            inside / "link.mp4",
+            tmp_path / "folder" / secret.name,
+            inside / "fifo.mp4",
+            tmp_path / "tmpabc",
+            inside / ".." / ".." / "etc" / "passwd",
+            f"/proc/self/fd/{number}",
+            f"/proc/{os.getpid()}/root{upload}",
+            "\0",
+            str(inside / "x") * 4000,
+            "",
+            ".",
+            None,
+            7,
+            b"/etc/passwd",
+            {"path": str(upload)},
+            [str(upload)],
+        ):
+            with pytest.raises(RequestError) as caught:
+                gate.admit(path)
+            assert str(caught.value) == gate.REFUSED
+    finally:
+        os.close(number)
+
+
+def test_another_visitors_upload_cannot_be_read_while_it_comes_in(stranger, space_url):
+    numbers = range(3, 60)
+    bodies = [
+        {"fn_index": number, "data": [{"path": f"/proc/self/fd/{n}"}, *[field["props"].get("value") for field in rest]]}
+        for number, (first, *rest) in ((number, fields) for number, fields in functions(stranger) if fields)
+        if first["type"] in ("image", "video", "file")
+        for n in numbers
+    ]
+    assert set(answers(space_url, bodies)) == {answers(space_url, [bodies[0]])[0]}
+    assert gate.REFUSED in answers(space_url, [bodies[0]])[0]
+
+
+def test_what_was_uploaded_is_taken(stranger, space_url, photo):
+    path = upload(stranger, photo)
+    (number,) = (each["id"] for each in stranger.get("/config").json()["dependencies"] if each["api_name"] == "embed")
+    data = [{"path": path, "meta": META}, "nano", 2, 0, None, "even", "crop", "auto"]
+    (told,) = answers(space_url, [{"fn_index": number, "data": data}])
+    assert '"shape": [1, 2048, 192]' in told  # an image is repeated to 16 frames

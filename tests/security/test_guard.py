@@ -1,0 +1,152 @@
+"""The guard by itself, around an app that answers everything: what it refuses cannot have come from that app."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from gradio.utils import get_upload_folder
+
+from vjepa_demo.errors import RequestError
+from vjepa_demo.settings import settings
+from vjepa_demo.ui import gate
+from vjepa_demo.ui.guard import MAX_JSON_BYTES, Guard
+
+JOIN = "/gradio_api/queue/join"
+HOST = "127.0.0.1:7860"
+
+
+async def everything(scope: Any, receive: Any, send: Any) -> None:
+    """Reads the whole body and says yes to it, and to any origin."""
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ConnectionError
+        more = message.get("more_body", False)
+    headers = [(b"access-control-allow-origin", b"*")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"yes"})
+
+
+def ask(method: str, path: str, headers: dict[str, str] | None = None, content: Any = None) -> httpx.Response:
+    async def one() -> httpx.Response:
+        transport = httpx.ASGITransport(Guard(everything, settings))
+        async with httpx.AsyncClient(transport=transport, base_url=f"http://{HOST}") as client:
+            return await client.request(method, path, headers=headers, content=content)
+
+    return asyncio.run(one())
+
+
+@pytest.mark.parametrize("path", ["/", "/config", "/gradio_api/info", "/gradio_api/queue/data", "/references/k/0.jpg"])
+def test_what_the_page_asks_for_gets_through_with_the_headers(path):
+    answer = ask("GET", path)
+    assert answer.status_code == 200
+    assert "default-src 'self'" in answer.headers["content-security-policy"]
+    assert "frame-ancestors" in answer.headers["content-security-policy"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["referrer-policy"] == "same-origin"
+    assert "access-control-allow-origin" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "docs", "openapi.json", "gradio_api/docs", "gradio_api/openapi.json", "gradio_api/proxy=https://a.hf.space/",
+        "gradio_api/deep_link", "gradio_api/runs", "gradio_api/run-history", "gradio_api/dev/reload", "monitoring",
+        "gradio_api/monitoring", "gradio_api/vibe-code", "gradio_api/stream/a/b/c/playlist.m3u8",
+        "gradio_api/component_server", "gradio_api/custom_component/a/b/c/d", "gradio_api/process_recording",
+        "gradio_api/run/predict", "gradio_api/api/predict", "file=/etc/passwd", "gradio_api/file=http://127.0.0.1/",
+        "gradio_api/file=HTTP://127.0.0.1/", "gradio_api/file=http%3A%2F%2F127.0.0.1%2F", "gradio_api/file=//127.0/",
+        "gradio_api/file=/etc/passwd", "gradio_api/file=app.py", "gradio_api/file=../app.py",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_what_nothing_here_uses_is_not_there(method, path):
+    assert ask(method, f"/{path}").status_code == 404
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS"])
+def test_other_methods_are_not_there(method):
+    assert ask(method, JOIN).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Origin": f"http://{HOST}"}, 200),
+        ({"Sec-Fetch-Site": "same-origin", "Origin": f"http://{HOST}"}, 200),
+        ({"Origin": "https://a.hf.space", "X-Forwarded-Host": "a.hf.space"}, 200),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "http://127.0.0.1:1"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "null", "Sec-Fetch-Site": "same-origin"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Host": "evil.example"}, 421),
+        ({"Host": "localhost.evil.example"}, 421),
+        ({"Host": "evil.example@127.0.0.1"}, 421),
+        ({"Host": "localhost:7860"}, 200),
+        ({"Host": "[::1]:7860"}, 200),
+    ],
+)
+def test_only_this_apps_own_page_and_what_is_no_browser_may_post(headers, status):
+    assert ask("POST", JOIN, headers).status_code == status
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["with a length", "without a length"])
+def test_a_request_brings_no_more_than_the_limit(told):
+    async def parts(size: int) -> Any:
+        yield b"x" * (size // 2)
+        yield b"x" * (size - size // 2)
+
+    for size, status in ((MAX_JSON_BYTES, 200), (MAX_JSON_BYTES + 1, 413)):
+        assert ask("POST", JOIN, content=b"x" * size if told else parts(size)).status_code == status
+
+
+@pytest.fixture
+def uploads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The upload folder, with one file in it."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
+    folder = tmp_path / "uploads"
+    assert Path(get_upload_folder()) == folder
+    (folder / "hash").mkdir(parents=True)
+    (folder / "hash" / "clip.mp4").write_bytes(b"clip")
+    return folder
+
+
+def test_an_uploaded_file_is_admitted(uploads):
+    assert gate.admit(str(uploads / "hash" / "clip.mp4")) == os.path.realpath(uploads / "hash" / "clip.mp4")
+
+
+def test_nothing_but_an_uploaded_file_is_admitted_and_all_refusals_read_the_same(uploads, tmp_path):
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(b"secret")
+    (uploads / "hash" / "link.png").symlink_to(secret)
+    (uploads / "linked").symlink_to(tmp_path)
+    os.mkfifo(uploads / "hash" / "fifo")
+    (uploads / "half.mp4").write_bytes(b"being written")
+    with secret.open() as handle:
+        forged = [
+            secret, tmp_path / "missing.png", uploads / "hash" / "link.png", uploads / "linked" / "secret.png",
+            uploads / "hash" / "fifo", uploads / "hash", uploads, uploads / "half.mp4", "/dev/zero",
+            uploads / "hash" / ".." / ".." / "secret.png", f"/proc/self/fd/{handle.fileno()}", "a\0b", "/" * 9999,
+            f"{uploads}/hash/clip.mp4\0", f"{uploads}/{'a' * 9999}", "", None, 7, {}, [], b"/etc/passwd",
+        ]  # fmt: skip
+        for path in forged:
+            with pytest.raises(RequestError) as refusal:
+                gate.admit(path)
+            assert str(refusal.value) == gate.REFUSED, path
+
+
+def test_a_folder_of_another_name_that_begins_alike_is_elsewhere(uploads):
+    other = uploads.with_name("uploads-of-others") / "hash"
+    other.mkdir(parents=True)
+    (other / "clip.mp4").write_bytes(b"clip")
+    with pytest.raises(RequestError):
+        gate.admit(other / "clip.mp4")

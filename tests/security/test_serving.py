@@ -1,0 +1,64 @@
+"""Only what a set lists has an address, and who is a stranger is settled by where the app is bound."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from vjepa_demo.settings import Settings
+from vjepa_demo.ui import serving
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("a.mp4", "x.html", ".env", "notes.txt", "unlisted.mp4"):
+        (tmp_path / name).write_bytes(f"what is in {name}".encode())
+    return tmp_path
+
+
+def put(folder: Path, *, secret: bool) -> str:
+    clips = tuple(SimpleNamespace(file=name) for name in ("a.mp4", "x.html", ".env"))
+    references = SimpleNamespace(folder=folder, clips=clips, hashes=("1", "2", "3"), thumbnails=())
+    return serving.shelf.put(references, "{}", secret=secret)
+
+
+def test_a_listed_clip_is_served_in_parts_and_nothing_else_of_its_folder_is(folder):
+    client = TestClient(Starlette(routes=serving.ROUTES))
+    key = put(folder, secret=False)
+    part = client.get(f"/references/{key}/0", headers={"Range": "bytes=11-15"})
+    assert (part.status_code, part.content, part.headers["content-type"]) == (206, b"a.mp4", "video/mp4")
+    assert "sandbox" in part.headers["content-security-policy"]
+    for name in ("1", "2", "3", "-1", "0.mp4", "0.jpg", "a.mp4", "x.html", ".env", "notes.txt", "..%2f.env", "²"):
+        assert client.get(f"/references/{key}/{name}").status_code == 404, name
+
+
+def test_the_key_of_a_visitors_set_follows_from_nothing(folder):
+    assert put(folder, secret=False) == put(folder, secret=False)
+    keys = {put(folder, secret=True) for _ in range(8)}
+    assert len(keys) == 8
+    assert min(map(len, keys)) >= 22  # 128 bits in base64
+
+
+@pytest.mark.parametrize(
+    ("environment", "public"),
+    [
+        ({}, False),
+        ({"GRADIO_SERVER_NAME": "127.0.0.1"}, False),
+        ({"GRADIO_SERVER_NAME": "0.0.0.0"}, True),  # noqa: S104
+        ({"GRADIO_SERVER_NAME": "::"}, True),
+        ({"GRADIO_SERVER_NAME": "0.0.0.0", "VJEPA_DEMO_PUBLIC": "0"}, False),  # noqa: S104
+        ({"SPACE_ID": "a/b"}, True),
+        ({"SPACE_ID": "a/b", "GRADIO_SERVER_NAME": "127.0.0.1"}, True),
+        ({"VJEPA_DEMO_PUBLIC": "1"}, True),
+    ],
+)
+def test_an_app_that_others_can_reach_is_public_unless_told_otherwise(monkeypatch, environment, public):
+    for name in ("SPACE_ID", "GRADIO_SERVER_NAME", "VJEPA_DEMO_PUBLIC", "VJEPA_DEMO_SERVER_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert Settings.from_environment().public is public

@@ -6,7 +6,7 @@
 FOLDER is filled with seeds on the first run (see hostile/make.py), and with what reaches new code later on. Reading
 runs in this process, not in the child that the app uses: a crash of FFmpeg's or Pillow's own code ends the run with
 libFuzzer's report and a stack in C, which the child turns into a sentence; an exception in Python that is no
-`UserError` is ours, and ends it with a trace. `--seeded N` mutates N times without atheris.
+`UserError`, or was not foreseen, is ours, and ends it with a trace. `--seeded N` mutates N times without atheris.
 """
 
 from __future__ import annotations
@@ -43,10 +43,18 @@ def read(data: bytes) -> None:
 
     target.write_bytes(data)
     try:
-        media.read_clip(target, media.Sampling(frames=2), LIMITS)
-        outcomes["clips"] += 1
-    except UserError:
+        clip = media.read_clip(target, media.Sampling(frames=2), LIMITS)
+    except UserError as error:
         outcomes["sentences"] += 1
+        # What `media` did not foresee, it tells in this sentence and writes to the log.
+        unforeseen = error.__cause__ if str(error).startswith("The file cannot be read:") else None
+    else:
+        outcomes["clips"] += 1
+        unforeseen = None
+        if not (len(clip.frames) == len(clip.timestamps) and clip.frames.shape[1] == 3 and clip.frames.size):
+            raise AssertionError(f"no clip: {clip.frames.shape}, {clip.timestamps}")
+    if unforeseen is not None:
+        raise unforeseen
 
 
 def fill(folder: Path) -> None:

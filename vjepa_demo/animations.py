@@ -7,9 +7,12 @@ canvas: a file of a few kilobytes can ask for hours and gigabytes, which must be
 from __future__ import annotations
 
 import mmap
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+
+GIF_MARKS = re.compile(rb"[,!;]")  # a frame, an extension, the end; what lies between is skipped, as Pillow does
 
 
 @dataclass(frozen=True)
@@ -45,13 +48,13 @@ def _gif(data: mmap.mmap) -> Header:
     width, height, flags = struct.unpack_from("<HHB", data, 6)
     at, delay, durations = 13 + _colours(flags), 0, []
     try:
-        while (mark := data[at]) != 0x3B:
-            at += 1
-            if mark == 0x21:
+        while (found := GIF_MARKS.search(data, at)) and found[0] != b";":
+            at = found.end()
+            if found[0] == b"!":
                 if data[at] == 0xF9 and data[at + 1]:
                     (delay,) = struct.unpack_from("<H", data, at + 3)
                 at = _skip_blocks(data, at + 1)
-            elif mark == 0x2C:
+            else:
                 x, y, w, h, flags = struct.unpack_from("<HHHHB", data, at)
                 width, height = max(width, x + w), max(height, y + h)  # Pillow widens the canvas so
                 at += 9 + _colours(flags) + 1
@@ -80,7 +83,7 @@ def _png(data: mmap.mmap) -> Header:
     at, announced, shown_first, durations = 8, 0, False, []
     while at + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
-        if kind == b"IEND" or (kind == b"IDAT" and not announced):
+        if kind == b"IEND" or (kind == b"IDAT" and not announced) or not kind.isalpha():
             break
         if kind == b"acTL" and not announced:
             announced, _ = struct.unpack_from(">II", data, at + 8)
@@ -97,7 +100,8 @@ def _png(data: mmap.mmap) -> Header:
 def _webp(data: mmap.mmap) -> Header:
     width = height = 0
     at, durations = 12, []
-    while at + 8 <= len(data):
+    end = min(len(data), struct.unpack_from("<I", data, 4)[0] + 8)
+    while at + 8 <= end:
         kind, length = struct.unpack_from("<4sI", data, at)
         body = data[at + 8 : at + 24]
         if kind == b"VP8X":

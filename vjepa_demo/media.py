@@ -294,7 +294,7 @@ def _check_work(decoder: Any, shown: np.ndarray, meta: Any, limits: Settings) ->
         keys = np.asarray(decoder._get_key_frame_indices())  # torchcodec has no public name for them
     except (AttributeError, RuntimeError):
         return
-    wanted = (shown * (meta.num_frames - 1)).astype(int)
+    wanted = np.minimum(shown * meta.num_frames, meta.num_frames - 1).astype(int)
     begin = np.concatenate([[0], keys])[np.searchsorted(keys, wanted, side="right")]
     last = dict(zip(begin.tolist(), wanted.tolist(), strict=True))
     frames = sum(index - first + 1 for first, index in last.items())

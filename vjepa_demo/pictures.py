@@ -171,8 +171,8 @@ def _pillow_errors() -> Iterator[None]:
 
     try:
         with warnings.catch_warnings():
-            # Our own limit on pixels is checked from the header, before anything is decoded.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            # Of many pixels: our own limit was checked from the header. Of damage: it is met, or told as an error.
+            warnings.simplefilter("ignore")
             yield
     except (UserError, MemoryError):
         raise

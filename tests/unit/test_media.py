@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import shutil
 import struct
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from conftest import CORNERS, MakeVideo, ffmpeg, frame_numbers
 from PIL import Image, features
 
-from vjepa_demo import containers
+from vjepa_demo import containers, media
 from vjepa_demo.errors import MediaError, RequestError
 from vjepa_demo.media import Clip, Sampling, read_clip
 from vjepa_demo.settings import settings
@@ -473,3 +475,133 @@ def test_cut_in_the_middle_what_is_there_can_be_read(make_video: MakeVideo, tmp_
     (tmp_path / "half.mp4").write_bytes(data[: len(data) // 2])
     clip = read_clip(tmp_path / "half.mp4", Sampling(frames=8, end=0.8))
     assert len(np.unique(clip.timestamps)) == 8
+
+
+# --- limits told before the work -------------------------------------------------------------------------------------
+
+
+class KeyFrames:
+    """Stands for a decoder that knows where the key frames are."""
+
+    def __init__(self, count: int, every: int) -> None:
+        self.keys = np.arange(0, count, every)
+
+    def _get_key_frame_indices(self) -> np.ndarray:
+        return self.keys
+
+
+def work(seconds: float, fps: int, size: tuple[int, int], key_every: float, frames: int) -> None:
+    meta = SimpleNamespace(num_frames=round(seconds * fps), width=size[0], height=size[1])
+    decoder = KeyFrames(meta.num_frames, round(key_every * fps))
+    media._check_work(decoder, (np.arange(frames) + 0.5) / frames, meta, settings)
+
+
+@pytest.mark.parametrize("frames", [16, 64])
+def test_ordinary_films_can_be_decoded(frames: int) -> None:
+    work(3600, 30, (1280, 720), 10, frames)
+    work(3600, 60, (1920, 1080), 10, frames)
+    work(60, 60, (3840, 2160), 1, frames)
+    work(60, 30, (7680, 4320), 1, frames)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "fps", "size"), [(3600, 120, (7680, 4320)), (600, 60, (3840, 2160)), (3600, 600, (32, 32))]
+)
+def test_long_films_of_one_key_frame_cannot(seconds: float, fps: int, size: tuple[int, int]) -> None:
+    with pytest.raises(MediaError, match="more key frames"):
+        work(seconds, fps, size, seconds, 16)
+
+
+def test_the_work_is_counted_from_the_key_frames(make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Frames 10 and 30 of 40: 31 frames of at least 50,000 pixels from the only key frame, or the two alone.
+    limits = dataclasses.replace(settings, max_decoded_pixels=31 * 50_000 - 1)
+    sampling = Sampling(frames=2)
+    apart, one = (make_video(fps=25, frames=40, options=("-g", g, "-bf", "0")) for g in ("10", "1000"))
+    assert len(read_clip(apart, sampling, limits).frames) == 2
+    with pytest.raises(MediaError, match="To reach the frames, 31 of 64 × 64 pixels"):
+        read_clip(one, sampling, limits)
+    assert len(read_clip(one, sampling, dataclasses.replace(settings, max_decoded_pixels=31 * 50_000)).frames) == 2
+
+    from torchcodec.decoders import VideoDecoder
+
+    monkeypatch.delattr(VideoDecoder, "_get_key_frame_indices")
+    assert len(read_clip(one, sampling, limits).frames) == 2, "where torchcodec does not tell, the deadline must do"
+
+
+def test_too_many_frames_in_a_video(make_video: MakeVideo) -> None:
+    assert "holds 16 frames and at most 15" in refused(make_video(), max_video_frames=15)
+
+
+# --- what stands beside the pixels -----------------------------------------------------------------------------------
+
+
+def exif(*entries: tuple[int, int, int, int | bytes]) -> bytes:
+    """An EXIF block with these entries (tag, type, count, value), whatever they say."""
+    head, tail, at = b"II*\0\x08\0\0\0" + struct.pack("<H", len(entries)), b"", 14 + 12 * len(entries)
+    for tag, kind, count, value in entries:
+        where = at + len(tail) if isinstance(value, bytes) else value
+        head += struct.pack("<HHII", tag, kind, count, where)
+        tail += value if isinstance(value, bytes) else b""
+    return b"Exif\0\0" + head + bytes(4) + tail
+
+
+def with_exif(path: Path, block: bytes) -> Path:
+    buffer = io.BytesIO()
+    corners = np.zeros((64, 96, 3), dtype=np.uint8)
+    corners[:, :48, 0] = corners[:, 48:, 2] = 255
+    corners[:16] = 255
+    Image.fromarray(corners).save(buffer, "JPEG", quality=95, subsampling=0)
+    data = buffer.getvalue()
+    path.write_bytes(data[:2] + b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block + data[2:])
+    return path
+
+
+TURNED_BY_90 = (0x0112, 3, 1, 6)
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        (0x011A, 10, 1, struct.pack("<ii", -1, 0)),  # a resolution of -1/0
+        (0x0100, 2, 5, b"abcd\0"),  # a width that is text
+        (0x8769, 4, 1, 8),  # a directory within itself
+        (0x0132, 2, 2**31, 8),
+        (0x010F, 99, 3, 0),
+    ],
+)
+def test_exif_that_cannot_be_written_back(tmp_path: Path, beside: tuple[int, int, int, int | bytes]) -> None:
+    clip = read_clip(with_exif(tmp_path / "photo.jpg", exif(TURNED_BY_90, beside)))
+    assert clip.frames.shape == (1, 3, 96, 64)
+    assert corner_colours(clip.frames[0]) == ["red", "white", "blue", "white"]
+    assert clip.source.rotation == 270
+
+
+@pytest.mark.parametrize("value", [0, 9, 65535])
+def test_an_orientation_that_does_not_exist_turns_nothing(tmp_path: Path, value: int) -> None:
+    clip = read_clip(with_exif(tmp_path / "photo.jpg", exif((0x0112, 3, 1, value))))
+    assert clip.frames.shape == (1, 3, 64, 96)
+
+
+def test_no_exif_keeps_a_picture_from_being_read(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    whole = exif(TURNED_BY_90, (0x011A, 5, 1, bytes(8)), (0x8769, 4, 1, 8), (0x010F, 2, 6, b"maker\0"))
+    for _ in range(200):
+        block = bytearray(whole)
+        for at in rng.integers(6, len(block), 4):
+            block[at] = rng.integers(256)
+        clip = read_clip(with_exif(tmp_path / "photo.jpg", bytes(block)))
+        assert sorted(clip.frames.shape[2:]) == [64, 96]
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), TypeError("x"), ZeroDivisionError("x"), AssertionError()])
+def test_whatever_a_library_raises_is_one_sentence(
+    make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(media, "_describe", fail)
+    assert "cannot be read" in refused(make_video())
+    assert "Traceback" in caplog.text, "the log knows it all"
+    monkeypatch.setattr(media, "_describe", lambda *_: (_ for _ in ()).throw(MemoryError()))
+    assert refused(make_video()) == media.TOO_MUCH_MEMORY

@@ -121,6 +121,15 @@ def demo_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def space_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the app as on a Space, which is open to everybody."""
+    folder = tmp_path_factory.mktemp("space")
+    space = {"SPACE_ID": "somebody/explorer", "SYSTEM": "spaces", "GRADIO_SERVER_NAME": "127.0.0.1"}
+    with running_demo(folder, **space) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
 def video(make_video: MakeVideo) -> Path:
     """Two seconds of something that moves, 16:9."""
     return make_video("moving.mp4", source="testsrc2=s=320x180:r=24:d=2", frames=48)

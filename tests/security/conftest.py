@@ -8,24 +8,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from browser.conftest import (  # noqa: F401 - fixtures of the browser tests
-    browser,
-    console_errors,
-    left_localhost,
-    open_page,
-    page,
-)
-from demo import running_demo
 from PIL import Image
-
-
-@pytest.fixture(scope="session")
-def space_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of the app as on a Space, which is open to everybody."""
-    folder = tmp_path_factory.mktemp("space")
-    space = {"SPACE_ID": "somebody/explorer", "SYSTEM": "spaces", "GRADIO_SERVER_NAME": "127.0.0.1"}
-    with running_demo(folder, **space) as address:
-        yield address
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ def main() -> None:
             signal.signal(number, stop)
 
     from vjepa_demo import scratch
-    from vjepa_demo.errors import DiskError, of_disk
+    from vjepa_demo.errors import DiskError, UserError, of_disk
 
     log = logging.StreamHandler()
     log.setFormatter(scratch.Discreet("%(levelname)s %(name)s: %(message)s"))
@@ -38,6 +38,8 @@ def main() -> None:
             demo.launch(**launch_options())
     except KeyboardInterrupt:  # there was no server to close yet
         sys.exit(130)
+    except UserError as error:
+        sys.exit(str(error))
     except Exception as error:
         if not of_disk(error):
             raise

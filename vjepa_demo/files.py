@@ -56,8 +56,9 @@ def lock(path: Path) -> Iterator[None]:
         held = _locks.setdefault(key, _Lock())
         held.users += 1
     try:
-        while not held.mutex.acquire(timeout=POLL_S):
-            jobs.check()
+        with jobs.waiting():
+            while not held.mutex.acquire(timeout=POLL_S):
+                jobs.check()
         try:
             with _locked(key):
                 yield

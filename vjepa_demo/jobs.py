@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import itertools
+import math
 import threading
 import time
 from collections import OrderedDict
@@ -55,6 +56,7 @@ class Job:
         self.seconds = seconds
         self.low = low
         self.holds_turn = False
+        self.admitted = False
         self._gone = gone
         self._deadline = time.monotonic() + seconds
         self._asked = 0.0
@@ -79,9 +81,15 @@ class Job:
                 "frames, a shorter span, or a smaller checkpoint."
             )
 
-    def waited(self, seconds: float) -> None:
-        """Put the deadline off by the time spent waiting for others."""
-        self._deadline += seconds
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Within this context the job waits for others: the deadline stands still."""
+        began, left = time.monotonic(), self._deadline - time.monotonic()
+        self._deadline = math.inf
+        try:
+            yield
+        finally:
+            self._deadline = began + left + (time.monotonic() - began)
 
     @contextlib.contextmanager
     def running(self) -> Iterator[Job]:
@@ -96,6 +104,14 @@ class Job:
 def current() -> Job | None:
     """The job that is being worked on, or None outside of one."""
     return _current.get()
+
+
+@contextlib.contextmanager
+def waiting() -> Iterator[None]:
+    """Within this context the current job waits for others: its time stands still. Nothing outside a job."""
+    job = current()
+    with job.waiting() if job else contextlib.nullcontext():
+        yield
 
 
 def check() -> None:
@@ -143,7 +159,8 @@ class Turns:
         if job.holds_turn:
             yield
             return
-        self._wait(job, say)
+        with job.waiting():
+            self._wait(job, say)
         job.holds_turn = True
         try:
             yield
@@ -157,7 +174,9 @@ class Turns:
     def _wait(self, job: Job, say: Callable[[str], None]) -> None:
         ticket = _Ticket(job, next(self._numbers), time.monotonic())
         with self._changed:
-            self._check_room(job)
+            if not job.admitted:  # work that has begun is not turned away half-way
+                self._check_room(job)
+            job.admitted = True
             self._waiting.append(ticket)
         told = 0
         try:
@@ -167,7 +186,6 @@ class Turns:
                     place = self._order().index(ticket) + self._busy
                     if place == 0:
                         self._busy = True
-                        job.waited(time.monotonic() - ticket.arrived)
                         return
                 if place != told:
                     told = place

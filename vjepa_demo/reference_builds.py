@@ -52,8 +52,9 @@ class _Build:
     def wait(self, say: Say) -> ReferenceSet:
         """The set, once it is made. Raises what its making raised, or Stopped when the one who waits is stopped."""
         try:
-            while not self.over.wait(jobs.POLL_S):
-                jobs.check()
+            with jobs.waiting():
+                while not self.over.wait(jobs.POLL_S):
+                    jobs.check()
         finally:
             with _lock:
                 self.waiting.pop(id(say), None)

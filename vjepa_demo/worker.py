@@ -319,8 +319,8 @@ def _sentence(text: Any) -> str:
 
 def _write_down(lines: Any) -> None:
     """What the child had to say to the log: no line of it can pass for one of ours."""
-    for line in lines if isinstance(lines, list) else ():
-        for part in str(line)[:20_000].splitlines():
+    for line in lines[:20] if isinstance(lines, list) else ():
+        for part in str(line)[:20_000].splitlines()[:200]:
             log.warning("in the child: | %s", _sentence(part))
 
 

@@ -43,9 +43,47 @@ def test_a_job_ends_when_nobody_waits_for_it():
 def test_a_job_ends_when_its_time_is_up_and_waiting_does_not_count():
     with pytest.raises(Stopped, match="fewer frames"):
         Job(seconds=-1).check()
-    job = Job(seconds=-1)
-    job.waited(10)
+    job = Job(seconds=0.2)
+    with job.waiting():
+        time.sleep(0.3)
+        job.check()
     job.check()
+    time.sleep(0.25)
+    with pytest.raises(Stopped):
+        job.check()
+
+
+def test_a_job_may_wait_longer_for_its_turn_than_it_may_work():
+    turns, job = Turns(), Job(seconds=0.3)
+    with turns.take(Job()):
+        had: list[bool] = []
+        waiter = threading.Thread(target=lambda: had.append(has_its_turn(turns, job)))
+        waiter.start()
+        time.sleep(0.6)
+    waiter.join(10)
+    assert had == [True]
+
+
+def has_its_turn(turns: Turns, job: Job) -> bool:
+    try:
+        with turns.take(job):
+            return True
+    except Stopped:
+        return False
+
+
+def test_work_that_has_begun_is_not_turned_away_half_way():
+    crowd = Crowd(Turns(most=2, most_each=2))
+    job = Job(Visitor("1"))
+    with crowd.turns.take(job):
+        pass
+    crowd.arrive("held", Visitor("2"))
+    for number in range(2):
+        crowd.arrive(f"b{number}", Visitor(f"3{number}"))
+    threading.Timer(0.2, crowd.release.set).start()
+    with crowd.turns.take(job):
+        pass
+    crowd.served()
 
 
 def test_a_job_goes_along_into_a_thread_that_copies_its_context():

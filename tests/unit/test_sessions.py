@@ -97,8 +97,46 @@ def test_a_change_that_fails_is_undone_whole(make):
 
     with pytest.raises(ReferencesError):
         fail()
-    assert sorted(path.name for path in folder.iterdir()) == ["a", "clips.csv"]
+    now = Path(found.folder_of(own_id))
+    assert sorted(path.name for path in now.iterdir()) == ["a", "clips.csv"]
+    assert list(folder.parent.iterdir()) == [now]
+
+
+def test_a_copy_that_cannot_be_made_leaves_the_set_alone(make, monkeypatch):
+    found = make()
+    own_id = add(found, None, 10)
+    add(found, own_id, 10, name="b")
+
+    def full(source: str, target: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sessions, "_link", full)
+    with pytest.raises(OSError, match="No space"):
+        add(found, own_id, 10, name="c")
+    folder = Path(found.folder_of(own_id))
+    assert sorted(path.name for path in folder.iterdir()) == ["a", "b", "clips.csv"]
     assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_going_back_does_not_mind_who_still_writes_into_the_folder(make, monkeypatch):
+    found = make()
+    own_id = add(found, None, 10)
+    remove = sessions.shutil.rmtree
+
+    def remove_while_somebody_writes(path: Path, ignore_errors: bool = False) -> None:
+        remove(path, ignore_errors=ignore_errors)
+        (Path(path) / "vectors" / "x.parts").mkdir(parents=True)  # as one who makes a map does
+
+    monkeypatch.setattr(sessions.shutil, "rmtree", remove_while_somebody_writes)
+
+    def fail() -> None:
+        with found.change(own_id) as changed:
+            (changed.folder / "a").unlink()
+            raise ReferencesError("no")
+
+    with pytest.raises(ReferencesError):
+        fail()
+    assert sorted(path.name for path in Path(found.folder_of(own_id)).iterdir()) == ["a", "clips.csv"]
 
 
 def test_all_bytes_on_disk_count_and_what_is_too_much_is_undone(make):

@@ -7,6 +7,7 @@ import csv
 import functools
 import logging
 import math
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -237,11 +238,16 @@ def first_view() -> dict[str, Any]:
     return {**show(result, folder), "status": status(words), "map": show_map(result), "offer": NO_OFFER}
 
 
+_first = threading.Lock()
+
+
 def first_paint() -> tuple[Any, ...]:
     """What a visitor sees before they have done anything: a finished example."""
-    view, result = copy.deepcopy(first_view()), first_result()  # Gradio takes updates apart when it sends them
-    if result is not None and results.get(view["result"]) is None:
-        view["result"] = results.put(result, result.nbytes)  # it had to make room for others
+    result = first_result()
+    with _first:
+        if result is not None and results.get(first_view()["result"]) is None:
+            first_view()["result"] = results.put(result, result.nbytes)  # it had to make room for others
+    view = copy.deepcopy(first_view())  # Gradio takes updates apart when it sends them
     return tuple(view.get(name, gr.skip()) for name in OUTPUTS)
 
 

@@ -28,6 +28,7 @@ from vjepa_demo.reference_sets import cache_of
 from vjepa_demo.settings import MIB, Settings, settings
 
 IDLE_S = 600.0  # a session that was used since then does not have to make room for others
+UNFINISHED = shutil.ignore_patterns(".*", "*.lock", "*.parts")  # what somebody is writing at the moment
 REMEMBERED = 4096  # sessions whose owners have not been told yet that they are gone
 
 
@@ -133,11 +134,18 @@ class Sessions:
 
     @contextlib.contextmanager
     def _undone_if_it_fails(self, session: Session) -> Iterator[None]:
-        before = session.folder.with_name(f"{session.folder.name}-before")
+        # The copy is made before anything can go wrong with the set. Going back is going over to the copy: into the
+        # folder itself others may still be writing, who embed clips for a map.
+        before = None
+        if session.id in self._all:
+            before = _new_folder()
+            try:
+                shutil.copytree(session.folder, before, copy_function=_link, ignore=UNFINISHED)
+            except BaseException:
+                shutil.rmtree(before, ignore_errors=True)
+                raise
         try:
-            if session.id in self._all:
-                shutil.copytree(session.folder, before, copy_function=_link)
-            else:
+            if before is None:
                 copy_set(Request().reference_folder, session.folder)
             yield
             size = scratch.size_of(session.folder, _shipped())
@@ -146,11 +154,13 @@ class Sessions:
                 session.bytes = size
                 self._all[session.id] = session
         except BaseException:
-            shutil.rmtree(session.folder, ignore_errors=True)
-            if before.is_dir():
-                before.rename(session.folder)
+            changed = session.folder
+            if before is not None:
+                session.folder = before
+            shutil.rmtree(changed, ignore_errors=True)
             raise
-        shutil.rmtree(before, ignore_errors=True)
+        if before is not None:
+            shutil.rmtree(before, ignore_errors=True)
 
     def _check(self, session: Session, size: int) -> None:
         """Make room for a session of this size, from those that are idle."""

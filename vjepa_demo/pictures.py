@@ -21,7 +21,6 @@ log = logging.getLogger(__name__)
 # Transparent pixels are laid on mid-grey: close to the mean that the processor subtracts, so they carry little signal.
 NEUTRAL_GROUND = (128, 128, 128)
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF")
-ANIMATED_FORMATS = ("PNG", "WEBP", "AVIF", "GIF")
 # Browsers and FFmpeg show a frame for a tenth of a second when the file asks for (almost) none.
 SHORTEST_SECONDS, DEFAULT_SECONDS = 0.02, 0.1
 ORIENTATION = 0x0112  # the EXIF tag

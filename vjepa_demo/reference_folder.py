@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
-from vjepa_demo.errors import ReferencesError
+from vjepa_demo.errors import ReferencesError, named
 from vjepa_demo.files import replace_file
 from vjepa_demo.references import ReferenceClip
 
@@ -271,7 +271,7 @@ def _is_text(name: str) -> bool:
     try:
         name.encode()
     except UnicodeEncodeError:
-        log.warning("passed over: %r is not a name in UTF-8", name)
+        log.warning("passed over: %s is not a name in UTF-8", named(name))
         return False
     return True
 

@@ -223,12 +223,14 @@ def test_of_a_set_its_clips_are_served_and_nothing_else(owners_url):
     ("environment", "public"),
     [
         ({}, False),
+        ({"GRADIO_SERVER_NAME": "127.0.0.1"}, False),
         ({"GRADIO_SERVER_NAME": "0.0.0.0"}, True),  # noqa: S104
         ({"GRADIO_SERVER_NAME": "192.168.1.5"}, True),
         ({"GRADIO_SERVER_NAME": "::"}, True),
         ({"GRADIO_SERVER_NAME": "localhost"}, False),
         ({"GRADIO_SERVER_NAME": "::1"}, False),
         ({"SPACE_ID": "a/b"}, True),
+        ({"SPACE_ID": "a/b", "GRADIO_SERVER_NAME": "127.0.0.1"}, True),
         ({"GRADIO_SERVER_NAME": "0.0.0.0", "VJEPA_DEMO_PUBLIC": "0"}, False),  # noqa: S104
         ({"GRADIO_SERVER_NAME": "0.0.0.0", "VJEPA_DEMO_PUBLIC": "no"}, False),  # noqa: S104
         ({"VJEPA_DEMO_PUBLIC": "1"}, True),

@@ -1,4 +1,4 @@
-"""Only what a set lists has an address, and who is a stranger is settled by where the app is bound."""
+"""Only what a set lists has an address."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from vjepa_demo.settings import Settings
 from vjepa_demo.ui import serving
 
 
@@ -41,24 +40,3 @@ def test_the_key_of_a_visitors_set_follows_from_nothing(folder):
     keys = {put(folder, secret=True) for _ in range(8)}
     assert len(keys) == 8
     assert min(map(len, keys)) >= 22  # 128 bits in base64
-
-
-@pytest.mark.parametrize(
-    ("environment", "public"),
-    [
-        ({}, False),
-        ({"GRADIO_SERVER_NAME": "127.0.0.1"}, False),
-        ({"GRADIO_SERVER_NAME": "0.0.0.0"}, True),  # noqa: S104
-        ({"GRADIO_SERVER_NAME": "::"}, True),
-        ({"GRADIO_SERVER_NAME": "0.0.0.0", "VJEPA_DEMO_PUBLIC": "0"}, False),  # noqa: S104
-        ({"SPACE_ID": "a/b"}, True),
-        ({"SPACE_ID": "a/b", "GRADIO_SERVER_NAME": "127.0.0.1"}, True),
-        ({"VJEPA_DEMO_PUBLIC": "1"}, True),
-    ],
-)
-def test_an_app_that_others_can_reach_is_public_unless_told_otherwise(monkeypatch, environment, public):
-    for name in ("SPACE_ID", "GRADIO_SERVER_NAME", "VJEPA_DEMO_PUBLIC", "VJEPA_DEMO_SERVER_NAME"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    assert Settings.from_environment().public is public

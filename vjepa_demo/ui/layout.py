@@ -12,12 +12,11 @@ from vjepa_demo import checkpoints
 from vjepa_demo.settings import ASSETS, settings
 from vjepa_demo.ui import api, guard, handlers, own_references, sessions, shown, theme
 from vjepa_demo.ui.gate import GatedBlocks, admit
+from vjepa_demo.ui.outcome import RUN
 from vjepa_demo.ui.patch_viewer import patch_viewer
 from vjepa_demo.ui.reference_map import reference_map
 
 TITLE = "V-JEPA 2 Explorer"
-# How every event of the page is wired: it tells its progress itself, and is not part of the API.
-RUN: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 log = logging.getLogger(__name__)
 

@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 
 OUR_FAULT = "Something went wrong on our side; the last result is still here. Try again, or choose another file."
 
+# How every event of the page is wired: it tells its progress itself, and is not part of the API.
+RUN: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+
 T = TypeVar("T")
 Update = dict[str, Any]
 # Says what is being done, gets a folder for files on their way to the browser, and the values of the inputs.

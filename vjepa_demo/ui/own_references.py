@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,33 +16,17 @@ from vjepa_demo.errors import ReferencesError
 from vjepa_demo.media import Sampling
 from vjepa_demo.reference_build import settle
 from vjepa_demo.reference_edit import OWN, clean_label, export, remove, rename, take
-from vjepa_demo.reference_sets import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Progress, cache_of, read_folder
+from vjepa_demo.reference_sets import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Progress, Way, cache_of, read_folder
 from vjepa_demo.references import ReferenceSet
 from vjepa_demo.scratch import check_room, size_of, using
 from vjepa_demo.ui import sessions
 from vjepa_demo.ui.files import to_be_saved
 from vjepa_demo.ui.handlers import results
-from vjepa_demo.ui.outcome import Update, event, status
+from vjepa_demo.ui.outcome import RUN, Update, event, status
 from vjepa_demo.ui.reference_map import map_value
 from vjepa_demo.ui.sessions import are_kept, folder_of
 
 SHOWN_FAILURES = 5
-
-
-@dataclass(frozen=True)
-class Way:
-    """How references are embedded: like the clip that is shown."""
-
-    encoder: Any
-    sampling: Sampling
-    fit: str
-    pooling: Pooling
-
-    def settle(self, folder: Path, progress: Progress, refit: bool = False) -> ReferenceSet:
-        more = [cache_of(folder)]
-        return settle(
-            folder, self.encoder, self.sampling, self.fit, self.pooling, more=more, progress=progress, refit=refit
-        )
 
 
 # What a change of the references changes on the page.
@@ -107,15 +90,14 @@ def wire(parts: dict[str, Any], own_id: gr.State, result_id: gr.State, space: gr
     """
     chosen_by = {**parts, "status": parts["said"], "map": space, "own": own_id}
     outputs = [chosen_by[name] for name in OUTPUTS]
-    run: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     ids = [own_id, result_id]
     given = [parts[name] for name in ("files", "folder", "label")]
-    parts["add"].click(add_clips, [*ids, *given], outputs, **run)
-    parts["rename"].click(rename_clips, [*ids, parts["chosen"], parts["new_label"]], outputs, **run)
-    parts["remove"].click(remove_clips, [*ids, parts["chosen"]], outputs, **run)
-    parts["refit"].click(fit_again, ids, outputs, **run)
-    parts["save"].click(save_set, ids, outputs, **run)
-    demo.load(list_clips, own_id, parts["chosen"], **run)
+    parts["add"].click(add_clips, [*ids, *given], outputs, **RUN)
+    parts["rename"].click(rename_clips, [*ids, parts["chosen"], parts["new_label"]], outputs, **RUN)
+    parts["remove"].click(remove_clips, [*ids, parts["chosen"]], outputs, **RUN)
+    parts["refit"].click(fit_again, ids, outputs, **RUN)
+    parts["save"].click(save_set, ids, outputs, **RUN)
+    demo.load(list_clips, own_id, parts["chosen"], **RUN)
 
 
 @event(*OUTPUTS)
@@ -157,7 +139,7 @@ def rename_clips(
 ) -> Iterator[Update]:
     def work(folder: Path, way: Way, progress: Progress) -> tuple[str, ReferenceSet]:
         rename(folder, chosen or [], label)
-        return "Renamed.", way.settle(folder, progress)
+        return "Renamed.", settle_as(way, folder, progress)
 
     yield change(say, own_id, result_id, work)
 
@@ -168,7 +150,7 @@ def remove_clips(
 ) -> Iterator[Update]:
     def work(folder: Path, way: Way, progress: Progress) -> tuple[str, ReferenceSet]:
         remove(folder, chosen or [])
-        return "Removed. The other points stay where they were.", way.settle(folder, progress)
+        return "Removed. The other points stay where they were.", settle_as(way, folder, progress)
 
     yield change(say, own_id, result_id, work)
 
@@ -176,7 +158,7 @@ def remove_clips(
 @event(*OUTPUTS)
 def fit_again(say: Say, scratch: Path, own_id: str | None, result_id: str | None) -> Iterator[Update]:
     def work(folder: Path, way: Way, progress: Progress) -> tuple[str, ReferenceSet]:
-        return "A new fit, turned to lie near the old one.", way.settle(folder, progress, refit=True)
+        return "A new fit, turned to lie near the old one.", settle_as(way, folder, progress, refit=True)
 
     yield change(say, own_id, result_id, work)
 
@@ -184,7 +166,7 @@ def fit_again(say: Say, scratch: Path, own_id: str | None, result_id: str | None
 @event(*OUTPUTS)
 def save_set(say: Say, scratch: Path, own_id: str | None, result_id: str | None) -> Iterator[Update]:
     def work(folder: Path, way: Way, progress: Progress) -> tuple[str, ReferenceSet]:
-        made = way.settle(folder, progress)
+        made = settle_as(way, folder, progress)
         check_room(size_of(folder))
         export(folder, path)
         return "The set as one file: clips, clips.csv, vectors and thumbnails. Drop it above to bring it back.", made
@@ -220,6 +202,12 @@ def change(
             "chosen": choices(changed.folder),
             "saved": gr.update(value=None, visible=False),
         }
+
+
+def settle_as(way: Way, folder: Path, progress: Progress, *, refit: bool = False) -> ReferenceSet:
+    """A folder's set, embedded in this way."""
+    more = [cache_of(folder)]
+    return settle(folder, way.encoder, way.sampling, way.fit, way.pooling, more=more, progress=progress, refit=refit)
 
 
 def way_of(embedding: Any, pooling: Pooling | None) -> Way:

@@ -13,7 +13,7 @@ import itertools
 import math
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -114,10 +114,55 @@ def waiting() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def locked(lock: threading.Lock) -> Iterator[None]:
+    """Wait for a lock as long as somebody waits for the work, and have it until the context ends. Raises Stopped."""
+    with waiting():
+        while not lock.acquire(timeout=POLL_S):
+            check()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def check() -> None:
     """Raises Stopped when the work that is being done is to end; does nothing outside a job."""
     if job := current():
         job.check()
+
+
+class Door:
+    """Counts what is here of each address, also what only waits for others, as for a set of references in the making.
+
+    Args:
+        most_each: how many pieces of work of one address may be here at a time.
+    """
+
+    def __init__(self, most_each: int = settings.most_each) -> None:
+        self.most_each = most_each
+        self._here: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def entered(self, job: Job) -> Iterator[None]:
+        """Within this context the job is here. Raises RequestError where too many of its address are."""
+        address = job.visitor.address
+        with self._lock:
+            if self._here[address] >= self.most_each:
+                raise RequestError(
+                    f"{self.most_each} pieces of work from your network are here already: let some of them finish."
+                )
+            self._here[address] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._here[address] -= 1
+                self._here += Counter()  # drops those at zero
+
+
+door = Door()
 
 
 @dataclass
@@ -132,12 +177,11 @@ class Turns:
     second upload before their first; jobs of low priority have their turn when nobody else waits.
 
     Args:
-        most: how many may wait in all.
-        most_each: how many of one address.
+        most: how many may wait.
     """
 
-    def __init__(self, most: int = settings.most_waiting, most_each: int = settings.most_waiting_each) -> None:
-        self.most, self.most_each = most, most_each
+    def __init__(self, most: int = settings.most_waiting) -> None:
+        self.most = most
         self._changed = threading.Condition()
         self._waiting: list[_Ticket] = []
         self._busy = False
@@ -174,8 +218,9 @@ class Turns:
     def _wait(self, job: Job, say: Callable[[str], None]) -> None:
         ticket = _Ticket(job, next(self._numbers), time.monotonic())
         with self._changed:
-            if not job.admitted:  # work that has begun is not turned away half-way
-                self._check_room(job)
+            # Work that has begun is not turned away half-way.
+            if not (job.low or job.admitted) and len(self._waiting) >= self.most:
+                raise RequestError("Too many people are using this at the moment: try again in a minute.")
             job.admitted = True
             self._waiting.append(ticket)
         told = 0
@@ -196,13 +241,6 @@ class Turns:
             with self._changed:
                 self._waiting.remove(ticket)
                 self._changed.notify_all()
-
-    def _check_room(self, job: Job) -> None:
-        mine = sum(ticket.job.visitor.address == job.visitor.address for ticket in self._waiting)
-        if not job.low and mine >= self.most_each:
-            raise RequestError(f"{mine} pieces of your work are waiting here already: let some of them finish first.")
-        if not job.low and len(self._waiting) >= self.most:
-            raise RequestError("Too many people are using this at the moment: try again in a minute.")
 
     def _order(self) -> list[_Ticket]:
         """Those who wait, next first. A visitor counts from their last turn, or from the arrival of what they wait

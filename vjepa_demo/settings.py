@@ -55,7 +55,9 @@ class Settings:
         decode_bytes: most memory, as address space, that reading one file may take.
         job_seconds: longest time that one visitor's piece of work may take, in seconds, the waiting left out.
         build_seconds: longest time for embedding one set of references, in seconds.
-        most_waiting, most_waiting_each: most pieces of work that wait for their turn, in all and of one address.
+        most_waiting: most pieces of work that wait for their turn.
+        most_each: most pieces of work of one address, whatever they wait for.
+        encoder_bytes: most bytes of checkpoints in memory: the longest unused go first, the newest always stays.
         store_bytes: most bytes of results kept between events for all visitors together.
         keep_hours: how long an upload, a result or a visitor's own references are kept after their last use, in hours.
         own_bytes, own_bytes_each, own_bytes_all: most bytes of disk that the references of one visitor on a public app
@@ -92,7 +94,8 @@ class Settings:
     job_seconds: float = 600.0
     build_seconds: float = 4 * 3600.0
     most_waiting: int = 64
-    most_waiting_each: int = 24
+    most_each: int = 24
+    encoder_bytes: int = 12 * 1024 * MIB
     store_bytes: int = 1024 * MIB
     keep_hours: float = 6.0
     own_bytes: int = 256 * MIB

@@ -11,7 +11,7 @@ import pytest
 
 from vjepa_demo import jobs
 from vjepa_demo.errors import RequestError, Stopped
-from vjepa_demo.jobs import Job, Turns, Visitor
+from vjepa_demo.jobs import Door, Job, Turns, Visitor
 
 
 def test_outside_a_job_nothing_stops_and_nothing_waits():
@@ -73,7 +73,7 @@ def has_its_turn(turns: Turns, job: Job) -> bool:
 
 
 def test_work_that_has_begun_is_not_turned_away_half_way():
-    crowd = Crowd(Turns(most=2, most_each=2))
+    crowd = Crowd(Turns(most=2))
     job = Job(Visitor("1"))
     with crowd.turns.take(job):
         pass
@@ -200,12 +200,34 @@ def test_a_turn_within_a_turn_is_the_same_turn():
 
 
 def test_a_crowd_is_told_to_come_back_later():
-    crowd = Crowd(Turns(most=3, most_each=2))
-    for number in range(3):
+    crowd = Crowd(Turns(most=3))
+    for number in range(4):
         crowd.arrive(f"a{number}", Visitor("1"))
-    with pytest.raises(RequestError, match="2 pieces of your work"), crowd.turns.take(Job(Visitor("1"))):
-        pass
-    crowd.arrive("b", Visitor("2"))
     with pytest.raises(RequestError, match="try again in a minute"), crowd.turns.take(Job(Visitor("3"))):
         pass
     assert len(crowd.served()) == 4
+
+
+def test_one_address_has_only_so_much_work_here_whatever_it_waits_for():
+    door = Door(most_each=2)
+    with door.entered(Job(Visitor("1", "a"))):
+        with door.entered(Job(Visitor("1", "b"))):
+            with pytest.raises(RequestError, match="2 pieces of work from your network"):
+                door.entered(Job(Visitor("1", "c"))).__enter__()
+            with door.entered(Job(Visitor("2"))):
+                pass
+        with door.entered(Job(Visitor("1", "c"))):
+            pass
+    assert not door._here
+
+
+def test_who_waits_for_a_lock_leaves_when_stopped_and_their_time_stands_still():
+    lock, job = threading.Lock(), Job(seconds=0.2)
+    lock.acquire()
+    threading.Timer(0.5, lock.release).start()
+    with job.running(), jobs.locked(lock):
+        jobs.check()
+        threading.Timer(0.2, job.stop).start()
+        with pytest.raises(Stopped), jobs.locked(lock):
+            pass
+    assert not lock.locked()

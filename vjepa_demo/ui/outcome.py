@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import gradio as gr
 
+from vjepa_demo import jobs
 from vjepa_demo import scratch as folders
 from vjepa_demo.errors import DiskError, UserError, of_disk
 from vjepa_demo.jobs import Job
@@ -112,17 +113,22 @@ async def narrate(work: Callable[[Progress], Iterator[T]], job: Job | None = Non
 
     What `work` raises is raised here. The thread carries the caller's context, in which Gradio and ZeroGPU keep the
     request that is served. When nobody asks for more, as after a cancelled event, the job is stopped.
+
+    Raises:
+        RequestError: too much work of the same visitor is here already.
     """
     loop = asyncio.get_running_loop()
     stream: asyncio.Queue[tuple[str, T | str | BaseException | None]] = asyncio.Queue()
     job = job or Job()
+    here = contextlib.ExitStack()
+    here.enter_context(jobs.door.entered(job))
 
     def put(kind: str, item: T | str | BaseException | None = None) -> None:
         with contextlib.suppress(RuntimeError):  # the server has stopped
             loop.call_soon_threadsafe(stream.put_nowait, (kind, item))
 
     def run() -> None:
-        with job.running():
+        with here, job.running():
             try:
                 for result in work(lambda message: put("item", message)):
                     put("item", result)

@@ -122,7 +122,7 @@ class Sessions:
         if session is None:
             session = Session(secrets.token_urlsafe(16), _new_folder(), jobs_visitor(), users=1)
         try:
-            with _locked(session.changing):
+            with jobs.locked(session.changing):
                 self._check(session, session.bytes + needed)
                 with self._undone_if_it_fails(session):
                     yield Change(session.folder, session.id, told)
@@ -303,7 +303,7 @@ def change(own_id: str | None, needed: int = 0, *, may_begin: bool = True) -> It
         with own.change(own_id, needed, may_begin=may_begin) as changed:
             yield changed
         return
-    with _locked(_kept_changing):
+    with jobs.locked(_kept_changing):
         yield Change(Request().reference_folder)
 
 
@@ -311,17 +311,6 @@ def jobs_visitor() -> Visitor:
     """Who waits for the work that is being done."""
     job = jobs.current()
     return job.visitor if job else Visitor()
-
-
-@contextlib.contextmanager
-def _locked(lock: threading.Lock) -> Iterator[None]:
-    """Wait for a lock as long as somebody waits for the work."""
-    while not lock.acquire(timeout=jobs.POLL_S):
-        jobs.check()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _new_folder() -> Path:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vjepa_demo import jobs, scratch
 from vjepa_demo.embedding import Pooling
 from vjepa_demo.errors import CheckpointError, cut
 from vjepa_demo.settings import ASSETS
@@ -110,11 +111,26 @@ class Loaded:
     processor: Any
 
 
+def files_of(checkpoint: Checkpoint, progress: Progress = lambda message: None) -> Path:
+    """The folder of a checkpoint's files, downloaded where they are not here yet; to wait for that is no work.
+
+    Raises:
+        CheckpointError: the Hub cannot be reached.
+        DiskError: there is no room for it.
+        Stopped: nobody waits for it any more; what has arrived is used the next time.
+    """
+    if checkpoint.folder:
+        return checkpoint.folder
+    with jobs.waiting():
+        return _download(checkpoint.id, progress)
+
+
 def load(checkpoint: Checkpoint, progress: Progress = lambda message: None) -> Loaded:
     """Load a checkpoint as its model card does, with `AutoModel` and `AutoVideoProcessor`.
 
     Raises:
         CheckpointError: the Hub cannot be reached, or the files do not hold a V-JEPA 2 that can be used.
+        DiskError, Stopped: see `files_of`.
     """
     import torch
     from transformers import AutoModel, AutoVideoProcessor
@@ -124,7 +140,7 @@ def load(checkpoint: Checkpoint, progress: Progress = lambda message: None) -> L
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
 
-    folder = checkpoint.folder or _download(checkpoint.id, progress)
+    folder = files_of(checkpoint, progress)
     config = _read_config(folder)
     progress(f"Loading {checkpoint.id}")
     try:
@@ -169,12 +185,14 @@ def _revision(checkpoint: Checkpoint, folder: Path) -> str:
 
 def _download(repo_id: str, progress: Progress) -> Path:
     """The folder of the newest snapshot of a Hub checkpoint; the one on disk where the Hub cannot be reached."""
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
     from tqdm.auto import tqdm
 
+    job, cache = jobs.current(), _existing(Path(constants.HF_HUB_CACHE))
+
     class Bar(tqdm):
-        """Tells `progress` how much has arrived."""
+        """Tells `progress` how much has arrived, and ends the download where it is of no use; in any thread."""
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             kwargs.pop("name", None)
@@ -182,7 +200,10 @@ def _download(repo_id: str, progress: Progress) -> Path:
 
         def update(self, n: float | None = 1) -> bool | None:
             shown = super().update(n)
+            if job:
+                job.check()
             if self.unit == "B" and self.total:
+                scratch.check_room(int(self.total - self.n), cache)
                 progress(f"Downloading {repo_id}: {self.n / 1e6:,.0f} of {self.total / 1e6:,.0f} MB")
             return shown
 
@@ -200,6 +221,11 @@ def _download(repo_id: str, progress: Progress) -> Path:
             f"{repo_id} is not on this machine and the Hugging Face Hub cannot be reached: connect to the network and "
             "try again, or use the checkpoint nano, which needs none."
         ) from error
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest above it that is there."""
+    return next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
 
 
 class _Nowhere:

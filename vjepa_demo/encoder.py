@@ -8,7 +8,8 @@ import re
 import threading
 import time
 import types
-from collections import defaultdict
+import weakref
+from collections import OrderedDict, defaultdict
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -180,7 +181,12 @@ class Encoder:
         )
 
     @property
-    def key(self) -> tuple[str, str, str]:
+    def nbytes(self) -> int:
+        """Bytes of its weights."""
+        return sum(weights.nbytes for weights in self.model.parameters())
+
+    @property
+    def key(self) -> Key:
         return self.checkpoint.id, self.device, self.precision
 
     def forward(self, pixels: torch.Tensor, layer: int | None = None) -> torch.Tensor:
@@ -207,8 +213,14 @@ def _pad_to_square(frames: torch.Tensor) -> tuple[torch.Tensor, float, float]:
     return square, float(-left), float(-top)
 
 
-_encoders: dict[tuple[str, str, str], Encoder] = {}
-_loading: defaultdict[tuple[str, str, str], threading.Lock] = defaultdict(threading.Lock)
+Key = tuple[str, str, str]  # checkpoint, device, precision
+
+# Every encoder that anybody holds, and those that are kept although nobody may: the longest unused goes first.
+_all: weakref.WeakValueDictionary[Key, Encoder] = weakref.WeakValueDictionary()
+_kept: OrderedDict[Key, Encoder] = OrderedDict()
+_guard = threading.Lock()
+_fetching: defaultdict[Key, threading.Lock] = defaultdict(threading.Lock)
+_loading = threading.Lock()  # one at a time: while it is loaded, a checkpoint takes its memory twice
 
 
 def get_encoder(
@@ -219,25 +231,48 @@ def get_encoder(
 ) -> Encoder:
     """The encoder of a checkpoint, loaded once for each device and precision; others do not wait for its download.
 
+    At most `settings.encoder_bytes` of them are kept when nobody uses them.
+
     Raises:
         CheckpointError: the checkpoint is unknown or cannot be loaded.
         RequestError: the device or the precision is not to be had.
+        DiskError: there is no room for its files.
+        Stopped: nobody waits for it any more.
     """
     checkpoint, key = _chosen(name, device, precision)
-    if key in _encoders:
-        return _encoders[key]
-    with _loading[key]:
-        if key not in _encoders:
-            _encoders[key] = Encoder(checkpoints.load(checkpoint, progress), key[1], key[2])
-        return _encoders[key]
+    found = _use(key)
+    if found is None:
+        with jobs.locked(_fetching[key]):
+            found = _use(key)
+            if found is None:
+                checkpoints.files_of(checkpoint, progress)
+                with jobs.locked(_loading):
+                    found = Encoder(checkpoints.load(checkpoint, progress), key[1], key[2])
+                _keep(found)
+    return found
+
+
+def _use(key: Key) -> Encoder | None:
+    if found := _all.get(key):
+        _keep(found)
+    return found
+
+
+def _keep(encoder: Encoder) -> None:
+    with _guard:
+        _all[encoder.key] = _kept[encoder.key] = encoder
+        _kept.move_to_end(encoder.key)
+        while len(_kept) > 1 and sum(kept.nbytes for kept in _kept.values()) > settings.encoder_bytes:
+            key, _ = _kept.popitem(last=False)
+            log.info("%s on %s in %s makes room for another checkpoint", *key)
 
 
 def is_loaded(name: str, device: str = "auto", precision: str = "auto") -> bool:
     """Whether `get_encoder` would answer at once. Raises as it does."""
-    return _chosen(name, device, precision)[1] in _encoders
+    return _chosen(name, device, precision)[1] in _all
 
 
-def _chosen(name: str, device: str, precision: str) -> tuple[checkpoints.Checkpoint, tuple[str, str, str]]:
+def _chosen(name: str, device: str, precision: str) -> tuple[checkpoints.Checkpoint, Key]:
     checkpoint = checkpoints.find(name)
     wanted = settings.device if device == "auto" else device
     if wanted == "auto" and ZERO_GPU and checkpoint is checkpoints.NANO:
@@ -246,14 +281,19 @@ def _chosen(name: str, device: str, precision: str) -> tuple[checkpoints.Checkpo
     return checkpoint, (checkpoint.id, chosen, choose_precision(precision, chosen))
 
 
-def _forward(key: tuple[str, str, str], pixels: torch.Tensor, layer: int | None) -> np.ndarray:
+def _forward(key: Key, pixels: torch.Tensor, layer: int | None) -> np.ndarray:
     """The only function that needs the GPU: CPU tensor `[1, T, 3, S, S]` in, float32 `[N, D]` out."""
     try:
-        return _encoders[key].forward(pixels, layer)[0].numpy()
+        return _all[key].forward(pixels, layer)[0].numpy()
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         # On a CPU torch says "can't allocate memory" in a RuntimeError.
         if isinstance(error, RuntimeError) and not re.search("out of memory|allocate memory", str(error)):
-            raise
+            if "CUDA error" not in str(error):
+                raise
+            log.exception("the GPU failed")  # after such an error a process can often use it no more
+            raise CheckpointError(
+                "The graphics card fails: try again; if that does not help, the app has to be started again."
+            ) from error
         log.warning("out of memory", exc_info=True)
         raise CheckpointError(
             "There is too little memory for this: take fewer frames, or a smaller checkpoint."

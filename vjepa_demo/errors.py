@@ -53,6 +53,10 @@ class DiskError(UserError):
         return cls("A folder here cannot be written to: its owner has to allow it, or to name another one.")
 
 
+class BusyError(UserError):
+    """Something cannot be done at the moment, whatever is asked; the same may work in a minute."""
+
+
 class Stopped(UserError):
     """Work ended before it was done: cancelled, abandoned, or out of time."""
 

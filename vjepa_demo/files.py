@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import logging
 import os
 import shutil
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -56,14 +58,8 @@ def lock(path: Path) -> Iterator[None]:
         held = _locks.setdefault(key, _Lock())
         held.users += 1
     try:
-        with jobs.waiting():
-            while not held.mutex.acquire(timeout=POLL_S):
-                jobs.check()
-        try:
-            with _locked(key):
-                yield
-        finally:
-            held.mutex.release()
+        with jobs.locked(held.mutex), _locked(key):
+            yield
     finally:
         with _guard:
             held.users -= 1
@@ -86,7 +82,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 def _lock_file(path: Path) -> IO[str] | None:
     while fcntl is not None:
-        with contextlib.ExitStack() as stack:
+        with contextlib.ExitStack() as stack, jobs.waiting():
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 file = stack.enter_context(path.open("a"))
@@ -163,6 +159,29 @@ def file_hash(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+SETTLED_S = 2.0  # file systems tell times in steps: what was just written may change again without a new time
+
+
+def known_hash(path: Path) -> str:
+    """What `file_hash` gives, remembered for as long as the file's name, place, size and times are the same.
+
+    Raises:
+        OSError: there is no such file, or it is no regular one, which might never end.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "no regular file")
+    look = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    if time.time() - max(status.st_mtime, status.st_ctime) < SETTLED_S:
+        return file_hash(path)
+    return _hash_of(path, look)
+
+
+@functools.lru_cache(maxsize=20_000)
+def _hash_of(path: Path, look: tuple[int, ...]) -> str:
+    return file_hash(path)
 
 
 @contextlib.contextmanager

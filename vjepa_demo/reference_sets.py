@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -19,8 +20,8 @@ import numpy as np
 
 from vjepa_demo import jobs
 from vjepa_demo.embedding import Fingerprint, Pooling
-from vjepa_demo.errors import MediaError, ReferencesError, RequestError, Stopped
-from vjepa_demo.files import file_hash, lock, sweep
+from vjepa_demo.errors import BusyError, MediaError, ReferencesError, RequestError, Stopped
+from vjepa_demo.files import known_hash, lock, sweep
 from vjepa_demo.media import Sampling
 from vjepa_demo.reference_folder import (  # noqa: F401, the folder's words are asked for here, too
     CSV_NAME,
@@ -134,7 +135,12 @@ def missing(folder: str | Path, encoder: Any, sampling: Sampling, fit: str, pool
     for path in {folder / STORED / target.name, target}:
         if stored := Stored.load(path, way.fingerprint):
             known.update(stored.hashes)
-    return sum(file_hash(path) not in known for clip in clips if (path := folder / clip.file).is_file())
+    count = 0
+    for clip in clips:
+        jobs.check()
+        with contextlib.suppress(OSError, ValueError):  # what cannot be read is not embedded
+            count += known_hash(folder / clip.file) not in known
+    return count
 
 
 def _look(folder: Path, clips: Sequence[ReferenceClip]) -> list[Any]:
@@ -237,7 +243,7 @@ class _Run:
             jobs.check()
             self.looks[clip.file] = _size_and_time(self.folder / clip.file)
             try:
-                hashes.append(file_hash(self.folder / clip.file))
+                hashes.append(known_hash(self.folder / clip.file))
             except (OSError, ValueError):
                 hashes.append("")
                 self.failures[clip.file] = MISSING
@@ -272,7 +278,7 @@ class _Run:
                 read = read_clip(path, self.way.sampling)
             except (MediaError, RequestError) as error:
                 self.failures[clip.file] = str(error)
-            except (Stopped, MemoryError):
+            except (BusyError, Stopped, MemoryError):  # nothing of the clip's
                 raise
             except OSError:
                 self.failures[clip.file] = MISSING

@@ -132,9 +132,10 @@ def _within(path: str, folder: str) -> bool:
 # --- room and age ----------------------------------------------------------------------------------------------------
 
 
-def check_room(needed: int = 0) -> None:
-    """Raises DiskError when `needed` bytes more would not leave `settings.free_bytes` of the disk free."""
-    if shutil.disk_usage(begin()).free - needed < settings.free_bytes:
+def check_room(needed: int = 0, folder: str | Path | None = None) -> None:
+    """Raises DiskError when `needed` bytes more would not leave `settings.free_bytes` free of the disk that holds
+    `folder`, or this process's own."""
+    if shutil.disk_usage(folder or begin()).free - needed < settings.free_bytes:
         raise DiskError("The disk here is nearly full: try again later, or with smaller files.")
 
 

@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 
 from vjepa_demo import jobs, media, scratch
-from vjepa_demo.errors import MediaError, RequestError
+from vjepa_demo.errors import BusyError, MediaError, RequestError
 from vjepa_demo.media import Clip, Sampling, Source
 from vjepa_demo.settings import Settings, settings
 
@@ -63,6 +63,7 @@ def read_clip(path: str | Path, sampling: Sampling | None = None, limits: Settin
 
     Raises:
         MediaError: as there; or the file crashed the decoder, or took more time or memory than one file may.
+        BusyError: no child can be had, which is nothing of the file's.
         RequestError: the sampling cannot be met.
         Stopped: nobody waits for it any more.
     """
@@ -95,6 +96,7 @@ class Pool:
     def __init__(self, program: Sequence[str] = PROGRAM) -> None:
         self.program = program
         self._idle: list[Worker] = []
+        self._children = 0  # those that wait for files, read them, or are being started
         self._lock = threading.Lock()
 
     def read_clip(self, path: str | Path, sampling: Sampling, limits: Settings) -> Clip:
@@ -107,17 +109,17 @@ class Pool:
                 if used and not worker.begun:  # it had died while it was idle
                     continue
                 log.warning("decoding ended with the child: %s", error)
-                raise MediaError(CRASHED if worker.begun else NOT_STARTED) from None
+                raise (MediaError(CRASHED) if worker.begun else BusyError(NOT_STARTED)) from None
             finally:
                 self._give_back(worker)
             return clip
 
     def warm(self) -> None:
-        """Have one child that has imported what decoding takes."""
+        """Have one child that has imported what decoding takes, where there is none."""
         with self._lock:
-            if self._idle:
+            if self._children:
                 return
-        with contextlib.suppress(MediaError, OSError):
+        with contextlib.suppress(BusyError, OSError):
             worker = self._start()
             try:
                 worker.send({"warm": True})
@@ -129,11 +131,11 @@ class Pool:
         with self._lock:
             idle, self._idle = self._idle, []
         for worker in idle:
-            worker.kill()
+            self._end(worker)
 
     def forget(self) -> None:
         """In a copy of the process: the children are not its own."""
-        self._idle, self._lock = [], threading.Lock()
+        self._idle, self._children, self._lock = [], 0, threading.Lock()
 
     def _take(self) -> tuple[Worker, bool]:
         """A child, and whether it was used before."""
@@ -144,15 +146,19 @@ class Pool:
                 return self._start(), False
             if worker.is_alive:
                 return worker, True
-            worker.kill()
+            self._end(worker)
 
     def _start(self) -> Worker:
         # Nothing is decoded here instead: who exhausts the processes would choose where his file is read.
+        with self._lock:
+            self._children += 1
         try:
             return Worker(self.program)
         except OSError as error:
+            with self._lock:
+                self._children -= 1
             log.error("no process can be started for decoding: %s", error)
-            raise MediaError(NOT_STARTED) from error
+            raise BusyError(NOT_STARTED) from error
 
     def _give_back(self, worker: Worker) -> None:
         with self._lock:
@@ -160,7 +166,12 @@ class Pool:
             if keep:
                 self._idle.append(worker)
         if not keep:
-            worker.kill()
+            self._end(worker)
+
+    def _end(self, worker: Worker) -> None:
+        worker.kill()
+        with self._lock:
+            self._children -= 1
 
 
 class Worker:
@@ -226,7 +237,9 @@ class Worker:
                 clip = self._clip(answer, sampling, limits, until)
         except TimeoutError:
             log.warning("decoding was stopped after %g s", limits.decode_seconds)
-            raise MediaError(TOO_SLOW.format(limits.decode_seconds) if self.begun else NOT_STARTED) from None
+            if not self.begun:
+                raise BusyError(NOT_STARTED) from None
+            raise MediaError(TOO_SLOW.format(limits.decode_seconds)) from None
         except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             raise Gone(f"{type(error).__name__}: {error}") from error
         self.is_free = answer.get("again") is True and self._files < MOST_FILES

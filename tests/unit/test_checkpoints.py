@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub.constants
 import pytest
@@ -15,7 +16,8 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from transformers import AutoModel, VJEPA2Config, VJEPA2ForVideoClassification, VJEPA2VideoProcessor
 
 from vjepa_demo import checkpoints
-from vjepa_demo.errors import CheckpointError
+from vjepa_demo.errors import CheckpointError, DiskError, Stopped
+from vjepa_demo.jobs import Job
 
 HUB_ID = "facebook/vjepa2-vitl-fpc64-256"
 
@@ -123,6 +125,43 @@ def test_hub_not_reachable(empty_cache: Path, monkeypatch: pytest.MonkeyPatch, e
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     assert "cannot be reached" in refused(HUB_ID)
     assert asked == [True, False], "first what is on disk, then the Hub"
+
+
+def download_of(size: int):
+    """A stand-in for the Hub's client: it tells the bar of `size` bytes as they come, as that does."""
+
+    def download(repo_id: str, *, local_files_only: bool = False, tqdm_class: Any = None, **_: object) -> str:
+        if local_files_only:
+            raise LocalEntryNotFoundError("not here")
+        with tqdm_class(unit="B", total=size) as bar:
+            for _ in range(100):
+                bar.update(size // 100)
+                time.sleep(0.02)
+        return ""
+
+    return download
+
+
+def test_a_download_ends_when_nobody_waits_for_it_and_takes_nobodys_time(
+    empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download_of(1000))
+    job, told = Job(seconds=0.1), []
+
+    def progress(message: str) -> None:
+        told.append(message)
+        if len(told) == 20:  # long after its time would have been up
+            job.stop()
+
+    with job.running(), pytest.raises(Stopped, match="Stopped"):
+        checkpoints.files_of(checkpoints.find(HUB_ID), progress)
+    assert 20 <= len(told) < 30
+
+
+def test_a_download_that_finds_no_room_ends_at_once(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download_of(10**17))
+    with pytest.raises(DiskError, match="nearly full"):
+        checkpoints.files_of(checkpoints.find(HUB_ID))
 
 
 @pytest.mark.parametrize(("name", "value"), [("HF_HUB_OFFLINE", True), ("ENDPOINT", "http://127.0.0.1:9")])

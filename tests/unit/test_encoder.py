@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import threading
+from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -270,6 +274,51 @@ def test_out_of_memory_is_a_sentence(small, monkeypatch: pytest.MonkeyPatch, err
     monkeypatch.setattr(small.model, "get_vision_features", full)
     with pytest.raises(CheckpointError, match="fewer frames"):
         small.encode(make_clip(noise(2, 3, 64, 64)))
+
+
+def test_a_gpu_that_fails_is_a_sentence(small, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(small.model, "get_vision_features", broken)
+    with pytest.raises(CheckpointError, match="graphics card"):
+        small.encode(make_clip(noise(2, 3, 64, 64)))
+
+
+def test_checkpoints_make_room_for_one_another_but_not_while_somebody_holds_them(
+    tmp_path: Path, small_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoder, "_kept", OrderedDict())
+    first = encoder.get_encoder(str(small_checkpoint), "cpu", "bf16")
+    monkeypatch.setattr(encoder, "settings", replace(encoder.settings, encoder_bytes=first.nbytes))
+    shutil.copytree(small_checkpoint, tmp_path / "second")
+    encoder.get_encoder(str(tmp_path / "second"), "cpu", "bf16")
+    assert encoder.get_encoder(str(small_checkpoint), "cpu", "bf16") is first, "it is held, and not loaded twice"
+    assert [key[0] for key in encoder._kept] == [str(small_checkpoint)]
+    assert not encoder.is_loaded(str(tmp_path / "second"), "cpu", "bf16")
+    assert first.encode(make_clip(noise(2, 3, 64, 64))).tokens.shape == (1, 4, 4, 88)
+
+
+def test_who_waits_for_a_checkpoint_that_another_fetches_can_leave(
+    small_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(small_checkpoint, tmp_path / "slow")
+    arriving, arrived, job = threading.Event(), threading.Event(), Job()
+
+    def slow(*_: object) -> None:
+        arriving.set()
+        assert arrived.wait(10)
+
+    monkeypatch.setattr(checkpoints, "files_of", slow)
+    other = threading.Thread(target=encoder.get_encoder, args=(str(tmp_path / "slow"), "cpu", "fp32"))
+    other.start()
+    arriving.wait(10)
+    threading.Timer(0.2, job.stop).start()
+    with job.running(), pytest.raises(Stopped):
+        encoder.get_encoder(str(tmp_path / "slow"), "cpu", "fp32")
+    monkeypatch.undo()
+    arrived.set()
+    other.join(20)
 
 
 def test_other_failures_of_the_model_are_not_called_memory(small, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
 import sys
 import threading
@@ -49,6 +50,30 @@ def test_threads_that_replace_one_file_do_not_meet(tmp_path):
         thread.join(30)
     assert failures == []
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_hash_is_remembered_until_the_file_changes(tmp_path, monkeypatch):
+    path, read = tmp_path / "a", []
+    whole = files.file_hash
+    monkeypatch.setattr(files, "file_hash", lambda path: read.append(path) or whole(path))
+    path.write_text("one")
+    first = files.known_hash(path), files.known_hash(path)
+    assert len(read) == 2, "it may still be written to without a new time"
+    monkeypatch.setattr(files, "SETTLED_S", 0.0)
+    assert {files.known_hash(path), files.known_hash(path), *first} == {whole(path)}
+    assert len(read) == 3
+    status = path.stat()
+    time.sleep(0.05)
+    path.write_text("two")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert files.known_hash(path) == whole(path) != first[0], "the same size and time, but not the same content"
+
+
+def test_what_may_never_end_has_no_hash(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for name, words in (("pipe", "no regular file"), ("", "no regular file"), ("gone", "No such file")):
+        with pytest.raises(OSError, match=words):
+            files.known_hash(tmp_path / name)
 
 
 @pytest.mark.parametrize("copy", [False, True])

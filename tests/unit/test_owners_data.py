@@ -17,7 +17,7 @@ from colours import MADE, Colours
 from PIL import Image
 
 from vjepa_demo import files, jobs, reference_build, reference_sets
-from vjepa_demo.errors import ReferencesError, Stopped
+from vjepa_demo.errors import BusyError, ReferencesError, Stopped
 from vjepa_demo.reference_build import build, settle
 from vjepa_demo.reference_edit import copy_set, export, remove, rename, take, unpack
 from vjepa_demo.reference_sets import prepare, read_folder
@@ -216,6 +216,25 @@ def test_one_odd_clip_is_its_own_failure(tmp_path, monkeypatch, caplog):
     assert "private_name" not in caplog.text  # a visitor's, on an app that strangers share
     assert "1.png" not in caplog.text
     assert len(caplog.records) == 2
+
+
+def test_a_decoder_that_cannot_be_had_is_no_fault_of_the_clips(tmp_path, monkeypatch):
+    for number in range(3):
+        picture(tmp_path / "set" / "a" / f"{number}.png", number)
+    read, busy = reference_sets.read_clip, [True]
+
+    def sometimes(path, sampling):
+        if path.name == "1.png" and busy:
+            raise BusyError("No file can be read here at the moment.")
+        return read(path, sampling)
+
+    monkeypatch.setattr(reference_sets, "read_clip", sometimes)
+    with pytest.raises(BusyError):
+        prepare(tmp_path / "set", Colours(), store=tmp_path / "store")
+    busy.clear()
+    made = prepare(tmp_path / "set", Colours(), store=tmp_path / "store")
+    assert len(made) == 3
+    assert not made.failures
 
 
 def test_thousands_of_failures_are_one_line_of_the_log(tmp_path, caplog):

@@ -23,7 +23,7 @@ from conftest import MakeVideo
 from PIL import Image
 
 from vjepa_demo import media, worker
-from vjepa_demo.errors import MediaError, RequestError, Stopped
+from vjepa_demo.errors import BusyError, MediaError, RequestError, Stopped
 from vjepa_demo.jobs import Job
 from vjepa_demo.media import Clip, Sampling
 from vjepa_demo.settings import settings
@@ -247,10 +247,11 @@ def test_a_sentence_of_the_child_is_one_line_of_text() -> None:
 
 def test_a_program_that_cannot_be_started_is_told(photo: Path, caplog: pytest.LogCaptureFixture) -> None:
     with pool_of("/nowhere/python") as pool:
-        assert sentence(pool, photo) == NOT_STARTED
+        assert sentence(pool, photo, error=BusyError) == NOT_STARTED
     assert "no process can be started" in caplog.text
     with pool_of(sys.executable, "-c", "raise SystemExit(3)") as pool:
-        assert sentence(pool, photo) == NOT_STARTED
+        assert sentence(pool, photo, error=BusyError) == NOT_STARTED
+        assert not pool._children
 
 
 def test_a_picture_that_takes_too_much_memory(pool: Pool, tmp_path: Path) -> None:
@@ -372,6 +373,18 @@ def test_warm_does_not_wait_and_leaves_one_child() -> None:
         pool.warm()
         assert len(pool._idle) == 1
         assert pool._idle[0].is_alive
+        with busy(pool):
+            pool.warm()
+            assert not pool._idle, "one that reads a file is warm, too"
+
+
+@contextlib.contextmanager
+def busy(pool: Pool) -> Iterator[None]:
+    worker, _ = pool._take()
+    try:
+        yield
+    finally:
+        pool._give_back(worker)
 
 
 def test_the_child_gets_no_keys_and_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,6 @@ import contextlib
 import re
 import shutil
 import tempfile
-import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,7 +37,7 @@ from vjepa_demo.reference_folder import (
 )
 from vjepa_demo.reference_sets import Progress, cache_of
 from vjepa_demo.reference_store import THUMBNAILS, copy_stored
-from vjepa_demo.reference_zip import export, root_of, unpack
+from vjepa_demo.reference_zip import export, is_zip, root_of, unpack
 from vjepa_demo.references import ReferenceClip, ReferenceSet
 
 __all__ = ["OWN", "Report", "add", "clean_label", "copy_set", "export", "remove", "rename", "take", "unpack"]
@@ -99,7 +98,7 @@ def take(
         addition.begin_list()
         loose: list[tuple[Path, str]] = []
         for number, (path, name) in enumerate(files):
-            if not zipfile.is_zipfile(path) or Path(name).suffix.lower() != ".zip":
+            if not is_zip(path):
                 loose.append((path, name))
                 continue
             inside = Path(scratch) / str(number)

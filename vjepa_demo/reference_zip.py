@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import stat
 import unicodedata
 import zipfile
+from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 
 from vjepa_demo import jobs
@@ -31,7 +33,61 @@ from vjepa_demo.settings import Settings, settings
 
 log = logging.getLogger(__name__)
 
+# Python reads a zip's list of entries as a whole, however long: the list of 5,000 takes less than this.
+MOST_LIST_BYTES = 4 * 2**20
 UTF8_NAME = 0x800  # the flag of an entry whose name is said to be UTF-8
+
+
+class _Bounded(io.FileIO):
+    """A file of which nobody gets more than MOST_LIST_BYTES at a time."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        wanted = os.fstat(self.fileno()).st_size - self.tell() if size is None or size < 0 else size
+        if wanted > MOST_LIST_BYTES:
+            raise ReferencesError(f"The zip holds more than {MOST_FILES} files: take fewer at a time.")
+        return super().read(wanted) or b""
+
+
+def is_zip(path: Path) -> bool:
+    """Whether a file is a zip by its name, and as far as its end tells."""
+    if path.suffix.lower() != ".zip":
+        return False
+    with _Bounded(path) as file:
+        return zipfile.is_zipfile(file)
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, list[tuple[zipfile.ZipInfo, str]]]]:
+    """A zip, and those of its entries that are taken, with the names under which they are.
+
+    Raises:
+        ReferencesError: it holds too many files, or is damaged, also where that shows only within the context.
+    """
+    try:
+        with _Bounded(path) as file, zipfile.ZipFile(file) as archive:
+            entries = [(entry, name) for entry in archive.infolist() if (name := _wanted(entry))]
+            if len(entries) > MOST_FILES:
+                raise ReferencesError(f"The zip holds more than {MOST_FILES} files: take fewer at a time.")
+            yield archive, entries
+    except UserError:
+        raise
+    except Exception as error:  # whatever a damaged archive makes of those that unpack it
+        log.warning("zip not unpacked: %s", type(error).__name__)
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise ReferencesError(DISK_FULL) from error
+        raise ReferencesError("The zip is damaged, encrypted or no zip at all: pack it again.") from error
+
+
+def unpacked_size(path: Path, but: Collection[tuple[str, int]] = ()) -> int:
+    """Bytes that the clips in a zip say they take, less those of which (name, size) is known.
+
+    Raises:
+        ReferencesError: it holds too many files, or is damaged.
+    """
+    with opened(path) as (_, entries):
+        clips = [(PurePosixPath(name), entry.file_size) for entry, name in entries]
+    kinds = VIDEO_SUFFIXES | IMAGE_SUFFIXES
+    return sum(size for name, size in clips if name.suffix.lower() in kinds and (name.name, size) not in but)
 
 
 def export(folder: Path, target: Path) -> None:
@@ -75,50 +131,39 @@ def unpack(path: Path, target: Path, limits: Settings = settings) -> list[tuple[
         (name, sentence) for each entry whose name cannot be a file's.
 
     Raises:
-        ReferencesError: it is no zip, it is damaged, or it holds too much.
+        ReferencesError: it is damaged, or holds too much.
         Stopped: the job is to end.
     """
     refused: list[tuple[str, str]] = []
     room = limits.max_bytes
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = [(entry, name) for entry in archive.infolist() if (name := _wanted(entry))]
-            if len(entries) > MOST_FILES:
-                raise ReferencesError(f"The zip holds more than {MOST_FILES} files: take fewer at a time.")
-            for entry, name in entries:
-                jobs.check()
-                inside = target / name
-                if any(len(part.encode("utf-8", "surrogateescape")) > NAME_BYTES for part in name.split("/")):
-                    refused.append((name, "The name is too long for a file: shorten it."))
-                    continue
-                try:
-                    inside.parent.mkdir(parents=True, exist_ok=True)
-                    file = inside.open("xb")
-                except OSError as error:
-                    if error.errno in FULL:
-                        raise
-                    refused.append((name, "The zip holds this name twice, or one that no file can have: rename it."))
-                    continue
-                most = MOST_CSV_BYTES if inside.name == CSV_NAME else room
-                with file, archive.open(entry) as source:
-                    while block := source.read(1 << 20):
-                        jobs.check()
-                        room, most = room - len(block), most - len(block)
-                        if room < 0:
-                            raise ReferencesError(
-                                f"The zip unpacks to more than {limits.max_bytes / 2**20:,.0f} MB: take fewer clips at "
-                                "a time."
-                            )
-                        if most < 0:
-                            raise ReferencesError("The clips.csv in the zip is too large to be a list of clips.")
-                        file.write(block)
-    except UserError:
-        raise
-    except Exception as error:  # whatever a damaged archive makes of those that unpack it
-        log.warning("zip not unpacked: %s", type(error).__name__)
-        if isinstance(error, OSError) and error.errno in FULL:
-            raise ReferencesError(DISK_FULL) from error
-        raise ReferencesError("The zip is damaged, encrypted or no zip at all: pack it again.") from error
+    with opened(path) as (archive, entries):
+        for entry, name in entries:
+            jobs.check()
+            inside = target / name
+            if any(len(part.encode("utf-8", "surrogateescape")) > NAME_BYTES for part in name.split("/")):
+                refused.append((name, "The name is too long for a file: shorten it."))
+                continue
+            try:
+                inside.parent.mkdir(parents=True, exist_ok=True)
+                file = inside.open("xb")
+            except OSError as error:
+                if error.errno in FULL:
+                    raise
+                refused.append((name, "The zip holds this name twice, or one that no file can have: rename it."))
+                continue
+            most = MOST_CSV_BYTES if inside.name == CSV_NAME else room
+            with file, archive.open(entry) as source:
+                while block := source.read(1 << 20):
+                    jobs.check()
+                    room, most = room - len(block), most - len(block)
+                    if room < 0:
+                        raise ReferencesError(
+                            f"The zip unpacks to more than {limits.max_bytes / 2**20:,.0f} MB: take fewer clips at a "
+                            "time."
+                        )
+                    if most < 0:
+                        raise ReferencesError("The clips.csv in the zip is too large to be a list of clips.")
+                    file.write(block)
     return refused
 
 

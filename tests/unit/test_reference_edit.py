@@ -11,7 +11,7 @@ import pytest
 from colours import Colours
 from PIL import Image
 
-from vjepa_demo import reference_sets
+from vjepa_demo import reference_sets, reference_zip
 from vjepa_demo.errors import ReferencesError
 from vjepa_demo.reference_build import build, settle
 from vjepa_demo.reference_edit import add, copy_set, export, remove, rename, take, unpack
@@ -178,6 +178,27 @@ def test_a_damaged_zip_gets_one_sentence(tmp_path):
     for name in ("cut.zip", "text.zip", "flipped.zip"):
         with pytest.raises(ReferencesError, match="damaged"):
             unpack(tmp_path / name, tmp_path / name.removesuffix(".zip"))
+
+
+@pytest.mark.parametrize("zip64", [False, True])
+def test_a_zip_that_lists_very_many_entries_is_not_read(base, tmp_path, monkeypatch, zip64):
+    """The list alone would take gigabytes of memory, whatever is taken of it."""
+    monkeypatch.setattr(reference_zip, "MOST_LIST_BYTES", 2**16)
+    if zip64:
+        monkeypatch.setattr(zipfile, "ZIP_FILECOUNT_LIMIT", 10)
+    path = pack(tmp_path / "many.zip", {f"{i}.txt": b"" for i in range(2000)})
+    monkeypatch.setattr(zipfile, "ZipInfo", lambda *_: pytest.fail("an entry was read"))
+    for ask in (lambda: unpack(path, tmp_path / "inside"), lambda: reference_zip.unpacked_size(path)):
+        with pytest.raises(ReferencesError, match="more than 5000 files"):
+            ask()
+    with pytest.raises(ReferencesError, match="more than 5000 files"):
+        take(base, [(path, "many.zip")], "x", Colours())
+
+
+def test_what_a_zip_will_take_is_told_before_it_is_unpacked(tmp_path):
+    path = pack(tmp_path / "a.zip", {"a/1.png": bytes(1000), "2.mp4": bytes(500), "3.txt": bytes(9), "../4.png": b"x"})
+    assert reference_zip.unpacked_size(path) == 1500
+    assert reference_zip.unpacked_size(path, {("1.png", 1000)}) == 500
 
 
 def test_an_empty_zip_gets_one_sentence(base, tmp_path):

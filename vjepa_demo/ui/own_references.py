@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -16,7 +15,8 @@ from vjepa_demo.errors import ReferencesError
 from vjepa_demo.media import Sampling
 from vjepa_demo.reference_build import settle
 from vjepa_demo.reference_edit import OWN, clean_label, export, remove, rename, take
-from vjepa_demo.reference_sets import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Progress, Way, cache_of, read_folder
+from vjepa_demo.reference_sets import Progress, Way, cache_of, read_folder
+from vjepa_demo.reference_zip import is_zip, unpacked_size
 from vjepa_demo.references import ReferenceSet
 from vjepa_demo.scratch import check_room, size_of, using
 from vjepa_demo.ui import sessions
@@ -114,7 +114,7 @@ def add_clips(
     uploads = [(Path(file), Path(file).name) for file in [*(files or []), *(inside or [])]]
     if not uploads:
         raise ReferencesError("There is nothing to add yet: drop videos, images or a zip first.")
-    if not all(zipfile.is_zipfile(path) for path, _ in uploads):
+    if not all(is_zip(path) for path, _ in uploads):
         clean_label(label)
 
     def work(folder: Path, way: Way, progress: Progress) -> tuple[str, ReferenceSet]:
@@ -238,15 +238,12 @@ def choices(folder: Path) -> Any:
 
 
 def size_when_added(path: Path, folder: str | None) -> int:
-    """Bytes that an upload will take in a set: those of a zip unpacked, less what is in the set already."""
-    if not zipfile.is_zipfile(path):
+    """Bytes that an upload will take in a set: those of a zip unpacked, less what is in the set already.
+
+    Raises:
+        ReferencesError: it is a zip that is damaged or holds too much.
+    """
+    if not is_zip(path):
         return path.stat().st_size
-    try:
-        with zipfile.ZipFile(path) as archive:
-            inside = [(PurePosixPath(entry.filename), entry.file_size) for entry in archive.infolist()]
-    except (zipfile.BadZipFile, NotImplementedError, ValueError):
-        return 0  # what is wrong with it is said when it is unpacked
     files = Path(folder or pipeline.Request().reference_folder).rglob("*")
-    there = {(file.name, file.stat().st_size) for file in files if file.is_file()}
-    kinds = VIDEO_SUFFIXES | IMAGE_SUFFIXES
-    return sum(size for name, size in inside if name.suffix.lower() in kinds and (name.name, size) not in there)
+    return unpacked_size(path, {(file.name, file.stat().st_size) for file in files if file.is_file()})

@@ -19,10 +19,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def put(folder: Path, *, secret: bool) -> str:
+def put(folder: Path, *, secret: bool, text: str = "{}", shelf: serving.Shelf = serving.shelf) -> str:
     clips = tuple(SimpleNamespace(file=name) for name in ("a.mp4", "x.html", ".env"))
     references = SimpleNamespace(folder=folder, clips=clips, hashes=("1", "2", "3"), thumbnails=())
-    return serving.shelf.put(references, "{}", secret=secret)
+    return shelf.put(references, text, secret=secret)
 
 
 def test_a_listed_clip_is_served_in_parts_and_nothing_else_of_its_folder_is(folder):
@@ -40,3 +40,16 @@ def test_the_key_of_a_visitors_set_follows_from_nothing(folder):
     keys = {put(folder, secret=True) for _ in range(8)}
     assert len(keys) == 8
     assert min(map(len, keys)) >= 22  # 128 bits in base64
+
+
+def test_visitors_sets_drive_out_neither_the_common_ones_nor_more_than_their_own(tmp_path):
+    shelf = serving.Shelf(most=4)
+    common = put(tmp_path, secret=False, shelf=shelf)
+    own = [put(tmp_path / "own", secret=True, shelf=shelf) for _ in range(3)]
+    assert [shelf.get(key) is None for key in own] == [True, False, False]
+    others = [put(tmp_path / f"{number}", secret=True, shelf=shelf) for number in range(4)]
+    assert [shelf.get(key) is None for key in own] == [True, True, True]
+    for number in range(4):
+        put(tmp_path, secret=False, text=f"[{number}]", shelf=shelf)
+    assert shelf.get(common) is None
+    assert all(shelf.get(key) for key in others)

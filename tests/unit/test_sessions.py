@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,7 @@ def make(tmp_path, monkeypatch, clock):
 
     monkeypatch.setattr(sessions, "copy_set", copy)
     monkeypatch.setattr(sessions, "_shipped", frozenset)
+    monkeypatch.setattr(sessions, "LEAST_BYTES", 0)
 
     def made(**limits: Any) -> Sessions:
         roomy = {"public": True, "own_bytes": 1000, "own_bytes_each": 10_000, "own_bytes_all": 10_000}
@@ -282,3 +285,25 @@ def test_a_copy_of_the_shipped_set_takes_little(tmp_path, monkeypatch):
         assert (changed.folder / "clips.csv").is_file()
     assert found._all[changed.id].bytes < 16 * 2**20
     scratch.end()
+
+
+def test_many_sessions_of_next_to_nothing_are_not_free(make, clock, monkeypatch):
+    monkeypatch.setattr(sessions, "LEAST_BYTES", 600)
+    all_of_them = make(own_bytes_each=2000)
+    for number in range(3):
+        add(all_of_them, None, 1, Visitor("10.0.0.1", f"s{number}"))
+    with pytest.raises(ReferencesError, match="from your network"):
+        add(all_of_them, None, 1, Visitor("10.0.0.1", "s3"))
+
+
+def test_a_folder_that_is_no_sessions_goes_with_age(make, clock):
+    all_of_them = make()
+    kept = add(all_of_them, None, 1)
+    for name, age in (("old", 10 * settings.keep_hours * 3600), ("new", 0)):
+        path = scratch.folder("own") / name
+        path.mkdir()
+        (path / "late.safetensors").write_bytes(b"x")
+        os.utime(path, (time.time() - age,) * 2)
+    os.utime(all_of_them.folder_of(kept), (0, 0))
+    all_of_them.drop_old()
+    assert {path.name for path in scratch.folder("own").iterdir()} == {"new", Path(all_of_them.folder_of(kept)).name}

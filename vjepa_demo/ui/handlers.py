@@ -24,7 +24,7 @@ from vjepa_demo.store import Store
 from vjepa_demo.ui import sessions
 from vjepa_demo.ui.outcome import OUR_FAULT, Update, event, safe, status
 from vjepa_demo.ui.patch_viewer import viewer_value
-from vjepa_demo.ui.reference_map import map_value
+from vjepa_demo.ui.reference_map import key_of, map_value
 
 log = logging.getLogger(__name__)
 
@@ -245,8 +245,11 @@ def first_paint() -> tuple[Any, ...]:
     """What a visitor sees before they have done anything: a finished example."""
     result = first_result()
     with _first:
-        if result is not None and results.get(first_view()["result"]) is None:
-            first_view()["result"] = results.put(result, result.nbytes)  # it had to make room for others
+        if result is not None:  # all of it may have had to make room for others
+            assert result.references is not None
+            key_of(result.references)
+            if results.get(first_view()["result"]) is None:
+                first_view()["result"] = results.put(result, result.nbytes)
     view = copy.deepcopy(first_view())  # Gradio takes updates apart when it sends them
     return tuple(view.get(name, gr.skip()) for name in OUTPUTS)
 

@@ -41,7 +41,9 @@ MEDIA_TYPES = {
 }
 # A file that is opened by itself runs nothing, loads nothing and is of no origin.
 FILE_POLICY = "default-src 'none'; media-src 'self'; img-src 'self'; style-src 'unsafe-inline'; sandbox"
-MOST_SETS = 32  # sets whose clips can be fetched: the longest unused go first
+# Sets whose clips can be fetched, those of visitors and those that are the same for all: in each kind, the longest
+# unused go first. A visitor has two: a change may still fail, and then the one before it stays on the page.
+MOST_SETS, MOST_EACH = 512, 2
 FOR_GOOD = "public, max-age=31536000, immutable"
 FOR_A_VISITOR = "private, max-age=3600"
 
@@ -58,8 +60,12 @@ def file_answer(path: str | Path, cache: str = FOR_A_VISITOR) -> FileResponse:
 
 @dataclass(frozen=True)
 class Shown:
-    """A set as the page fetches it: its description as JSON, a file for each clip, a picture for some."""
+    """A set as the page fetches it: its description as JSON, a file for each clip, a picture for some.
 
+    `owner` is the folder of a visitor's own set, None for one that is the same for all.
+    """
+
+    owner: Path | None
     text: str
     clips: tuple[Path, ...]
     thumbnails: tuple[Path | None, ...]
@@ -90,7 +96,9 @@ class Shelf:
         """
         content = "\n".join([text, *references.hashes]).encode()
         key = secrets.token_urlsafe(16) if secret else hashlib.sha256(content).hexdigest()[:32]
+        owner = references.folder if secret else None
         shown = Shown(
+            owner,
             text,
             tuple(references.folder / clip.file for clip in references.clips),
             tuple(thumbnail_of(references, sha) for sha in references.hashes),
@@ -99,8 +107,10 @@ class Shelf:
         with self._lock:
             self._sets[key] = shown
             self._sets.move_to_end(key)
-            while len(self._sets) > self.most:
-                self._sets.popitem(last=False)
+            alike = [key for key, other in self._sets.items() if (other.owner is None) == (owner is None)]
+            own = [key for key in alike if secret and self._sets[key].owner == owner]
+            for old in {*alike[: -self.most], *own[:-MOST_EACH]}:
+                del self._sets[old]
         return key
 
     def get(self, key: str) -> Shown | None:

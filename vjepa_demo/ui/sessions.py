@@ -29,6 +29,7 @@ from vjepa_demo.settings import MIB, Settings, settings
 
 IDLE_S = 600.0  # a session that was used since then does not have to make room for others
 UNFINISHED = shutil.ignore_patterns(".*", "*.lock", "*.parts")  # what somebody is writing at the moment
+LEAST_BYTES = MIB  # a session counts as at least so much: a file of a few bytes costs memory, too
 REMEMBERED = 4096  # sessions whose owners have not been told yet that they are gone
 
 
@@ -148,7 +149,7 @@ class Sessions:
             if before is None:
                 copy_set(Request().reference_folder, session.folder)
             yield
-            size = scratch.size_of(session.folder, _shipped())
+            size = max(LEAST_BYTES, scratch.size_of(session.folder, _shipped()))
             with self._lock:
                 self._check(session, size)
                 session.bytes = size
@@ -206,15 +207,22 @@ class Sessions:
         return True
 
     def drop_old(self) -> None:
-        """Drop what has not been used for `keep_hours`."""
+        """Drop what has not been used for `keep_hours`, also folders that are nobody's: what was still being written
+        into a session when it went makes its folder anew."""
         hours = self.limits.keep_hours
         with self._lock:
             for session in list(self._all.values()):
                 if not session.users and self._clock() - session.used > hours * 3600:
                     self._drop(session, f"after {hours:g} hour{'s' * (hours != 1)} without use")
+            known = {session.folder for session in self._all.values()}
+        for folder in set(scratch.folder("own").iterdir()) - known:
+            with contextlib.suppress(OSError):
+                if time.time() - folder.stat().st_mtime > max(hours * 3600, settings.build_seconds):
+                    shutil.rmtree(folder, ignore_errors=True)
 
     def end(self, own_id: str | None) -> None:
-        """Drop a session, at once or when it is no longer used: its page has been closed."""
+        """Drop a session, at once or when it is no longer used. Gradio asks for it, some time after its page was
+        closed."""
         with self._lock:
             session = self._all.get(own_id or "")
             if session and session.users:

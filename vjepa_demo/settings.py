@@ -54,7 +54,7 @@ class Settings:
         decode_seconds: longest time that reading one file may take.
         decode_bytes: most memory, as address space, that reading one file may take.
         job_seconds: longest time that one visitor's piece of work may take, in seconds, the waiting left out.
-        build_seconds: longest time for embedding one set of references, in seconds.
+        build_seconds: longest time for embedding one set of references, or for changing one's own, in seconds.
         most_waiting: most pieces of work that wait for their turn.
         most_each: most pieces of work of one address, whatever they wait for.
         encoder_bytes: most bytes of checkpoints in memory: the longest unused go first, the newest always stays.

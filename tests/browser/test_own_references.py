@@ -147,3 +147,18 @@ def test_a_mistake_leaves_the_map_as_it_is(page, url, uploads):
     upload(page, uploads[:1], " ")
     expect(page.get_by_role("alert").filter(has_text="need a label")).to_be_visible(timeout=WAIT_MS)
     expect(labels(region)).to_have_count(2)
+
+
+def test_an_addition_can_be_cancelled_and_leaves_nothing(page, url, uploads, tmp_path):
+    with zipfile.ZipFile(tmp_path / "many.zip", "w") as archive:
+        for number in range(100):  # the same clip with another tail, so that each is one of its own
+            archive.writestr(f"{number}.mp4", uploads[0].read_bytes() + bytes([number]) * 8)
+    region = open_map(page, url)
+    upload(page, [tmp_path / "many.zip"], "many")
+    panel = page.locator(".status").last
+    expect(panel).to_contain_text("Embedding reference clips", timeout=WAIT_MS)
+    page.get_by_role("button", name="Cancel").last.click()
+    expect(panel).to_have_text("Cancelled. The references are as they were.", timeout=5000)
+    page.wait_for_timeout(2000)
+    expect(panel).to_have_text("Cancelled. The references are as they were.")
+    expect(labels(region)).to_have_count(2)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,11 @@ import pytest
 from gradio.utils import get_upload_folder
 from loops import finish
 
+from vjepa_demo import scratch
 from vjepa_demo.errors import RequestError
 from vjepa_demo.settings import settings
 from vjepa_demo.ui import gate
-from vjepa_demo.ui.guard import MAX_JSON_BYTES, Guard
+from vjepa_demo.ui.guard import MAX_JSON_BYTES, UPLOAD, Guard
 
 JOIN = "/gradio_api/queue/join"
 HOST = "127.0.0.1:7860"
@@ -33,9 +36,11 @@ async def everything(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"yes"})
 
 
-def ask(method: str, path: str, headers: dict[str, str] | None = None, content: Any = None) -> httpx.Response:
+def ask(
+    method: str, path: str, headers: dict[str, str] | None = None, content: Any = None, app: Any = everything
+) -> httpx.Response:
     async def one() -> httpx.Response:
-        transport = httpx.ASGITransport(Guard(everything, settings))
+        transport = httpx.ASGITransport(Guard(app, settings))
         async with httpx.AsyncClient(transport=transport, base_url=f"http://{HOST}") as client:
             return await client.request(method, path, headers=headers, content=content)
 
@@ -150,3 +155,42 @@ def test_a_folder_of_another_name_that_begins_alike_is_elsewhere(uploads):
     (other / "clip.mp4").write_bytes(b"clip")
     with pytest.raises(RequestError):
         gate.admit(other / "clip.mp4")
+
+
+# --- room ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "The disk here is full"),
+        (OSError(errno.EROFS, "Read-only file system"), "can only be read"),
+    ],
+)
+def test_an_upload_that_cannot_be_written_is_told_so(error, words):
+    answer = ask("POST", UPLOAD, content=b"x", app=failing(error))
+    assert answer.status_code == 507
+    assert words in answer.text
+
+
+def test_an_upload_is_not_taken_where_there_is_no_room_for_it(monkeypatch):
+    assert ask("POST", UPLOAD, content=b"x").status_code == 200
+    monkeypatch.setattr(scratch, "settings", replace(settings, free_bytes=10**18))
+    answer = ask("POST", UPLOAD, content=b"x")
+    assert (answer.status_code, answer.text) == (
+        507,
+        "The disk here is nearly full: try again later, or with smaller files.\n",
+    )
+    assert ask("POST", JOIN).status_code == 200
+
+
+def test_other_errors_are_not_called_the_disks():
+    with pytest.raises(ZeroDivisionError):
+        ask("POST", UPLOAD, content=b"x", app=failing(ZeroDivisionError()))
+
+
+def failing(error: Exception) -> Any:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        raise error
+
+    return app

@@ -9,7 +9,9 @@ from typing import Any
 import gradio as gr
 
 from vjepa_demo import pipeline
+from vjepa_demo.errors import RequestError
 from vjepa_demo.pipeline import Request
+from vjepa_demo.settings import settings
 from vjepa_demo.ui.files import scratch
 from vjepa_demo.ui.handlers import make_request, number, pooling_asked, require_references
 from vjepa_demo.ui.outcome import finished
@@ -19,6 +21,8 @@ def full_request(
     checkpoint: str, frames: float | None, start: float, end: float | None, sampling: str, fit: str, precision: str
 ) -> Request:
     request = make_request(frames, start, end, sampling, fit, checkpoint)
+    if settings.public and precision != "auto":  # every precision is a checkpoint more in memory
+        raise RequestError("On this Space the precision is chosen by the app: leave it at auto.")
     return replace(request, precision=precision)
 
 

@@ -7,6 +7,7 @@ has been a way in. Plain ASGI, so that streams stay streams.
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 from collections.abc import AsyncIterator
 from typing import Any
@@ -16,9 +17,12 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from vjepa_demo.errors import RequestError
+from vjepa_demo import scratch
+from vjepa_demo.errors import DiskError, RequestError, of_disk
 from vjepa_demo.settings import Settings, is_loopback, settings
 from vjepa_demo.ui import gate, serving
+
+log = logging.getLogger(__name__)
 
 FILE = "/gradio_api/file="
 UPLOAD = "/gradio_api/upload"
@@ -86,11 +90,11 @@ class Guard:
         answer = self._refuse(scope, path, most) or (self._file(path) if path.startswith(FILE) else None)
         try:
             await (answer or self.app)(scope, take, finish)
-        except Exception:
-            if brought <= most:
+        except Exception as error:
+            if brought <= most and not of_disk(error):
                 raise
             if not replaced:
-                await too_large(most)(scope, receive, send)
+                await (too_large(most) if brought > most else no_room(error))(scope, receive, send)
 
     def _refuse(self, scope: Scope, path: str, most: int) -> Response | None:
         """Why a request goes no further, or None where it does."""
@@ -105,7 +109,14 @@ class Guard:
         if comes_from_elsewhere(headers):
             return PlainTextResponse("Requests from other sites' pages are not taken.\n", 403)
         length = headers.get("content-length", "0")
-        return too_large(most) if not length.isdecimal() or int(length) > most else None
+        if not length.isdecimal() or int(length) > most:
+            return too_large(most)
+        try:
+            if path == UPLOAD:
+                scratch.check_room(int(length))
+        except DiskError as error:
+            return no_room(error)
+        return None
 
     def _knows(self, host: str) -> bool:
         """Whether a request meant this app: a page elsewhere can have its own name point to this machine."""
@@ -154,6 +165,11 @@ def comes_from_elsewhere(headers: Headers) -> bool:
 
 def too_large(most: int) -> Response:
     return PlainTextResponse(f"A request may bring {most:,} bytes here.\n", 413, headers={"Connection": "close"})
+
+
+def no_room(error: Exception) -> Response:
+    log.warning("an upload found no room: %s", type(error).__name__)
+    return PlainTextResponse(f"{error if isinstance(error, DiskError) else DiskError.of(error)}\n", 507)
 
 
 @contextlib.asynccontextmanager

@@ -20,6 +20,7 @@ from vjepa_demo import scratch as folders
 from vjepa_demo.errors import DiskError, UserError, of_disk
 from vjepa_demo.jobs import Job
 from vjepa_demo.pipeline import Progress
+from vjepa_demo.settings import settings
 from vjepa_demo.ui import sessions, visits
 from vjepa_demo.ui.files import scratch
 
@@ -34,6 +35,7 @@ T = TypeVar("T")
 Update = dict[str, Any]
 # Says what is being done, gets a folder for files on their way to the browser, and the values of the inputs.
 Work = Callable[..., Iterator[Update]]
+Handler = Callable[..., AsyncIterator[tuple[Any, ...]]]
 
 
 def safe(text: str) -> str:
@@ -58,7 +60,7 @@ def sentence(error: BaseException) -> str:
     return str(DiskError.of(error)) if of_disk(error) else OUR_FAULT
 
 
-def event(*outputs: str) -> Callable[[Work], Callable[..., AsyncIterator[tuple[Any, ...]]]]:
+def event(*outputs: str, seconds: float = settings.job_seconds) -> Callable[[Work], Handler]:
     """Make an event handler of a generator `work(say, folder, *inputs)` that yields `{output: value}`.
 
     The work runs in a thread, as a job that ends when its visitor cancels it or leaves. What it says, and why it
@@ -66,19 +68,20 @@ def event(*outputs: str) -> Callable[[Work], Callable[..., AsyncIterator[tuple[A
 
     Args:
         outputs: their names, in the order in which they are wired.
+        seconds: how long the work may take, its waiting left out.
     """
 
     def in_order(update: Update) -> tuple[Any, ...]:
         assert set(update) <= set(outputs), f"{set(update)} are not among {outputs}"
         return tuple(update.get(name, gr.skip()) for name in outputs)
 
-    def decorate(work: Work) -> Callable[..., AsyncIterator[tuple[Any, ...]]]:
+    def decorate(work: Work) -> Handler:
         @functools.wraps(work)
         async def handler(*inputs: Any) -> AsyncIterator[tuple[Any, ...]]:
             with scratch() as folder:
                 try:
                     async with contextlib.aclosing(
-                        narrate(lambda say: keeping(inputs, work(say, folder, *inputs)), visits.job())
+                        narrate(lambda say: keeping(inputs, work(say, folder, *inputs)), visits.job(seconds=seconds))
                     ) as stream:
                         async for item in stream:
                             if isinstance(item, str):

@@ -19,6 +19,7 @@ from vjepa_demo.reference_sets import Progress, Way, cache_of, read_folder
 from vjepa_demo.reference_zip import is_zip, unpacked_size
 from vjepa_demo.references import ReferenceSet
 from vjepa_demo.scratch import check_room, size_of, using
+from vjepa_demo.settings import settings
 from vjepa_demo.ui import sessions
 from vjepa_demo.ui.files import to_be_saved
 from vjepa_demo.ui.handlers import results
@@ -27,7 +28,7 @@ from vjepa_demo.ui.reference_map import map_value
 from vjepa_demo.ui.sessions import are_kept, folder_of
 
 SHOWN_FAILURES = 5
-
+CANCELLED = status("Cancelled. The references are as they were.")
 
 # What a change of the references changes on the page.
 OUTPUTS = ("status", "map", "own", "chosen", "saved", "files", "folder")
@@ -62,19 +63,13 @@ def panel() -> dict[str, Any]:
                 with gr.Row():
                     refit = gr.Button("New fit", min_width=80)
                     save = gr.Button("Save the set", min_width=80)
+                    cancel = gr.Button("Cancel", min_width=80)
                 saved = gr.File(label="Saved set", interactive=False, visible=False)
         said = gr.HTML(elem_classes="status", js_on_load=None)
     return {
-        **{
-            "files": files,
-            "folder": folder,
-            "label": label,
-            "add": add,
-            "chosen": chosen,
-            "new_label": new_label,
-            "refit": refit,
-        },
-        **{"rename": rename_button, "remove": remove_button, "save": save, "saved": saved, "said": said},
+        **{"files": files, "folder": folder, "label": label, "add": add, "chosen": chosen, "new_label": new_label},
+        **{"rename": rename_button, "remove": remove_button, "refit": refit, "save": save, "cancel": cancel},
+        **{"saved": saved, "said": said},
     }
 
 
@@ -92,15 +87,18 @@ def wire(parts: dict[str, Any], own_id: gr.State, result_id: gr.State, space: gr
     outputs = [chosen_by[name] for name in OUTPUTS]
     ids = [own_id, result_id]
     given = [parts[name] for name in ("files", "folder", "label")]
-    parts["add"].click(add_clips, [*ids, *given], outputs, **RUN)
-    parts["rename"].click(rename_clips, [*ids, parts["chosen"], parts["new_label"]], outputs, **RUN)
-    parts["remove"].click(remove_clips, [*ids, parts["chosen"]], outputs, **RUN)
-    parts["refit"].click(fit_again, ids, outputs, **RUN)
-    parts["save"].click(save_set, ids, outputs, **RUN)
+    work = [
+        parts["add"].click(add_clips, [*ids, *given], outputs, **RUN),
+        parts["rename"].click(rename_clips, [*ids, parts["chosen"], parts["new_label"]], outputs, **RUN),
+        parts["remove"].click(remove_clips, [*ids, parts["chosen"]], outputs, **RUN),
+        parts["refit"].click(fit_again, ids, outputs, **RUN),
+        parts["save"].click(save_set, ids, outputs, **RUN),
+    ]
+    parts["cancel"].click(lambda: CANCELLED, None, parts["said"], cancels=work, **RUN)
     demo.load(list_clips, own_id, parts["chosen"], **RUN)
 
 
-@event(*OUTPUTS)
+@event(*OUTPUTS, seconds=settings.build_seconds)
 def add_clips(
     say: Say,
     scratch: Path,
@@ -133,7 +131,7 @@ def add_clips(
     yield {**update, "files": None, "folder": None}
 
 
-@event(*OUTPUTS)
+@event(*OUTPUTS, seconds=settings.build_seconds)
 def rename_clips(
     say: Say, scratch: Path, own_id: str | None, result_id: str | None, chosen: list[str], label: str
 ) -> Iterator[Update]:
@@ -144,7 +142,7 @@ def rename_clips(
     yield change(say, own_id, result_id, work)
 
 
-@event(*OUTPUTS)
+@event(*OUTPUTS, seconds=settings.build_seconds)
 def remove_clips(
     say: Say, scratch: Path, own_id: str | None, result_id: str | None, chosen: list[str]
 ) -> Iterator[Update]:
@@ -155,7 +153,7 @@ def remove_clips(
     yield change(say, own_id, result_id, work)
 
 
-@event(*OUTPUTS)
+@event(*OUTPUTS, seconds=settings.build_seconds)
 def fit_again(say: Say, scratch: Path, own_id: str | None, result_id: str | None) -> Iterator[Update]:
     def work(folder: Path, way: Way, progress: Progress) -> tuple[str, ReferenceSet]:
         return "A new fit, turned to lie near the old one.", settle_as(way, folder, progress, refit=True)
@@ -163,7 +161,7 @@ def fit_again(say: Say, scratch: Path, own_id: str | None, result_id: str | None
     yield change(say, own_id, result_id, work)
 
 
-@event(*OUTPUTS)
+@event(*OUTPUTS, seconds=settings.build_seconds)
 def save_set(say: Say, scratch: Path, own_id: str | None, result_id: str | None) -> Iterator[Update]:
     def work(folder: Path, way: Way, progress: Progress) -> tuple[str, ReferenceSet]:
         made = settle_as(way, folder, progress)
@@ -183,7 +181,8 @@ def change(
     """Change the visitor's references, and show the set as it is then; `needed`, `may_begin`: see `Sessions.change`.
 
     Raises:
-        UserError: it fails; then the references are as they were.
+        UserError: it fails. A visitor's own references are as they were then; in a folder that is kept, clips that are
+            new are taken back, and what was renamed or removed already stays so.
     """
     result = results.get(result_id)
     if result is not None and result.embedding is not None and result.embedding.layer is not None:

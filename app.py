@@ -30,6 +30,9 @@ def main() -> None:
         os.environ["GRADIO_TEMP_DIR"] = str(scratch.folder(scratch.UPLOADS))  # before Gradio reads it
         tempfile.tempdir = str(scratch.folder(scratch.WORK))  # what libraries write for a moment goes with the rest
 
+        from vjepa_demo import worker
+
+        worker.warm()  # it has imported its libraries by the time this process has imported the page's
         from vjepa_demo.ui.janitor import clearing_up
         from vjepa_demo.ui.layout import build, launch_options
 

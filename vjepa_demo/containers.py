@@ -46,7 +46,7 @@ def sniff(path: Path, limits: Settings = settings) -> Container:
             head = file.read(512)
     except OSError as error:
         raise MediaError("The file cannot be opened: check that you may read it.") from error
-    kind = _kind(head)
+    kind = _kind(head, size)
     if kind is None:
         raise MediaError(
             "The file is neither a video nor an image that can be read here, whatever its name says: "
@@ -55,8 +55,15 @@ def sniff(path: Path, limits: Settings = settings) -> Container:
     return kind
 
 
-def _kind(head: bytes) -> Container | None:
-    """The container that begins with these bytes. Raises MediaError for what is known and not taken."""
+def _kind(head: bytes, size: int) -> Container | None:
+    """The container that begins with these bytes, of a file of this size. Raises MediaError for what is known and not
+    taken.
+
+    FFmpeg decides for itself what a file is, and its playlists (DASH, HLS, IMF, concat) are texts that name other files
+    on this machine, which it then reads. So nothing that could be one of them may pass, whatever else it looks like.
+    """
+    if head.lstrip(b" \t\r\n\v\f\xef\xbb\xbf").startswith((b"<", b"#", b"ffconcat")):
+        return None
     riff = head[8:12] if head[:4] == b"RIFF" else b""
     brand = head[8:12] if head[4:8] == b"ftyp" else b""
     still = brand in {b"avif", b"avis", b"mif1", b"msf1", b"heic", b"heix", b"hevc"}
@@ -74,11 +81,14 @@ def _kind(head: bytes) -> Container | None:
         return "mpeg" if head[3] == 0xBA else "indexed"
     if head[:1] == b"\x47" and head[188:189] == b"\x47":  # packets of 188 bytes
         return "mpegts"
-    if (
-        head[4:8] in {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide"}  # MP4, MOV
-        or head[:4] in {b"\x1a\x45\xdf\xa3", b"FLV\x01", b"OggS"}  # Matroska and WebM
-    ):
+    if head[:4] in {b"\x1a\x45\xdf\xa3", b"FLV\x01", b"OggS"}:  # Matroska and WebM
         return "indexed"
+    if head[4:8] in {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide"}:  # MP4, MOV
+        # The length of this first part: 1 where it follows in 64 bits, 0 where it goes to the end. Letters in its place
+        # (`<!--free`) mean more than there is.
+        length = int.from_bytes(head[:4], "big")
+        length = int.from_bytes(head[8:16], "big") if length == 1 else length or size
+        return "indexed" if 8 <= length <= size else None
     return None
 
 

@@ -22,6 +22,13 @@ import numpy as np
 from PIL import Image
 
 Files = dict[str, bytes]
+# A playlist that FFmpeg knows by its words, wherever in the beginning they are.
+DASH = (
+    '<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" profiles="urn:mpeg:dash:profile:isoff-on-demand:2011" type="static" '
+    'mediaPresentationDuration="PT2S" minBufferTime="PT1S"><Period><AdaptationSet mimeType="video/mp4"><Representation '
+    'id="1" bandwidth="1" width="64" height="48" codecs="avc1.4d400c"><BaseURL>/etc/passwd.mp4</BaseURL>'
+    "</Representation></AdaptationSet></Period></MPD>"
+)
 SEED = 2026
 # container: (encoder, its options), of what the ffmpeg program of any distribution can write
 VIDEOS = {
@@ -176,6 +183,12 @@ def named_wrongly(sound: Files) -> Files:
         "hls_http": "#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/x.ts\n",
         "concat": "ffconcat version 1.0\nfile '/etc/passwd'\n",
         "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nm=video 9 RTP/AVP 96\n",
+        "dash_as_mp4": f"<!--free-->{DASH}",
+        "dash_root_as_mp4": f"<aaafree>{DASH}</aaafree>",
+        "dash_in_space": f"    free{DASH}",
+        "dash_as_avi": f"RIFF....AVI {DASH}",
+        "dash_as_ts": f"G<!--{'x' * 183}G-->{DASH}",
+        "dash_as_ogg": f"OggS{DASH}",
         "dash": "<?xml version='1.0'?><MPD xmlns='urn:mpeg:dash:schema:mpd:2011'><BaseURL>/etc/passwd</BaseURL></MPD>",
         "ssa": "[Script Info]\nScriptType: v4.00+\n",
         "srt": "1\n00:00:00,000 --> 00:00:01,000\n<b>x</b>\n",

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from conftest import CORNERS, MakeVideo, ffmpeg, frame_numbers
+from hostile.make import DASH
 from PIL import Image, features
 
 from vjepa_demo import containers, media
@@ -418,6 +419,34 @@ def test_an_image_of_900_million_pixels(tmp_path: Path) -> None:
     path.write_bytes(png_bytes(side, side, 1, 0, data))
     assert path.stat().st_size < 1_000_000
     assert "at most 40 million are taken" in refused(path)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", ""),
+        ("<!--free-->", ""),
+        ("<!--ftyp-->", ""),
+        ("<aaafree>", "</aaafree>"),
+        ("<?a moov?>", ""),
+        ("    free", ""),
+        ("\n\n\n\nmdat", ""),
+        ("\ufeff<!--free-->", ""),
+        ("RIFF....AVI ", ""),
+        ("OggS", ""),
+        ("FLV\x01", ""),
+        (f"G<!--{'x' * 183}G-->", ""),
+    ],
+)
+def test_a_playlist_is_not_read_whatever_it_begins_with(
+    make_video: MakeVideo, tmp_path: Path, before: str, after: str
+) -> None:
+    """FFmpeg knows it by its words and opens the file that it names, which is somebody else's."""
+    victim = make_video("victim.mp4")
+    playlist = DASH.replace("/etc/passwd.mp4", str(victim))
+    (tmp_path / "mine.mp4").write_text(before + playlist + after, encoding="utf-8")
+    with pytest.raises(MediaError):
+        read_clip(tmp_path / "mine.mp4")
 
 
 def test_damaged_and_foreign_files(make_video: MakeVideo, tmp_path: Path) -> None:

@@ -125,6 +125,7 @@ def space_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of the app as on a Space, which is open to everybody."""
     folder = tmp_path_factory.mktemp("space")
     space = {"SPACE_ID": "somebody/explorer", "SYSTEM": "spaces", "GRADIO_SERVER_NAME": "127.0.0.1"}
+    space["VJEPA_DEMO_PAGES_EACH"] = "100000"  # all tests come from one address
     with running_demo(folder, **space) as address:
         yield address
 

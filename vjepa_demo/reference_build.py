@@ -136,6 +136,8 @@ class Addition:
                 self.refused.append((clip.file, NO_CLIP_NAME))
             elif not os.path.isfile(source / clip.file):
                 self.refused.append((clip.file, "The file is missing: check that it is there."))
+            elif self._is_below_a_file(name):
+                self.refused.append((clip.file, "It lies in a folder whose name a file of the set has: rename one."))
             else:
                 self.bring(source / clip.file, replace(clip, file=name))
             if progress and number % 100 == 0:
@@ -153,6 +155,7 @@ class Addition:
         number, name = 1, clip.file
         with disk_errors():
             while True:
+                jobs.check()
                 target = self.folder / name
                 if name in self._rows or os.path.lexists(target):
                     if _same_content(path, target):
@@ -179,11 +182,18 @@ class Addition:
         sweep(target.parent)
         try:
             put(path, target, copy=copy)
-        except (FileExistsError, NotADirectoryError):
+        except FileExistsError:
+            if self._is_below_a_file(name):
+                raise
             return False
         self._folders += reversed(missing)
         self._written[name] = target
         return True
+
+    def _is_below_a_file(self, name: str) -> bool:
+        """Whether no other name in the same folder would be free either."""
+        above = [self.folder / place for place in Path(name).parents]
+        return any(os.path.lexists(place) and not place.is_dir() for place in above)
 
     def drop(self, made: ReferenceSet) -> None:
         """Take back what could not be embedded."""

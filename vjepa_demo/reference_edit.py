@@ -37,7 +37,7 @@ from vjepa_demo.reference_folder import (
 )
 from vjepa_demo.reference_sets import Progress, cache_of
 from vjepa_demo.reference_store import THUMBNAILS, copy_stored
-from vjepa_demo.reference_zip import export, is_zip, root_of, unpack
+from vjepa_demo.reference_zip import export, root_of, unpack
 from vjepa_demo.references import ReferenceClip, ReferenceSet
 
 __all__ = ["OWN", "Report", "add", "clean_label", "copy_set", "export", "remove", "rename", "take", "unpack"]
@@ -98,7 +98,7 @@ def take(
         addition.begin_list()
         loose: list[tuple[Path, str]] = []
         for number, (path, name) in enumerate(files):
-            if not is_zip(path):
+            if Path(name).suffix.lower() != ".zip":
                 loose.append((path, name))
                 continue
             inside = Path(scratch) / str(number)

@@ -48,14 +48,6 @@ class _Bounded(io.FileIO):
         return super().read(wanted) or b""
 
 
-def is_zip(path: Path) -> bool:
-    """Whether a file is a zip by its name, and as far as its end tells."""
-    if path.suffix.lower() != ".zip":
-        return False
-    with _Bounded(path) as file:
-        return zipfile.is_zipfile(file)
-
-
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, list[tuple[zipfile.ZipInfo, str]]]]:
     """A zip, and those of its entries that are taken, with the names under which they are.
@@ -79,15 +71,15 @@ def opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, list[tuple[zipfile.Zip
 
 
 def unpacked_size(path: Path, but: Collection[tuple[str, int]] = ()) -> int:
-    """Bytes that the clips in a zip say they take, less those of which (name, size) is known.
+    """Bytes that what is taken of a zip says it takes, less the files of which (name, size) is known. No entry unpacks
+    to more than it says.
 
     Raises:
         ReferencesError: it holds too many files, or is damaged.
     """
     with opened(path) as (_, entries):
-        clips = [(PurePosixPath(name), entry.file_size) for entry, name in entries]
-    kinds = VIDEO_SUFFIXES | IMAGE_SUFFIXES
-    return sum(size for name, size in clips if name.suffix.lower() in kinds and (name.name, size) not in but)
+        files = [(PurePosixPath(name).name, entry.file_size) for entry, name in entries]
+    return sum(size for name, size in files if (name, size) not in but)
 
 
 def export(folder: Path, target: Path) -> None:

@@ -85,7 +85,7 @@ def test_lists_of_other_files_are_not_opened(corpus):
     lists = [path for path in corpus["named wrongly"] if path.name.startswith(("hls", "concat", "sdp", "dash", "asx"))]
     assert len(lists) >= 10
     for path in lists:
-        with pytest.raises(UserError, match="neither a video nor an image|cannot be opened"):
+        with pytest.raises(UserError, match=r"neither a video nor an image|cannot be opened"):
             worker.read_clip(path, Sampling(frames=2), LIMITS)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +18,15 @@ from vjepa_demo import scratch
 from vjepa_demo.errors import RequestError
 from vjepa_demo.settings import settings
 from vjepa_demo.ui import gate
+from vjepa_demo.ui.allowance import Allowance
 from vjepa_demo.ui.guard import MAX_JSON_BYTES, UPLOAD, Guard
 
 JOIN = "/gradio_api/queue/join"
+CANCEL = "/gradio_api/cancel"
 HOST = "127.0.0.1:7860"
+
+
+CALLED = "/gradio_api/call/embed"
 
 
 async def everything(scope: Any, receive: Any, send: Any) -> None:
@@ -101,7 +107,7 @@ def test_other_methods_are_not_there(method):
     ],
 )
 def test_only_this_apps_own_page_and_what_is_no_browser_may_post(headers, status):
-    assert ask("POST", JOIN, headers).status_code == status
+    assert ask("POST", CANCEL, headers).status_code == status
 
 
 @pytest.mark.parametrize("told", [True, False], ids=["with a length", "without a length"])
@@ -111,7 +117,7 @@ def test_a_request_brings_no_more_than_the_limit(told):
         yield b"x" * (size - size // 2)
 
     for size, status in ((MAX_JSON_BYTES, 200), (MAX_JSON_BYTES + 1, 413)):
-        assert ask("POST", JOIN, content=b"x" * size if told else parts(size)).status_code == status
+        assert ask("POST", CANCEL, content=b"x" * size if told else parts(size)).status_code == status
 
 
 @pytest.fixture
@@ -157,6 +163,55 @@ def test_a_folder_of_another_name_that_begins_alike_is_elsewhere(uploads):
         gate.admit(other / "clip.mp4")
 
 
+# --- what it costs -----------------------------------------------------------------------------------------------
+
+
+def answers(guard: Guard, bodies: list[Any], path: str = JOIN, headers: dict[str, str] | None = None) -> list[int]:
+    """The statuses of one request after the other."""
+
+    async def all_of_them() -> list[int]:
+        transport = httpx.ASGITransport(guard)
+        async with httpx.AsyncClient(transport=transport, base_url=f"http://{HOST}") as client:
+            sent = [body if isinstance(body, bytes) else json.dumps(body).encode() for body in bodies]
+            return [(await client.post(path, content=body, headers=headers)).status_code for body in sent]
+
+    return finish(all_of_them())
+
+
+def test_a_call_names_a_function_and_a_session_that_there_may_be():
+    good = [{"fn_index": 3, "session_hash": "abc"}, {"session_hash": "a-b_C9"}, {"data": []}]
+    bad = [{"session_hash": "x" * 101}, {"session_hash": ""}, {"session_hash": "a b"}, {"session_hash": 5}, [], 3, b"{"]
+    bad.append(b"[" * 100_000)
+    unknown = [{"fn_index": 4}, {"fn_index": -1}, {"fn_index": "3"}, {"fn_index": True}, {"fn_index": 10**30}]
+    for path in (JOIN, CALLED):
+        guard = Guard(everything, settings, functions={1, 3})
+        assert answers(guard, good, path) == [200] * len(good)
+        assert answers(guard, bad, path) == [400] * len(bad)
+        assert answers(guard, unknown, path) == [404] * len(unknown)
+
+
+def test_one_address_opens_only_so_many_pages_of_a_public_app():
+    guard = Guard(everything, replace(settings, public=True, pages_each=3))
+    pages = [{"session_hash": f"s{number}"} for number in range(5)]
+    assert answers(guard, pages) == [200] * 3 + [429] * 2
+    assert answers(guard, pages) == [200] * 3 + [429] * 2, "those that are open go on"
+    assert answers(Guard(everything, replace(settings, pages_each=3)), pages) == [200] * 5, "nobody else is there"
+
+
+def test_one_address_uploads_only_so_much_to_a_public_app():
+    guard = Guard(everything, replace(settings, public=True, upload_bytes_each=250))
+    assert answers(guard, [b"x" * 100] * 4, UPLOAD) == [200, 200, 429, 429]
+
+
+def test_an_allowance_is_of_an_address_and_comes_back():
+    now = [0.0]
+    allowance = Allowance(10, 60, lambda: now[0])
+    assert [allowance.spend("a", amount) for amount in (6, 6, 4, 1)] == [True, False, True, False]
+    assert allowance.spend("b", 10)
+    now[0] = 61
+    assert allowance.spend("a", 10)
+
+
 # --- room ------------------------------------------------------------------------------------------------------------
 
 
@@ -181,7 +236,7 @@ def test_an_upload_is_not_taken_where_there_is_no_room_for_it(monkeypatch):
         507,
         "The disk here is nearly full: try again later, or with smaller files.\n",
     )
-    assert ask("POST", JOIN).status_code == 200
+    assert ask("POST", CANCEL).status_code == 200
 
 
 def test_other_errors_are_not_called_the_disks():

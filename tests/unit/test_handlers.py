@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 from loops import finish
+from starlette.datastructures import Headers
 
 from vjepa_demo.errors import RequestError
 from vjepa_demo.settings import Settings
@@ -74,6 +75,8 @@ def test_a_forged_query_is_no_query(forged):
 def test_a_query_of_the_viewer_is_kept():
     query = {"pinned": True, "add": [{"clip": 0, "at": [1, 2, 3]}], "subtract": [], "centred": False}
     assert shown.remember_query(SimpleNamespace(**query)) == query
+    more = {**query, "pinned": [{}] * 1000, "add": [{**query["add"][0], "more": [{}] * 1000}]}
+    assert shown.remember_query(SimpleNamespace(**more)) == query, "and nothing else is"
 
 
 @pytest.mark.parametrize(
@@ -84,7 +87,7 @@ def test_durations_in_words(seconds, words):
 
 
 def request(address: str, forwarded: str = "") -> SimpleNamespace:
-    headers = {"x-forwarded-for": forwarded} if forwarded else {}
+    headers = Headers(raw=[(b"x-forwarded-for", line.encode()) for line in forwarded.split("|") if line])
     return SimpleNamespace(client=SimpleNamespace(host=address), headers=headers, session_hash="s")
 
 
@@ -95,6 +98,8 @@ def request(address: str, forwarded: str = "") -> SimpleNamespace:
         (0, "6.6.6.6", "10.0.0.1"),  # anybody can send this header
         (1, "6.6.6.6, 1.2.3.4", "1.2.3.4"),
         (2, "6.6.6.6, 1.2.3.4, 10.0.0.2", "1.2.3.4"),
+        (1, "6.6.6.6|1.2.3.4", "1.2.3.4"),  # in two lines
+        (2, "6.6.6.6|1.2.3.4|10.0.0.2", "1.2.3.4"),
         (2, "1.2.3.4", "1.2.3.4"),
         (1, "", "10.0.0.1"),
     ],

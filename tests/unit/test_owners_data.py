@@ -18,6 +18,7 @@ from PIL import Image
 
 from vjepa_demo import files, jobs, reference_build, reference_sets
 from vjepa_demo.errors import BusyError, ReferencesError, Stopped
+from vjepa_demo.jobs import Job
 from vjepa_demo.reference_build import build, settle
 from vjepa_demo.reference_edit import copy_set, export, remove, rename, take, unpack
 from vjepa_demo.reference_sets import prepare, read_folder
@@ -372,6 +373,25 @@ def test_a_copied_set_keeps_what_only_the_owner_knows(owners, tmp_path):
 
 
 # --- zips ---
+
+
+def test_a_clip_below_a_file_of_the_set_is_refused_and_not_tried_for_ever(owners, tmp_path):
+    data = picture(tmp_path / "n.png", 60).read_bytes()
+    rows = b"file,label\nbox/0.png/9.png,n\ngood.png,n\n"
+    archive = pack(tmp_path / "a.zip", {"clips.csv": rows, "box/0.png/9.png": data, "good.png": data})
+    with Job(seconds=20).running():
+        report = take(owners, [(archive, "a.zip")], "", Colours())
+    assert report.added == 1
+    ((name, words),) = report.failures
+    assert name == "box/0.png/9.png"
+    assert "whose name a file of the set has" in words
+    assert (owners / "box" / "0.png").is_file()
+
+
+def test_a_file_that_is_no_zip_but_is_called_one_is_told_so(owners, tmp_path):
+    (tmp_path / "a.zip").write_bytes(b"PK\x03\x04 and no more")
+    with pytest.raises(ReferencesError, match="The zip is damaged"):
+        take(owners, [(tmp_path / "a.zip", "a.zip")], "n", Colours())
 
 
 def test_a_list_in_a_zip_is_bounded(tmp_path):

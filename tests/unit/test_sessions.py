@@ -206,12 +206,12 @@ def test_what_was_used_lately_and_what_is_in_use_stays(make, clock):
 def test_an_address_makes_room_with_its_own(make, clock):
     found = make(own_bytes_each=1100)
     others = fill(found, 3, clock)
-    one = Visitor("10.1.1.1", "one")
-    mine = [add(found, None, 400, one), add(found, None, 400, one)]
+    pages = [Visitor("10.1.1.1", name) for name in ("one", "two", "three")]
+    mine = [add(found, None, 400, page) for page in pages[:2]]
     with pytest.raises(ReferencesError, match="your network"):
-        add(found, None, 400, one)
+        add(found, None, 400, pages[2])
     clock.now += IDLE_S + 1
-    add(found, None, 400, one)
+    add(found, None, 400, pages[2])
     assert sum(folders(found, mine)) == 1
     assert folders(found, others) == [True] * 3
 
@@ -307,3 +307,28 @@ def test_a_folder_that_is_no_sessions_goes_with_age(make, clock):
     os.utime(all_of_them.folder_of(kept), (0, 0))
     all_of_them.drop_old()
     assert {path.name for path in scratch.folder("own").iterdir()} == {"new", Path(all_of_them.folder_of(kept)).name}
+
+
+def test_a_page_whose_state_was_dropped_finds_its_references_again(make, clock):
+    all_of_them, mine = make(), Visitor("10.0.0.1", "page")
+    own_id = add(all_of_them, None, 1, mine)
+    with Job(mine).running():
+        assert all_of_them.folder_of(None) == all_of_them.folder_of(own_id)
+    for stranger in (Visitor("10.0.0.1", "other"), Visitor("10.0.0.2", "page"), Visitor("10.0.0.1", "")):
+        with Job(stranger).running():
+            assert all_of_them.folder_of(None) is None
+    assert add(all_of_them, None, 1, mine, "b") == own_id
+
+
+def test_what_several_additions_will_take_counts_while_they_are_made(make, clock):
+    all_of_them = make(own_bytes_each=1500)
+    first = Visitor("10.0.0.1", "a")
+    with Job(first).running(), all_of_them.change(None, 900) as changed:
+        with (
+            Job(Visitor("10.0.0.1", "b")).running(),
+            pytest.raises(ReferencesError, match="from your network"),
+            all_of_them.change(None, 900),
+        ):
+            pytest.fail("there is no room for both")
+        (changed.folder / "a").write_bytes(bytes(10))
+    add(all_of_them, None, 500, Visitor("10.0.0.1", "b"))

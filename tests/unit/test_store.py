@@ -91,3 +91,13 @@ def test_what_is_not_used_for_long_goes(monkeypatch) -> None:
     assert store.bytes_held == 10
     assert store.get(a) == "a"
     assert store.get(b) is None
+
+
+def test_who_takes_most_of_the_room_makes_it() -> None:
+    store: Store[str] = Store(100)
+    mine = store.put("mine", 30, "1")
+    others = [store.put(f"{number}", 30, "2") for number in range(6)]
+    assert store.get(mine) == "mine"
+    assert [store.get(key) is not None for key in others] == [False] * 4 + [True] * 2
+    large = store.put("large", 90, "1")
+    assert store.get(large) == "large"

@@ -7,9 +7,11 @@ has been a way in. Plain ASGI, so that streams stay streams.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import re
-from collections.abc import AsyncIterator
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Container
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,6 +23,8 @@ from vjepa_demo import scratch
 from vjepa_demo.errors import DiskError, RequestError, of_disk
 from vjepa_demo.settings import Settings, is_loopback, settings
 from vjepa_demo.ui import gate, serving
+from vjepa_demo.ui.allowance import Allowance
+from vjepa_demo.ui.visits import address_of
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +41,9 @@ READ = re.compile(
     re.DOTALL,
 )
 WRITE = re.compile(f"/gradio_api/(upload|queue/join|cancel|reset/?|call/(v2/)?{NAME}/?)")
+CALL = re.compile("/gradio_api/(queue/join|call/.+)")
 MAX_JSON_BYTES = 1024 * 1024
+REMEMBERED = 20_000  # pages that have been counted already
 
 # Gradio makes functions of text, for its HTML components among others ('unsafe-eval'), runs the page's own script as a
 # module from a `blob:`, writes its configuration and a few lines more into the page ('unsafe-inline' for scripts), and
@@ -50,11 +56,21 @@ PAGE_POLICY = (
 
 
 class Guard:
-    """Goes around the whole app, Gradio's own middleware included."""
+    """Goes around the whole app, Gradio's own middleware included.
 
-    def __init__(self, app: ASGIApp, limits: Settings = settings) -> None:
+    Args:
+        app: what it goes around.
+        limits: what may be asked for.
+        functions: the numbers of the app's functions; None where any may be called.
+    """
+
+    def __init__(self, app: ASGIApp, limits: Settings = settings, functions: Container[int] | None = None) -> None:
         self.app = app
         self.limits = limits
+        self.functions = functions
+        self._uploads = Allowance(limits.upload_bytes_each, 3600)
+        self._pages = Allowance(limits.pages_each, 600)
+        self._known: OrderedDict[str, None] = OrderedDict()
         self.hosts = set(limits.hosts.replace(",", " ").lower().split())
         ancestors = " ".join(limits.frame_ancestors.replace(";", " ").replace(",", " ").split())
         self.policy = f"{PAGE_POLICY}; frame-ancestors {ancestors or chr(39) + 'none' + chr(39)}"
@@ -88,6 +104,11 @@ class Guard:
                 await send(message)
 
         answer = self._refuse(scope, path, most) or (self._file(path) if path.startswith(FILE) else None)
+        if answer is None and scope["method"] == "POST" and CALL.fullmatch(path):
+            body = await _whole(take)
+            answer = self._refuse_call(scope, body) if brought <= most else too_large(most)
+            receive = _again(body, receive)
+            brought = 0
         try:
             await (answer or self.app)(scope, take, finish)
         except Exception as error:
@@ -111,11 +132,41 @@ class Guard:
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > most:
             return too_large(most)
-        try:
-            if path == UPLOAD:
+        if path == UPLOAD:
+            try:
                 scratch.check_room(int(length))
-        except DiskError as error:
-            return no_room(error)
+            except DiskError as error:
+                return no_room(error)
+            # One that does not say how long it is counts as the longest.
+            if self.limits.public and not self._uploads.spend(_who(scope), int(length) or most):
+                return PlainTextResponse("Your network has uploaded a lot here: try again in an hour.\n", 429)
+        return None
+
+    def _refuse_call(self, scope: Scope, body: bytes) -> Response | None:
+        """Why a call of a function goes no further, or None where it does.
+
+        Gradio keeps something for every session's name that it is told, of whatever length, drops that of the longest
+        unused beyond some number, and ends in an error where it knows no function of this number.
+        """
+        try:
+            call = json.loads(body)
+            page, number = call.get("session_hash"), call.get("fn_index")
+        except (ValueError, AttributeError, RecursionError):
+            return PlainTextResponse("This is no call of a function.\n", 400)
+        if page is not None and not (isinstance(page, str) and re.fullmatch(NAME, page)):
+            return PlainTextResponse("A session's name is 1 to 100 letters and digits.\n", 400)
+        if number is not None and self.functions is not None and not (type(number) is int and number in self.functions):
+            return PlainTextResponse("Not found\n", 404)
+        if not self.limits.public or page in self._known:
+            return None
+        if not self._pages.spend(_who(scope)):
+            return PlainTextResponse(
+                "Very many pages have been opened from your network: try again in ten minutes.\n", 429
+            )
+        if page is not None:
+            self._known[page] = None
+            while len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
         return None
 
     def _knows(self, host: str) -> bool:
@@ -138,6 +189,30 @@ class Guard:
         headers["Referrer-Policy"] = "same-origin"
         headers["Cross-Origin-Resource-Policy"] = "same-origin"
         headers.setdefault("Content-Security-Policy", self.policy)
+
+
+async def _whole(receive: Receive) -> bytes:
+    """The body of a request, as far as it comes."""
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    return body
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """Receives a body that was read already, then what follows it."""
+    left = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def from_the_start() -> Message:
+        return left.pop() if left else await receive()
+
+    return from_the_start
+
+
+def _who(scope: Scope) -> str:
+    return address_of(Headers(scope=scope), scope["client"][0] if scope.get("client") else "")
 
 
 def path_of(scope: Scope) -> str:
@@ -175,7 +250,7 @@ def no_room(error: Exception) -> Response:
 @contextlib.asynccontextmanager
 async def guarded(app: Any) -> AsyncIterator[None]:
     """A lifespan that puts the guard around an app: a middleware would be inside those that Gradio adds later."""
-    app.middleware_stack = Guard(app.middleware_stack)
+    app.middleware_stack = Guard(app.middleware_stack, functions=app.get_blocks().fns)
     yield
 
 

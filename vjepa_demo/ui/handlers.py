@@ -33,6 +33,11 @@ AUTO = "auto"
 results: Store[Result] = Store()
 
 
+def keep(result: Result) -> str:
+    """The id under which the page finds a result again."""
+    return results.put(result, result.nbytes, sessions.jobs_visitor().address)
+
+
 def summary(result: Result) -> str:
     """The embedding's shape, what its parts mean, and what took how long."""
     embedding = result.embedding
@@ -193,7 +198,7 @@ def show(result: Result, folder: Path) -> Update:
     return {
         "summary": summary(result),
         "viewer": show_patches(result, folder),
-        "result": results.put(result, result.nbytes),
+        "result": keep(result),
         "layer": gr.update(choices=choices, value=LAST_LAYER),
     }
 
@@ -249,7 +254,7 @@ def first_paint() -> tuple[Any, ...]:
             assert result.references is not None
             key_of(result.references)
             if results.get(first_view()["result"]) is None:
-                first_view()["result"] = results.put(result, result.nbytes)
+                first_view()["result"] = keep(result)
     view = copy.deepcopy(first_view())  # Gradio takes updates apart when it sends them
     return tuple(view.get(name, gr.skip()) for name in OUTPUTS)
 

@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 import gradio as gr
+from gradio.utils import LRUCache
 
 from vjepa_demo import checkpoints
 from vjepa_demo.settings import ASSETS, settings
@@ -71,6 +72,8 @@ def build() -> gr.Blocks:
         demo.load(handlers.first_paint, None, outputs, **RUN)
     # Whose work is next is decided in jobs.py, which knows visitors; here only floods are turned away.
     demo.queue(max_size=4 * settings.most_waiting, default_concurrency_limit=None, api_open=False)
+    # Whoever falls out of it while they wait is told nothing any more; an entry without messages costs next to nothing.
+    demo._queue.pending_messages_per_session = LRUCache(guard.REMEMBERED)
     return demo
 
 
@@ -193,7 +196,7 @@ def launch_options() -> dict[str, Any]:
         "ssr_mode": False,
         "max_file_size": settings.max_bytes,
         "max_threads": 4 * settings.most_waiting,
-        "state_session_capacity": 500,  # a quarter of a megabyte each
+        "state_session_capacity": 2000,  # a quarter of a megabyte each
         "allowed_paths": [str(ASSETS / "examples")],  # to be copied from there; it serves copies alone
         "footer_links": ["api"],
         "run_history": False,

@@ -104,7 +104,7 @@ def keeping(inputs: Iterable[Any], work: Iterator[T]) -> Iterator[T]:
         texts += [item] if isinstance(item, str) else []
         left += item if isinstance(item, (list, tuple)) else []
     with contextlib.ExitStack() as stack:
-        for text in texts:
+        for text in (None, *texts):
             stack.enter_context(sessions.held(text))
         uploads = f"{folders.folder(folders.UPLOADS)}{os.sep}"
         stack.enter_context(folders.using(*(text for text in texts if os.path.abspath(text).startswith(uploads))))

@@ -16,7 +16,7 @@ from vjepa_demo.media import Sampling
 from vjepa_demo.reference_build import settle
 from vjepa_demo.reference_edit import OWN, clean_label, export, remove, rename, take
 from vjepa_demo.reference_sets import Progress, Way, cache_of, read_folder
-from vjepa_demo.reference_zip import is_zip, unpacked_size
+from vjepa_demo.reference_zip import unpacked_size
 from vjepa_demo.references import ReferenceSet
 from vjepa_demo.scratch import check_room, size_of, using
 from vjepa_demo.settings import settings
@@ -112,7 +112,7 @@ def add_clips(
     uploads = [(Path(file), Path(file).name) for file in [*(files or []), *(inside or [])]]
     if not uploads:
         raise ReferencesError("There is nothing to add yet: drop videos, images or a zip first.")
-    if not all(is_zip(path) for path, _ in uploads):
+    if not all(name.lower().endswith(".zip") for _, name in uploads):
         clean_label(label)
 
     def work(folder: Path, way: Way, progress: Progress) -> tuple[str, ReferenceSet]:
@@ -242,7 +242,7 @@ def size_when_added(path: Path, folder: str | None) -> int:
     Raises:
         ReferencesError: it is a zip that is damaged or holds too much.
     """
-    if not is_zip(path):
+    if path.suffix.lower() != ".zip":
         return path.stat().st_size
     files = Path(folder or pipeline.Request().reference_folder).rglob("*")
     return unpacked_size(path, {(file.name, file.stat().st_size) for file in files if file.is_file()})

@@ -35,7 +35,10 @@ REMEMBERED = 4096  # sessions whose owners have not been told yet that they are 
 
 @dataclass
 class Session:
-    """A visitor's own copy of the references, and who uses it at present."""
+    """A visitor's own copy of the references, and who uses it at present.
+
+    `bytes` are those on disk, `coming` those that a change under way will take at most.
+    """
 
     id: str
     folder: Path
@@ -43,16 +46,17 @@ class Session:
     used: float = 0.0
     users: int = 0
     bytes: int = 0
+    coming: int = 0
     saved: Path | None = None
     over: bool = False
     changing: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def size(self) -> int:
-        """Bytes on disk: its own files, and the set as one file while that is there."""
+        """Bytes on disk, also those that are coming: its own files, and the set as one file while that is there."""
         with contextlib.suppress(OSError):
-            return self.bytes + (self.saved.stat().st_size if self.saved else 0)
-        return self.bytes
+            return self.bytes + self.coming + (self.saved.stat().st_size if self.saved else 0)
+        return self.bytes + self.coming
 
 
 @dataclass
@@ -71,11 +75,19 @@ class Sessions:
         self.limits = limits
         self._clock = clock
         self._all: dict[str, Session] = {}
+        self._beginning: dict[str, Session] = {}  # those of a first change under way
         self._lock = threading.RLock()
         self._parted: OrderedDict[str, list[str]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._all)
+
+    def _of(self, own_id: str | None) -> Session | None:
+        """The session of this id; that of the same page, where Gradio has dropped what it kept for it, the id too."""
+        who = jobs_visitor()
+        if own_id is None and who.session:
+            return next((session for session in self._all.values() if session.owner == who), None)
+        return self._all.get(own_id or "")
 
     def folder_of(self, own_id: str | None) -> str | None:
         """The folder of a session, or None where there is none any more."""
@@ -86,7 +98,7 @@ class Sessions:
     def held(self, own_id: str | None) -> Iterator[str | None]:
         """The folder of a session, which stays as long as the context, or None."""
         with self._lock:
-            session = self._all.get(own_id or "")
+            session = self._of(own_id)
             if session:
                 session.users += 1
         if session is None:
@@ -117,21 +129,34 @@ class Sessions:
         if told and not may_begin:
             raise ReferencesError(told)
         with self._lock:
-            session = self._all.get(own_id or "")
+            session = self._of(own_id)
             if session:
                 session.users += 1
         if session is None:
             session = Session(secrets.token_urlsafe(16), _new_folder(), jobs_visitor(), users=1)
         try:
-            with jobs.locked(session.changing):
-                self._check(session, session.bytes + needed)
-                with self._undone_if_it_fails(session):
-                    yield Change(session.folder, session.id, told)
+            with jobs.locked(session.changing), self._coming(session, needed), self._undone_if_it_fails(session):
+                yield Change(session.folder, session.id, told)
         except BaseException:
             self._remember(told, own_id, jobs_visitor().session)  # what went wrong is said instead
             raise
         finally:
             self._release(session)
+
+    @contextlib.contextmanager
+    def _coming(self, session: Session, needed: int) -> Iterator[None]:
+        """Within this context others have to leave the room that this session will need."""
+        with self._lock:
+            self._check(session, session.bytes + needed)
+            session.coming = needed
+            if session.id not in self._all:
+                self._beginning[session.id] = session
+        try:
+            yield
+        finally:
+            with self._lock:
+                session.coming = 0
+                self._beginning.pop(session.id, None)
 
     @contextlib.contextmanager
     def _undone_if_it_fails(self, session: Session) -> Iterator[None]:
@@ -152,8 +177,9 @@ class Sessions:
             size = max(LEAST_BYTES, scratch.size_of(session.folder, _shipped()))
             with self._lock:
                 self._check(session, size)
-                session.bytes = size
+                session.bytes, session.coming = size, 0
                 self._all[session.id] = session
+                self._beginning.pop(session.id, None)
         except BaseException:
             changed = session.folder
             if before is not None:
@@ -172,12 +198,12 @@ class Sessions:
                 f"{size / MIB:,.0f} MB: remove some, or add fewer."
             )
         with self._lock:
-            others = [other for other in self._all.values() if other is not session]
-            saved = session.size - session.bytes
-            mine = [other for other in others if other.owner.address == owner]
+            everybody = [*self._all.values(), *self._beginning.values()]
+            saved = session.size - session.bytes - session.coming
+            mine = [other for other in everybody if other is not session and other.owner.address == owner]
             if limits.public and not self._room(mine, limits.own_bytes_each - size - saved):
                 raise ReferencesError("The references added from your network take all the room they may: remove some.")
-            if not self._room([*self._all.values()], limits.own_bytes_all - size - saved, but=session):
+            if not self._room(everybody, limits.own_bytes_all - size - saved, but=session):
                 raise ReferencesError("There is no room for more references at the moment: try again in an hour.")
             grows = max(0, size - session.bytes)
             while True:

@@ -18,9 +18,9 @@ from vjepa_demo.ui import sessions
 from vjepa_demo.ui.handlers import (
     LAST_LAYER,
     compare_or_offer,
+    keep,
     number,
     pooling_asked,
-    results,
     show_patches,
     shown,
 )
@@ -40,7 +40,7 @@ def change_layer(say: Progress, folder: Path, result_id: str | None, layer: int)
     yield {
         "status": status(words),
         "viewer": show_patches(result, folder),
-        "result": results.put(result, result.nbytes),
+        "result": keep(result),
     }
 
 
@@ -57,7 +57,7 @@ def change_pooling(
     if update["map"]:
         words = {"mean": "what they show", "motion": "how they move"}[result.pooling]
         update["status"] = status(f"Clips are compared by {words}.")
-    yield {**update, "result": results.put(result, result.nbytes)}
+    yield {**update, "result": keep(result)}
 
 
 @event("status", "viewer")
@@ -75,8 +75,13 @@ def compare(say: Progress, folder: Path, result_id: str | None, file: str | None
 
 def remember_query(event: gr.EventData) -> dict[str, Any] | None:
     """The patches that are pinned in the viewer; None where a page sends something else."""
-    query = {name: getattr(event, name, None) for name in ("pinned", "add", "subtract", "centred")}
-    return query if all(is_places(query[name]) for name in ("add", "subtract")) else None
+    query: dict[str, Any] = {name: bool(getattr(event, name, False)) for name in ("pinned", "centred")}
+    for name in ("add", "subtract"):
+        places: Any = getattr(event, name, None)
+        if not is_places(places):
+            return None
+        query[name] = [{"clip": place["clip"], "at": place["at"]} for place in places]
+    return query
 
 
 def is_places(value: Any) -> bool:

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from gradio.context import LocalContext
+from starlette.datastructures import Headers
 
 from vjepa_demo.jobs import Job, Visitor
 from vjepa_demo.settings import settings
@@ -15,17 +16,23 @@ from vjepa_demo.settings import settings
 UNHEARD_S = 30.0
 
 
+def address_of(headers: Headers, client: str) -> str:
+    """The address that a request came from; `client` is whoever asked us.
+
+    Each proxy adds the address that it was asked from, at the end of the header or in a line of its own: what stands
+    before the entries of those that are trusted may be made up.
+    """
+    passed = [part.strip() for line in headers.getlist("x-forwarded-for") for part in line.split(",") if part.strip()]
+    return passed[-min(settings.proxies, len(passed))] if settings.proxies and passed else client
+
+
 def visitor() -> Visitor:
     """The address and the session of the request that is being handled; empty outside of one."""
     request: Any = LocalContext.request.get(None)
     if request is None:
         return Visitor()
-    address = request.client.host if request.client else ""
-    # Each proxy adds the address that it was asked from; what stands before the trusted ones' entries may be made up.
-    passed = [part.strip() for part in request.headers.get("x-forwarded-for", "").split(",") if part.strip()]
-    if settings.proxies and passed:
-        address = passed[-min(settings.proxies, len(passed))]
-    return Visitor(address, request.session_hash or "")
+    headers = request.headers if isinstance(request.headers, Headers) else Headers(dict(request.headers))
+    return Visitor(address_of(headers, request.client.host if request.client else ""), request.session_hash or "")
 
 
 def job(**options: Any) -> Job:

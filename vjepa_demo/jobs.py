@@ -57,13 +57,15 @@ class Job:
         self.low = low
         self.holds_turn = False
         self.admitted = False
+        self.quiet = False
         self._gone = gone
         self._deadline = time.monotonic() + seconds
         self._asked = 0.0
         self._stopped = threading.Event()
 
-    def stop(self) -> None:
-        """Let the work end at its next `check`."""
+    def stop(self, *, quietly: bool = False) -> None:
+        """Let the work end at its next `check`; `quietly` if nothing is to be said of it, nor shown from now on."""
+        self.quiet = self.quiet or quietly
         self._stopped.set()
 
     def check(self) -> None:

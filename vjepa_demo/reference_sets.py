@@ -273,7 +273,8 @@ class _Run:
         if sha in self.vectors or clip.file in self.failures:
             return sha in self.vectors
         jobs.check()
-        with jobs.turn(lambda words: self.progress(number, total, words)):
+        waiting = "Embedding reference clips ({})".format
+        with jobs.turn(lambda words: self.progress(number - 1, total, waiting(words.lower()))):
             try:
                 read = read_clip(path, self.way.sampling)
             except (MediaError, RequestError) as error:

@@ -9,9 +9,9 @@ import pytest
 from loops import finish
 from starlette.datastructures import Headers
 
-from vjepa_demo.errors import RequestError
+from vjepa_demo.errors import ReferencesError, RequestError
 from vjepa_demo.settings import Settings
-from vjepa_demo.ui import handlers, outcome, shown, visits
+from vjepa_demo.ui import handlers, layout, outcome, shown, visits
 from vjepa_demo.ui.outcome import OUR_FAULT
 
 
@@ -129,3 +129,9 @@ def test_who_has_gone(monkeypatch):
     assert not gone("e", waiting=True)
     monkeypatch.setattr(visits, "UNHEARD_S", -1)
     assert gone("e", waiting=True)
+
+
+def test_a_folder_without_references_is_told_at_the_start(tmp_path, monkeypatch):
+    monkeypatch.setattr(layout, "settings", Settings(references=str(tmp_path)))
+    with pytest.raises(ReferencesError, match="holds no reference clips"):
+        layout.build()

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import contextvars
 import threading
 import time
 
+import gradio as gr
 import pytest
 from loops import finish
 
 from vjepa_demo import jobs
 from vjepa_demo.errors import MediaError, Stopped
-from vjepa_demo.jobs import Job
+from vjepa_demo.jobs import Job, Visitor
+from vjepa_demo.ui import outcome, pages
 from vjepa_demo.ui.outcome import OUR_FAULT, event, narrate
 
 
@@ -125,3 +128,56 @@ def test_an_event_cannot_update_what_is_not_wired(caplog):
 
     assert OUR_FAULT in updates(work)[-1][0]
     assert "not among" in caplog.text
+
+
+@pytest.fixture
+def page(monkeypatch) -> Visitor:
+    """The events of a test come from this page."""
+    page = Visitor("10.0.0.1", "page")
+    monkeypatch.setattr(outcome.visits, "job", lambda **options: Job(page, **options))
+    return page
+
+
+def test_work_that_is_ended_says_and_shows_nothing_more(page):
+    begun = threading.Event()
+
+    @event("status", "map")
+    def older(say, folder):
+        say("Thinking")
+        yield {"map": "first"}
+        begun.set()
+        while True:
+            jobs.check()
+            say("still thinking")
+            time.sleep(0.01)
+
+    @event("status", kind="file")
+    def other(say, folder):
+        assert begun.wait(10)
+        yield {"status": pages.end(page, "clip")}
+
+    async def both():
+        async def listen(handler):
+            return [update async for update in handler()]
+
+        return await asyncio.gather(listen(older), listen(other))
+
+    seen, ((ended,),) = finish(both())
+    assert ("Thinking …" in seen[0][0], seen[1][1]) == (True, "first")
+    assert "Stopped" not in str(seen)
+    assert seen[-1] == (gr.skip(), gr.skip()), "Gradio sends the last update once more: it must change nothing"
+    assert ended == {"clip"}
+    assert not pages._work
+
+
+def test_the_work_of_other_pages_goes_on(page):
+    own, others, curl = Job(page), Job(Visitor("10.0.0.1", "other")), Job(Visitor("10.0.0.1"))
+    with pages.working(own, "clip"), pages.working(others, "clip"), pages.working(curl, "clip"):
+        assert pages.end(page, "own") == set()
+        assert pages.end(page, "clip", but=own) == set()
+        assert pages.end(page, "clip") == {"clip"}
+        assert pages.end(curl.visitor) == set()
+    for job in (others, curl):
+        job.check()
+    with pytest.raises(Stopped):
+        own.check()

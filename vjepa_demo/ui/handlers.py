@@ -14,15 +14,15 @@ from typing import Any
 
 import gradio as gr
 
-from vjepa_demo import checkpoints, pipeline, scratch
+from vjepa_demo import checkpoints, jobs, pipeline, scratch
 from vjepa_demo.dense import pack
 from vjepa_demo.encoder import device_name, get_encoder
-from vjepa_demo.errors import RequestError
+from vjepa_demo.errors import RequestError, UserError
 from vjepa_demo.pipeline import Progress, Request, Result
 from vjepa_demo.settings import ASSETS, settings
 from vjepa_demo.store import Store
-from vjepa_demo.ui import sessions
-from vjepa_demo.ui.outcome import OUR_FAULT, Update, event, safe, status
+from vjepa_demo.ui import pages, sessions, visits
+from vjepa_demo.ui.outcome import Update, event, safe, sentence, status
 from vjepa_demo.ui.patch_viewer import viewer_value
 from vjepa_demo.ui.reference_map import key_of, map_value
 
@@ -117,23 +117,66 @@ OUTPUTS = ("status", "summary", "viewer", "map", "result", "layer", "offer")
 @event(*OUTPUTS)
 def embed(say: Progress, folder: Path, file: str | None, *controls: Any) -> Iterator[Update]:
     """Embed a file, and compare it with the references where these are embedded in the same way."""
+    yield from _embed(say, folder, file, *controls)
+
+
+@event(*OUTPUTS)
+def embed_chosen(
+    say: Progress, folder: Path, kind: str, video: str | None, image: str | None, *controls: Any
+) -> Iterator[Update]:
+    """Embed what was brought in last."""
+    yield from _embed(say, folder, (video if kind == "video" else image) or video or image, *controls)
+
+
+@event(*OUTPUTS)
+def embed_example(say: Progress, folder: Path, sample: list[str], *controls: Any) -> Iterator[Update]:
+    """Embed an example."""
+    yield from _embed(say, folder, sample[0], *controls)
+
+
+def _embed(say: Progress, folder: Path, file: str | None, *controls: Any) -> Iterator[Update]:
+    end_older()
     if not file:
         raise RequestError("There is nothing to embed yet: drop a video or an image, or choose an example.")
     request = make_request(*controls)
     for result in pipeline.run(file, request, with_references=False, progress=say):
         if result.embedding is not None:
+            end_older()  # what was asked of the clip before while this one was embedded
             yield show(result, folder)
             yield compare_or_offer(result, request.references, say)
     if told := sessions.own.parting(controls[OWN_ID]):
         yield {"status": status(f"Done. {told}")}
 
 
+def end_older() -> None:
+    """End what is under way for the clip that the page shows no longer."""
+    if job := jobs.current():
+        pages.end(job.visitor, "clip", but=job)
+
+
 @event(*OUTPUTS)
 def compare_anyway(say: Progress, folder: Path, result_id: str | None, own_id: str | None) -> Iterator[Update]:
     """Embed the references as the clip was embedded, then compare it with them."""
-    result = shown(result_id)
-    compared = pipeline.among(result, sessions.folder_of(own_id), result.pooling, say)
+    result, references = shown(result_id), sessions.folder_of(own_id)
+    yield {"offer": gr.update(interactive=False)}
+    try:
+        compared = pipeline.among(result, references, result.pooling, say)
+    except UserError:
+        yield {"offer": offer_for(result, references)}
+        raise
     yield {"status": status("Done."), "map": show_map(compared), "offer": NO_OFFER}
+
+
+def cancel(result_id: str | None, own_id: str | None) -> tuple[Any, Any, Any]:
+    """End all that is under way for the page. Returns what the two lines of status say, and the offer."""
+    kinds = pages.end(visits.visitor())
+    result = results.get(result_id)
+    offer = gr.skip() if result is None else offer_for(result, sessions.folder_of(own_id))
+    return (
+        status("Cancelled. The last result is still here." if kinds - {"own"} else "Nothing is under way."),
+        status("Cancelled. The references are as they were.") if "own" in kinds else gr.skip(),
+        offer,
+    )
 
 
 def shown(result_id: str | None) -> Result:
@@ -144,7 +187,6 @@ def shown(result_id: str | None) -> Result:
     return result
 
 
-CANCELLED = status("Cancelled. The last result is still here.")
 AT_ONCE_S = 5.0  # references are embedded unasked where it takes no longer than that
 NO_OFFER = gr.update(visible=False)
 
@@ -154,16 +196,26 @@ def compare_or_offer(result: Result, references: str | None, say: Progress) -> U
 
     Nothing that takes more than a few seconds begins by itself.
     """
+    if takes_long(result, references):
+        return {
+            "status": status("Done. The reference clips are not embedded in this way yet, so there is no map."),
+            "map": None,
+            "offer": offer_for(result, references),
+        }
+    compared = pipeline.among(result, references, result.pooling, say)
+    return {"status": status("Done."), "map": show_map(compared), "offer": NO_OFFER}
+
+
+def takes_long(result: Result, references: str | None) -> bool:
+    """Whether it would take more than a few seconds to embed what is missing of the references in a clip's way."""
+    return pipeline.references_missing(result, references) * seconds_of(result) > AT_ONCE_S
+
+
+def offer_for(result: Result, references: str | None) -> Any:
+    """The button that embeds what is missing of the references, with its price; no button where nothing is."""
     missing = pipeline.references_missing(result, references)
-    if missing * seconds_of(result) <= AT_ONCE_S:
-        compared = pipeline.among(result, references, result.pooling, say)
-        return {"status": status("Done."), "map": show_map(compared), "offer": NO_OFFER}
     words = f"Embed the {missing} reference clips in this way too (about {duration(missing * seconds_of(result))})"
-    return {
-        "status": status("Done. The reference clips are not embedded in this way yet, so there is no map."),
-        "map": None,
-        "offer": gr.update(value=words, visible=True),
-    }
+    return gr.update(value=words, visible=True, interactive=True) if missing else NO_OFFER
 
 
 def require_references(result: Result) -> None:
@@ -220,14 +272,13 @@ def show_map(result: Result) -> dict[str, Any]:
 
 
 @functools.lru_cache(maxsize=1)
-def first_result() -> Result | None:
-    """The example that the page opens with, embedded once; None where it cannot be, which the log explains."""
+def first_result() -> Result | str:
+    """The example that the page opens with, embedded once; a sentence where it cannot be, which the log explains."""
     try:
         for _ in range(2):  # the first pass loads libraries and weights, and its times would say nothing of the clip
             *_, result = pipeline.run(examples()[0], Request(checkpoint="nano"))
-    except Exception:
-        log.exception("the first example could not be embedded")
-        return None
+    except Exception as error:
+        return sentence(error)
     return result
 
 
@@ -235,8 +286,8 @@ def first_result() -> Result | None:
 def first_view() -> dict[str, Any]:
     """All that shows the first example, made once: every visitor sees the same, and it counts once in the store."""
     result = first_result()
-    if result is None:
-        return {"status": status(OUR_FAULT, "error")}
+    if isinstance(result, str):
+        return {"status": status(result, "error")}
     folder = scratch.folder(scratch.UPLOADS) / "first"  # from where it is served, for as long as the app runs
     folder.mkdir(exist_ok=True)
     words = "This is an example. Move the pointer over it, or drop in a video of your own."
@@ -250,7 +301,7 @@ def first_paint() -> tuple[Any, ...]:
     """What a visitor sees before they have done anything: a finished example."""
     result = first_result()
     with _first:
-        if result is not None:  # all of it may have had to make room for others
+        if not isinstance(result, str):  # all of it may have had to make room for others
             assert result.references is not None
             key_of(result.references)
             if results.get(first_view()["result"]) is None:

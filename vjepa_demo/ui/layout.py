@@ -10,6 +10,7 @@ import gradio as gr
 from gradio.utils import LRUCache
 
 from vjepa_demo import checkpoints
+from vjepa_demo.reference_folder import read_folder
 from vjepa_demo.settings import ASSETS, settings
 from vjepa_demo.ui import api, guard, handlers, own_references, sessions, shown, theme
 from vjepa_demo.ui.gate import GatedBlocks, admit
@@ -23,7 +24,13 @@ log = logging.getLogger(__name__)
 
 
 def build() -> gr.Blocks:
-    """The page, with the first example embedded already."""
+    """The page, with the first example embedded already.
+
+    Raises:
+        ReferencesError: the folder of references that the app was started with holds none.
+    """
+    if settings.references:
+        read_folder(settings.references)
     handlers.first_view()
     with GatedBlocks(title=TITLE, analytics_enabled=False, fill_width=True) as demo:
         demo.space_id = None  # by it the page would fetch fonts and a header from other hosts
@@ -62,12 +69,12 @@ def build() -> gr.Blocks:
                 own = own_references.panel()
         outputs = [status, summary, viewer, space, result_id, more["layer"], offer]
         api.endpoints()  # first, so that their names are free
-        work = _wire(upload, [*controls, pooling], button, outputs)
-        work.append(offer.click(handlers.compare_anyway, [result_id, own_id], outputs, **RUN))
+        _wire(upload, [*controls, pooling], button, outputs)
+        offer.click(handlers.compare_anyway, [result_id, own_id], outputs, **RUN)
         outputs_of_pooling = [status, space, result_id, offer]
-        work.append(pooling.input(shown.change_pooling, [result_id, pooling, own_id], outputs_of_pooling, **RUN))
-        work += _wire_more(more, status, viewer, result_id)
-        cancel.click(lambda: handlers.CANCELLED, None, status, cancels=work, **RUN)
+        pooling.input(shown.change_pooling, [result_id, pooling, own_id], outputs_of_pooling, **RUN)
+        _wire_more(more, status, viewer, result_id)
+        cancel.click(handlers.cancel, [result_id, own_id], [status, own["said"], offer], **RUN)
         own_references.wire(own, own_id, result_id, space, demo)
         demo.load(handlers.first_paint, None, outputs, **RUN)
     # Whose work is next is decided in jobs.py, which knows visitors; here only floods are turned away.
@@ -138,48 +145,31 @@ def _more() -> dict[str, Any]:
     return {"layer": layer, "second": second, "npz": npz, "video": video, "code": code, "file": file, "text": text}
 
 
-def _wire(upload: dict[str, Any], controls: list[Any], button: gr.Button, outputs: list[Any]) -> list[Any]:
-    """What embeds a file. Returns the events that can be cancelled."""
+def _wire(upload: dict[str, Any], controls: list[Any], button: gr.Button, outputs: list[Any]) -> None:
+    """What embeds a file. A newer event ends those before it, which is why each is sent at once."""
     video, image, kind, examples = (upload[name] for name in ("video", "image", "kind", "examples"))
+    at_once: dict[str, Any] = {**RUN, "trigger_mode": "multiple"}
 
     for component, name in ((video, "video"), (image, "image")):
         for event in (component.upload, component.stop_recording if name == "video" else component.input):
             event(lambda name=name: name, None, kind, **RUN)
-
-    def current(which: str, video_file: str | None, image_file: str | None) -> str | None:
-        chosen = video_file if which == "video" else image_file
-        return chosen or video_file or image_file
-
-    file = gr.State(None)
-    return [
-        *(
-            upload[name].upload(handlers.embed, [upload[name], *controls], outputs, trigger_mode="always_last", **RUN)
-            for name in ("video", "image")
-        ),
-        video.stop_recording(handlers.embed, [video, *controls], outputs, **RUN),
-        button.click(current, [kind, video, image], file, **RUN).then(
-            handlers.embed, [file, *controls], outputs, **RUN
-        ),
-        examples.click(lambda sample: (sample[0], "video"), examples, [video, kind], **RUN).then(
-            handlers.embed, [video, *controls], outputs, **RUN
-        ),
-    ]
+        component.upload(handlers.embed, [component, *controls], outputs, **at_once)
+    video.stop_recording(handlers.embed, [video, *controls], outputs, **at_once)
+    button.click(handlers.embed_chosen, [kind, video, image, *controls], outputs, **at_once)
+    examples.click(lambda sample: (sample[0], "video"), examples, [video, kind], **RUN)
+    examples.click(handlers.embed_example, [examples, *controls], outputs, **at_once)
 
 
-def _wire_more(more: dict[str, Any], status: gr.HTML, viewer: gr.HTML, result_id: gr.State) -> list[Any]:
-    """What is done with the clip that is shown. Returns the events that can be cancelled."""
+def _wire_more(more: dict[str, Any], status: gr.HTML, viewer: gr.HTML, result_id: gr.State) -> None:
+    """What is done with the clip that is shown."""
     query = gr.State(None)
     viewer.query(shown.remember_query, None, query, **RUN)
     more["code"].click(shown.take_snippet, [result_id, query], [status, more["text"]], **RUN)
     more["npz"].click(shown.take_embedding, result_id, [status, more["file"]], **RUN)
-    return [
-        more["layer"].input(shown.change_layer, [result_id, more["layer"]], [status, viewer, result_id], **RUN),
-        *(
-            event(shown.compare, [result_id, more["second"]], [status, viewer], **RUN)
-            for event in (more["second"].upload, more["second"].clear)
-        ),
-        more["video"].click(shown.take_video, [result_id, query], [status, more["file"]], **RUN),
-    ]
+    more["video"].click(shown.take_video, [result_id, query], [status, more["file"]], **RUN)
+    more["layer"].input(shown.change_layer, [result_id, more["layer"]], [status, viewer, result_id], **RUN)
+    for event in (more["second"].upload, more["second"].clear):
+        event(shown.compare, [result_id, more["second"]], [status, viewer], **RUN)
 
 
 def launch_options() -> dict[str, Any]:

@@ -21,7 +21,7 @@ from vjepa_demo.errors import DiskError, UserError, of_disk
 from vjepa_demo.jobs import Job
 from vjepa_demo.pipeline import Progress
 from vjepa_demo.settings import settings
-from vjepa_demo.ui import sessions, visits
+from vjepa_demo.ui import pages, sessions, visits
 from vjepa_demo.ui.files import scratch
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ def sentence(error: BaseException) -> str:
     return str(DiskError.of(error)) if of_disk(error) else OUR_FAULT
 
 
-def event(*outputs: str, seconds: float = settings.job_seconds) -> Callable[[Work], Handler]:
+def event(*outputs: str, kind: str = "clip", seconds: float = settings.job_seconds) -> Callable[[Work], Handler]:
     """Make an event handler of a generator `work(say, folder, *inputs)` that yields `{output: value}`.
 
     The work runs in a thread, as a job that ends when its visitor cancels it or leaves. What it says, and why it
@@ -68,6 +68,7 @@ def event(*outputs: str, seconds: float = settings.job_seconds) -> Callable[[Wor
 
     Args:
         outputs: their names, in the order in which they are wired.
+        kind: what the work is about, for those who end it (`pages.end`).
         seconds: how long the work may take, its waiting left out.
     """
 
@@ -78,17 +79,23 @@ def event(*outputs: str, seconds: float = settings.job_seconds) -> Callable[[Wor
     def decorate(work: Work) -> Handler:
         @functools.wraps(work)
         async def handler(*inputs: Any) -> AsyncIterator[tuple[Any, ...]]:
-            with scratch() as folder:
+            job = visits.job(seconds=seconds)
+            with scratch() as folder, pages.working(job, kind):
                 try:
                     async with contextlib.aclosing(
-                        narrate(lambda say: keeping(inputs, work(say, folder, *inputs)), visits.job(seconds=seconds))
+                        narrate(lambda say: keeping(inputs, work(say, folder, *inputs)), job)
                     ) as stream:
                         async for item in stream:
+                            if job.quiet:
+                                break
                             if isinstance(item, str):
                                 item = {"status": status(f"{item} …", "busy")}
                             yield in_order(item)
                 except Exception as error:
-                    yield in_order({"status": status(sentence(error), "error")})
+                    if not job.quiet:
+                        yield in_order({"status": status(sentence(error), "error")})
+                if job.quiet:
+                    yield in_order({})  # what is yielded last is sent once more at the end
 
         del handler.__wrapped__  # Gradio counts the inputs of what it wraps
         return handler

@@ -20,7 +20,7 @@ from vjepa_demo.reference_zip import unpacked_size
 from vjepa_demo.references import ReferenceSet
 from vjepa_demo.scratch import check_room, size_of, using
 from vjepa_demo.settings import settings
-from vjepa_demo.ui import sessions
+from vjepa_demo.ui import handlers, pages, sessions, visits
 from vjepa_demo.ui.files import to_be_saved
 from vjepa_demo.ui.handlers import results
 from vjepa_demo.ui.outcome import RUN, Update, event, status
@@ -28,7 +28,6 @@ from vjepa_demo.ui.reference_map import map_value
 from vjepa_demo.ui.sessions import are_kept, folder_of
 
 SHOWN_FAILURES = 5
-CANCELLED = status("Cancelled. The references are as they were.")
 
 # What a change of the references changes on the page.
 OUTPUTS = ("status", "map", "own", "chosen", "saved", "files", "folder")
@@ -87,18 +86,16 @@ def wire(parts: dict[str, Any], own_id: gr.State, result_id: gr.State, space: gr
     outputs = [chosen_by[name] for name in OUTPUTS]
     ids = [own_id, result_id]
     given = [parts[name] for name in ("files", "folder", "label")]
-    work = [
-        parts["add"].click(add_clips, [*ids, *given], outputs, **RUN),
-        parts["rename"].click(rename_clips, [*ids, parts["chosen"], parts["new_label"]], outputs, **RUN),
-        parts["remove"].click(remove_clips, [*ids, parts["chosen"]], outputs, **RUN),
-        parts["refit"].click(fit_again, ids, outputs, **RUN),
-        parts["save"].click(save_set, ids, outputs, **RUN),
-    ]
-    parts["cancel"].click(lambda: CANCELLED, None, parts["said"], cancels=work, **RUN)
+    parts["add"].click(add_clips, [*ids, *given], outputs, **RUN)
+    parts["rename"].click(rename_clips, [*ids, parts["chosen"], parts["new_label"]], outputs, **RUN)
+    parts["remove"].click(remove_clips, [*ids, parts["chosen"]], outputs, **RUN)
+    parts["refit"].click(fit_again, ids, outputs, **RUN)
+    parts["save"].click(save_set, ids, outputs, **RUN)
+    parts["cancel"].click(cancel, None, parts["said"], **RUN)
     demo.load(list_clips, own_id, parts["chosen"], **RUN)
 
 
-@event(*OUTPUTS, seconds=settings.build_seconds)
+@event(*OUTPUTS, kind="own", seconds=settings.build_seconds)
 def add_clips(
     say: Say,
     scratch: Path,
@@ -118,11 +115,15 @@ def add_clips(
     def work(folder: Path, way: Way, progress: Progress) -> tuple[str, ReferenceSet]:
         report = take(folder, uploads, label, way.encoder, way.sampling, way.fit, way.pooling, progress=progress)
         words = f"{report.added} clip{'s' * (report.added != 1)} added."
+        if not report.added:
+            words = "Nothing was added." if report.failures else "Nothing was added: the set has all of it already."
         words += "".join(f" {Path(name).name} {told}." for name, told in report.notes[:SHOWN_FAILURES])
         for name, sentence in report.failures[:SHOWN_FAILURES]:
             words += f" {Path(name).name}: {sentence}"
         if len(report.failures) > SHOWN_FAILURES:
             words += f" And {len(report.failures) - SHOWN_FAILURES} more failed."
+        if report.failures and not report.added:
+            raise ReferencesError(words)
         return words, report.references
 
     with using(*(path for path, _ in uploads)):
@@ -131,7 +132,7 @@ def add_clips(
     yield {**update, "files": None, "folder": None}
 
 
-@event(*OUTPUTS, seconds=settings.build_seconds)
+@event(*OUTPUTS, kind="own", seconds=settings.build_seconds)
 def rename_clips(
     say: Say, scratch: Path, own_id: str | None, result_id: str | None, chosen: list[str], label: str
 ) -> Iterator[Update]:
@@ -142,7 +143,7 @@ def rename_clips(
     yield change(say, own_id, result_id, work)
 
 
-@event(*OUTPUTS, seconds=settings.build_seconds)
+@event(*OUTPUTS, kind="own", seconds=settings.build_seconds)
 def remove_clips(
     say: Say, scratch: Path, own_id: str | None, result_id: str | None, chosen: list[str]
 ) -> Iterator[Update]:
@@ -153,7 +154,7 @@ def remove_clips(
     yield change(say, own_id, result_id, work)
 
 
-@event(*OUTPUTS, seconds=settings.build_seconds)
+@event(*OUTPUTS, kind="own", seconds=settings.build_seconds)
 def fit_again(say: Say, scratch: Path, own_id: str | None, result_id: str | None) -> Iterator[Update]:
     def work(folder: Path, way: Way, progress: Progress) -> tuple[str, ReferenceSet]:
         return "A new fit, turned to lie near the old one.", settle_as(way, folder, progress, refit=True)
@@ -161,7 +162,7 @@ def fit_again(say: Say, scratch: Path, own_id: str | None, result_id: str | None
     yield change(say, own_id, result_id, work)
 
 
-@event(*OUTPUTS, seconds=settings.build_seconds)
+@event(*OUTPUTS, kind="own", seconds=settings.build_seconds)
 def save_set(say: Say, scratch: Path, own_id: str | None, result_id: str | None) -> Iterator[Update]:
     def work(folder: Path, way: Way, progress: Progress) -> tuple[str, ReferenceSet]:
         made = settle_as(way, folder, progress)
@@ -173,6 +174,12 @@ def save_set(say: Say, scratch: Path, own_id: str | None, result_id: str | None)
         update = change(say, own_id, result_id, work)
         sessions.own.saved(update["own"], path)
         yield {**update, "saved": gr.update(value=str(path), visible=True)}
+
+
+def cancel() -> Any:
+    """End what is under way for the references of the page."""
+    stopped = pages.end(visits.visitor(), "own")
+    return status("Cancelled. The references are as they were." if stopped else "Nothing is under way.")
 
 
 def change(
@@ -188,6 +195,11 @@ def change(
     if result is not None and result.embedding is not None and result.embedding.layer is not None:
         result = pipeline.at_layer(result, None)
     embedding = result.embedding if result else None
+    if result and handlers.takes_long(result, folder_of(own_id)):
+        raise ReferencesError(
+            "The reference clips are not embedded yet in the way in which the clip is: press the button above the map "
+            "first, or embed the clip in another way."
+        )
     with sessions.change(own_id, needed, may_begin=may_begin) as changed:
         words, references = work(
             changed.folder,

@@ -100,7 +100,7 @@ def is_places(value: Any) -> bool:
     )
 
 
-@event("status", "file")
+@event("status", "file", kind="file")
 def take_embedding(say: Progress, folder: Path, result_id: str | None) -> Iterator[Update]:
     """The embedding as `.npz`."""
     result = shown(result_id)
@@ -109,7 +109,7 @@ def take_embedding(say: Progress, folder: Path, result_id: str | None) -> Iterat
     yield {"status": status(READY), "file": str(folder / "embedding.npz")}
 
 
-@event("status", "file")
+@event("status", "file", kind="file")
 def take_video(say: Progress, folder: Path, result_id: str | None, query: Any) -> Iterator[Update]:
     """The clip with the pinned patch's heatmap as MP4."""
     result = shown(result_id)
@@ -120,7 +120,7 @@ def take_video(say: Progress, folder: Path, result_id: str | None, query: Any) -
     yield {"status": status(READY), "file": str(folder / "heatmap.mp4")}
 
 
-@event("status", "text")
+@event("status", "text", kind="file")
 def take_snippet(say: Progress, folder: Path, result_id: str | None, query: Any) -> Iterator[Update]:
     """Code that makes the same tokens with transformers alone."""
     result = shown(result_id)

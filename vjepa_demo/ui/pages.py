@@ -1,0 +1,39 @@
+"""The work that is under way for each page: Cancel ends it, and what is newer ends what it makes stale."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+
+from vjepa_demo.jobs import Job, Visitor
+
+_lock = threading.Lock()
+_work: dict[Visitor, list[tuple[str, Job]]] = {}
+
+
+@contextlib.contextmanager
+def working(job: Job, kind: str) -> Iterator[None]:
+    """Within this context the job is under way for the page of its visitor; one without a session has none."""
+    page, entry = job.visitor, (kind, job)
+    if not page.session:
+        yield
+        return
+    with _lock:
+        _work.setdefault(page, []).append(entry)
+    try:
+        yield
+    finally:
+        with _lock:
+            _work[page].remove(entry)
+            if not _work[page]:
+                del _work[page]
+
+
+def end(page: Visitor, kind: str | None = None, but: Job | None = None) -> set[str]:
+    """End the work of a page, or what there is of one kind, without a word to the page. Returns its kinds."""
+    with _lock:
+        found = [(of, job) for of, job in _work.get(page, []) if kind in (None, of) and job is not but]
+    for _, job in found:
+        job.stop(quietly=True)
+    return {of for of, _ in found}

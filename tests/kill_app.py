@@ -155,7 +155,7 @@ def keep_busy(url: str, sound: list[Path], turn: int) -> list[threading.Thread]:
     """Visitors that embed, add and compare until the server is gone."""
 
     def work(number: int) -> None:
-        with Visitor(url, f"busy {turn} {number}") as visitor:
+        with Visitor(url, f"busy-{turn}-{number}") as visitor:
             while True:
                 file = visitor.upload(sound[(turn + number) % 4])
                 if number == 0:

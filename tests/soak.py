@@ -132,7 +132,7 @@ def truth(url: str, files: list[Path]) -> dict[tuple[str, str], str]:
     right = {}
     for path in files:
         for kind in ("similarity", "neighbours"):
-            with Visitor(url, f"truth {path.name} {kind}") as visitor:
+            with Visitor(url, f"truth-{path.stem}-{kind}") as visitor:
                 ask(visitor, kind, visitor.upload(path))
                 answer = listen(visitor, Served(time.monotonic()))
                 assert answer["success"], (path, answer)
@@ -153,7 +153,7 @@ def client(
         path = dice.choice(hostile if fate < 0.05 else sound)
         leaves = 0.05 <= fate < 0.10
         try:
-            with Visitor(url, f"client {number} visit {visit}") as visitor:
+            with Visitor(url, f"client-{number}-visit-{visit}") as visitor:
                 file = visitor.upload(path)
                 served = Served(time.monotonic())
                 ask(visitor, "page" if leaves else kind, file)

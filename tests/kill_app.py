@@ -48,7 +48,7 @@ def main() -> None:
         for number in range(options.times + 1):
             process, url = start(folder, owner)
             try:
-                answer = nearest(url, sound[0], f"look {number}")
+                answer = nearest(url, sound[0], f"look-{number}")
                 right = right or answer
                 if answer != right:
                     problems.append(f"{number}: the answer is another one")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from vjepa_demo import reference_sets
 from vjepa_demo.embedding import Fingerprint
@@ -480,14 +481,19 @@ def test_a_folder_without_one_good_clip_is_an_error(tmp_path):
 
 def test_vectors_in_the_folder_are_used_and_never_written_to(folder, tmp_path_factory):
     shipped = prepare(folder, Colours(), store=folder / "vectors")
-    before = {path: path.read_bytes() for path in (folder / "vectors").glob("*.*")}
-    moved = shutil.copytree(folder, tmp_path_factory.mktemp("elsewhere") / "set")
+    moved = Path(shutil.copytree(folder, tmp_path_factory.mktemp("elsewhere") / "set"))
+    before = {path: path.read_bytes() for path in (moved / "vectors").rglob("*.*")}
     encoder, store = Colours(), tmp_path_factory.mktemp("store")
     found = prepare(moved, encoder, store=store)
     assert encoder.calls == []
     assert not list(store.iterdir())
     np.testing.assert_array_equal(found.coordinates, shipped.coordinates)
-    assert {path: path.read_bytes() for path in (folder / "vectors").glob("*.*")} == before
+    picture = next(path for path in moved.rglob("*.png"))
+    Image.fromarray(np.full((16, 16, 3), 77, np.uint8)).save(picture)  # now something has to be embedded and stored
+    assert len(prepare(moved, encoder, store=store)) == len(shipped)
+    assert len(encoder.calls) == 1
+    assert list(store.glob("*.safetensors"))
+    assert {path: path.read_bytes() for path in (moved / "vectors").rglob("*.*")} == before
 
 
 def test_a_folder_that_carries_its_vectors_gets_new_ones_but_never_the_shipped_one(folder, monkeypatch, tmp_path):

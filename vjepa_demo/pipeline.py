@@ -113,8 +113,10 @@ class Result:
     name: str = ""
 
     @property
-    def nbytes(self) -> int:
-        return self.clip.frames.nbytes + (self.embedding.tokens.nbytes if self.embedding else 0)
+    def parts(self) -> dict[int, int]:
+        """Bytes of the arrays that it holds, by the identity of each: another layer of a clip has the same frames."""
+        arrays = [self.clip.frames, *([self.embedding.tokens] if self.embedding else [])]
+        return {id(array): array.nbytes for array in arrays}
 
 
 def run(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections import Counter, OrderedDict
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from vjepa_demo.settings import settings
 
@@ -17,7 +18,7 @@ T = TypeVar("T")
 @dataclass
 class _Item(Generic[T]):
     item: T
-    size: int
+    parts: Mapping[Any, int]
     owner: str
     used: float
 
@@ -34,20 +35,26 @@ class Store(Generic[T]):
         self._items: OrderedDict[str, _Item[T]] = OrderedDict()
         self._lock = threading.RLock()
 
-    def put(self, item: T, size: int, owner: str = "") -> str:
-        """Keep an item of `size` bytes. Returns its id.
+    def put(self, item: T, size: int | Mapping[int, int], owner: str = "") -> str:
+        """Keep an item. Returns its id.
 
         Where it needs the room, the longest unused of the owner who has most of it goes, again and again.
+
+        Args:
+            item: what to keep.
+            size: its bytes, or those of its parts, by something that tells the part: one that several items share
+                counts once.
+            owner: whose it is.
         """
         key = secrets.token_urlsafe(16)
         with self._lock:
-            self._items[key] = _Item(item, size, owner, time.monotonic())
+            parts = {key: size} if isinstance(size, int) else dict(size)
+            self._items[key] = _Item(item, parts, owner, time.monotonic())
             while self.bytes_held > self.max_bytes and len(self._items) > 1:
-                held: Counter[str] = Counter()
-                for old, kept in self._items.items():
-                    held[kept.owner] += kept.size * (old != key)
-                most = max(held, key=lambda name: held[name])
-                del self._items[next(old for old, kept in self._items.items() if kept.owner == most and old != key)]
+                others = [(old, kept) for old, kept in self._items.items() if old != key]
+                owners = {kept.owner for _, kept in others}
+                most = max(owners, key=lambda name: _bytes(kept for _, kept in others if kept.owner == name))
+                del self._items[next(old for old, kept in others if kept.owner == most)]
         return key
 
     def get(self, key: str | None) -> T | None:
@@ -72,4 +79,12 @@ class Store(Generic[T]):
     @property
     def bytes_held(self) -> int:
         with self._lock:
-            return sum(kept.size for kept in self._items.values())
+            return _bytes(self._items.values())
+
+
+def _bytes(items: Iterable[_Item[Any]]) -> int:
+    """Bytes that items take, each part counted once."""
+    parts: dict[object, int] = {}
+    for kept in items:
+        parts.update(kept.parts)
+    return sum(parts.values())

@@ -101,3 +101,15 @@ def test_who_takes_most_of_the_room_makes_it() -> None:
     assert [store.get(key) is not None for key in others] == [False] * 4 + [True] * 2
     large = store.put("large", 90, "1")
     assert store.get(large) == "large"
+
+
+def test_what_items_share_counts_once() -> None:
+    store: Store[str] = Store(100)
+    other = store.put("other", 20, "2")
+    layers = [store.put(f"layer {number}", {1: 50, 10 + number: 5}, "1") for number in range(6)]
+    assert store.bytes_held == 100
+    assert store.get(other) == "other"
+    assert all(store.get(key) for key in layers)
+    store.put("layer 6", {1: 50, 16: 5}, "1")
+    assert store.get(other) == "other"
+    assert store.get(layers[0]) is None

@@ -35,7 +35,7 @@ results: Store[Result] = Store()
 
 def keep(result: Result) -> str:
     """The id under which the page finds a result again."""
-    return results.put(result, result.nbytes, sessions.jobs_visitor().address)
+    return results.put(result, result.parts, sessions.jobs_visitor().address)
 
 
 def summary(result: Result) -> str:

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 from vjepa_demo import references_cli
 from vjepa_demo.errors import RequestError, UserError
+from vjepa_demo.settings import settings
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,9 @@ def build_parser() -> Parser:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options that say how a file is embedded."""
-    parser.add_argument("--checkpoint", default="nano", metavar="nano|HUB-ID|DIR", help="default: nano")
+    parser.add_argument(
+        "--checkpoint", default=settings.checkpoint, metavar="nano|HUB-ID|DIR", help="default: %(default)s"
+    )
     parser.add_argument("--frames", type=int, metavar="N", help="how many frames (default: as the model was trained)")
     parser.add_argument("--start", type=float, default=0.0, metavar="S", help="start of the span in seconds")
     parser.add_argument("--end", type=float, metavar="S", help="end of the span in seconds")

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import gradio as gr
@@ -11,7 +16,7 @@ from starlette.datastructures import Headers
 
 from vjepa_demo.errors import ReferencesError, RequestError
 from vjepa_demo.settings import Settings
-from vjepa_demo.ui import handlers, layout, outcome, shown, visits
+from vjepa_demo.ui import handlers, layout, outcome, own_references, shown, visits
 from vjepa_demo.ui.outcome import OUR_FAULT
 
 
@@ -135,3 +140,36 @@ def test_a_folder_without_references_is_told_at_the_start(tmp_path, monkeypatch)
     monkeypatch.setattr(layout, "settings", Settings(references=str(tmp_path)))
     with pytest.raises(ReferencesError, match="holds no reference clips"):
         layout.build()
+
+
+def test_the_checkpoint_of_the_environment_is_the_default_everywhere():
+    """In a process of its own, since settings are read once."""
+    code = """if 1:
+        from vjepa_demo.cli import build_parser
+        from vjepa_demo.pipeline import Request
+        from vjepa_demo.ui import api, layout
+        import gradio as gr, inspect, json
+        with gr.Blocks():
+            page = [layout._checkpoint().value, layout._controls()[0].value]
+        calls = [inspect.signature(each).parameters["checkpoint"].default for each in (api.embed, api.similarity)]
+        shell = build_parser().parse_args(["embed", "x.mp4"]).checkpoint
+        print(json.dumps([page, calls, shell, Request().checkpoint]))
+    """
+    name = "facebook/vjepa2-vitl-fpc64-256"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "VJEPA_DEMO_CHECKPOINT": name},
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert json.loads(done.stdout) == [[name, 64], [name, name], name, name]
+
+
+def test_a_set_that_cannot_be_saved_is_told(monkeypatch):
+    def fails(*_, **__):
+        raise ReferencesError("It cannot be written.")
+
+    monkeypatch.setattr(own_references, "change", fails)
+    assert "It cannot be written." in last(own_references.save_set, None, None)

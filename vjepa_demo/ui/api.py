@@ -28,7 +28,7 @@ def full_request(
 
 async def embed(
     file: str,
-    checkpoint: str = "nano",
+    checkpoint: str = settings.checkpoint,
     frames: float | None = None,
     start: float = 0.0,
     end: float | None = None,
@@ -53,7 +53,7 @@ async def similarity(
     file: str,
     at: str = "0,0,0",
     raw: bool = False,
-    checkpoint: str = "nano",
+    checkpoint: str = settings.checkpoint,
     frames: float | None = None,
     start: float = 0.0,
     end: float | None = None,
@@ -74,7 +74,7 @@ async def similarity(
 async def neighbours(
     file: str,
     k: float = 5,
-    checkpoint: str = "nano",
+    checkpoint: str = settings.checkpoint,
     frames: float | None = None,
     start: float = 0.0,
     end: float | None = None,
@@ -105,7 +105,7 @@ def endpoints() -> None:
 
     def options() -> list[Any]:
         return [
-            gr.Textbox("nano", visible=False, label="checkpoint"),
+            gr.Textbox(settings.checkpoint, visible=False, label="checkpoint"),
             gr.Number(None, visible=False, label="frames"),
             gr.Number(0, visible=False, label="start"),
             gr.Number(None, visible=False, label="end"),

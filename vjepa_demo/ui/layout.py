@@ -120,7 +120,9 @@ def _checkpoint() -> gr.Dropdown:
 
 def _controls() -> list[Any]:
     """The controls of a request, in the order of `handlers.make_request`, less the checkpoint."""
-    frames = gr.Radio([16, 32, 64], value=16, label="Frames (an image is repeated to 16)")
+    frames = gr.Radio(
+        [16, 32, 64], value=checkpoints.find(settings.checkpoint).frames, label="Frames (an image is repeated to 16)"
+    )
     with gr.Row():
         start = gr.Number(label="From (s)", value=0, min_width=90)
         end = gr.Number(label="To (0: the end)", value=0, min_width=90)

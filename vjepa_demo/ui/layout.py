@@ -188,7 +188,7 @@ def launch_options() -> dict[str, Any]:
         "ssr_mode": False,
         "max_file_size": settings.max_bytes,
         "max_threads": 4 * settings.most_waiting,
-        "state_session_capacity": 2000,  # a quarter of a megabyte each
+        "state_session_capacity": 1000,  # a fifth of a megabyte each
         "allowed_paths": [str(ASSETS / "examples")],  # to be copied from there; it serves copies alone
         "footer_links": ["api"],
         "run_history": False,

@@ -180,3 +180,18 @@ def test_what_was_uploaded_is_taken(stranger, space_url, photo):
     data = [{"path": path, "meta": META}, "nano", 2, 0, None, "even", "crop", "auto"]
     (told,) = answers(space_url, [{"fn_index": number, "data": data}])
     assert '"shape": [1, 2048, 192]' in told  # an image is repeated to 16 frames
+
+
+@pytest.mark.parametrize("data", [[], [1], [{"a": 1}] * 40, ["x" * 1000, None]])
+def test_values_that_no_page_sends_are_one_sentence(stranger, space_url, data):
+    numbers = [number for number, fields in functions(stranger) if len(fields) > 2]
+
+    async def answers() -> list[str]:
+        async with httpx.AsyncClient(base_url=space_url, timeout=60) as client:
+            return await asyncio.gather(*(ask(client, {"fn_index": number, "data": data}) for number in numbers))
+
+    told = finish(answers())
+    assert len(told) >= 5
+    assert all("Traceback" not in text and "needed:" not in text for text in told)
+    if not data:
+        assert all(gate.NO_VALUES in text for text in told)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import os
 import stat
 from pathlib import Path
@@ -19,6 +20,9 @@ from gradio.utils import get_upload_folder
 
 from vjepa_demo.errors import RequestError
 
+log = logging.getLogger(__name__)
+
+NO_VALUES = "These are no values that this page sends: load it again."
 # One sentence for all: who asks for a path learns nothing of whether it exists.
 REFUSED = "This file is not kept here, or no longer: choose it again."
 
@@ -88,7 +92,15 @@ class GatedBlocks(gr.Blocks):
     ) -> list[Any]:
         for value, component in zip(inputs, block_fn.inputs, strict=False):
             _gate(value, component)
-        values = await super().preprocess_data(block_fn, inputs, state, explicit_call)
+        try:
+            values = await super().preprocess_data(block_fn, inputs, state, explicit_call)
+        except gr.Error:
+            raise
+        except (
+            Exception
+        ) as error:  # too few values, or none of a component's kind: a trace a request would fill the log
+            log.warning("values for %s refused: %s", block_fn.name, type(error).__name__)
+            raise gr.Error(NO_VALUES, print_exception=False) from None
         for value, component in zip(values, block_fn.inputs, strict=True):
             if not component.stateful:  # what a state holds never left the server
                 _gate(value, component)

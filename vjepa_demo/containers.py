@@ -94,17 +94,20 @@ def _kind(head: bytes, size: int) -> Container | None:
 
 @contextlib.contextmanager
 def searchable(path: Path, container: Container) -> Iterator[Path]:
-    """The file itself, or a copy in Matroska of its video stream that lives as long as the context.
+    """A link to the file under a name of ours, or a copy in Matroska of its video stream, for as long as the context.
 
     FFmpeg cannot search transport and program streams reliably, and AVI has no display times: with frames out of order
     (B-frames) torchcodec gives frames of other moments without an error. The packets are copied, nothing is coded anew.
     Where the ffmpeg program is missing, or fails, the file is used as it is.
     """
     program = shutil.which("ffmpeg")
-    if container not in {"avi", "mpeg", "mpegts"} or program is None:
-        yield path
-        return
     with tempfile.TemporaryDirectory(prefix="vjepa-demo-") as folder:
+        # FFmpeg never sees the sender's name: one like `%*/x.png` is a pattern to it, and it reads what that fits.
+        link = Path(folder) / "clip"
+        link.symlink_to(path.resolve())
+        if container not in {"avi", "mpeg", "mpegts"} or program is None:
+            yield link
+            return
         copy = Path(folder) / "copy.mkv"
         source = ["-protocol_whitelist", "file", "-fflags", "+genpts", "-f", container, "-i", f"file:{path.resolve()}"]
         command = [program, "-v", "error", "-nostdin", *source, "-map", "0:v:0", "-c", "copy", str(copy)]
@@ -112,5 +115,5 @@ def searchable(path: Path, container: Container) -> Iterator[Path]:
             subprocess.run(command, check=True, capture_output=True, timeout=COPY_SECONDS)
         except (subprocess.SubprocessError, OSError) as error:
             log.warning("not copied to Matroska: %s", error)
-            copy = path
+            copy = link
         yield copy

@@ -449,6 +449,20 @@ def test_a_playlist_is_not_read_whatever_it_begins_with(
         read_clip(tmp_path / "mine.mp4")
 
 
+@pytest.mark.parametrize("name", ["q/%{..,zz%}/secret.png", "q/%*.png", "x%03d.png", "[a-z]*.jpg"])
+def test_a_name_is_no_pattern(make_video: MakeVideo, tmp_path: Path, name: str) -> None:
+    """FFmpeg would look for pictures that it fits, elsewhere on the machine, before it looks into the file."""
+    mine = make_video()
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "q" / "zz").mkdir(parents=True, exist_ok=True)
+    for secret in (tmp_path / "secret.png", tmp_path / "q" / "other.png", tmp_path / "x001.png", tmp_path / "a.jpg"):
+        Image.new("RGB", (48, 48), "red").save(secret)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(mine, path)
+    np.testing.assert_array_equal(read_clip(path).frames, read_clip(mine).frames)
+
+
 def test_damaged_and_foreign_files(make_video: MakeVideo, tmp_path: Path) -> None:
     def file(name: str, content: bytes) -> Path:
         (tmp_path / name).write_bytes(content)

@@ -139,13 +139,12 @@ def page(monkeypatch) -> Visitor:
 
 
 def test_work_that_is_ended_says_and_shows_nothing_more(page):
-    begun = threading.Event()
+    shown = threading.Event()
 
     @event("status", "map")
     def older(say, folder):
         say("Thinking")
         yield {"map": "first"}
-        begun.set()
         while True:
             jobs.check()
             say("still thinking")
@@ -153,12 +152,17 @@ def test_work_that_is_ended_says_and_shows_nothing_more(page):
 
     @event("status", kind="file")
     def other(say, folder):
-        assert begun.wait(10)
+        assert shown.wait(10)
         yield {"status": pages.end(page, "clip")}
 
     async def both():
         async def listen(handler):
-            return [update async for update in handler()]
+            seen = []
+            async for update in handler():
+                seen.append(update)
+                if update[-1] == "first":
+                    shown.set()
+            return seen
 
         return await asyncio.gather(listen(older), listen(other))
 

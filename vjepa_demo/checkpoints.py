@@ -125,8 +125,13 @@ def files_of(checkpoint: Checkpoint, progress: Progress = lambda message: None) 
         return _download(checkpoint.id, progress)
 
 
-def load(checkpoint: Checkpoint, progress: Progress = lambda message: None) -> Loaded:
+def load(checkpoint: Checkpoint, progress: Progress = lambda message: None, folder: Path | None = None) -> Loaded:
     """Load a checkpoint as its model card does, with `AutoModel` and `AutoVideoProcessor`.
+
+    Args:
+        checkpoint: which.
+        progress: told what is being done.
+        folder: where its files are, as `files_of` gives it, which is asked when None.
 
     Raises:
         CheckpointError: the Hub cannot be reached, or the files do not hold a V-JEPA 2 that can be used.
@@ -140,7 +145,7 @@ def load(checkpoint: Checkpoint, progress: Progress = lambda message: None) -> L
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
 
-    folder = files_of(checkpoint, progress)
+    folder = folder or files_of(checkpoint, progress)
     config = _read_config(folder)
     progress(f"Loading {checkpoint.id}")
     try:

@@ -104,7 +104,10 @@ def searchable(path: Path, container: Container) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="vjepa-demo-") as folder:
         # FFmpeg never sees the sender's name: one like `%*/x.png` is a pattern to it, and it reads what that fits.
         link = Path(folder) / "clip"
-        link.symlink_to(path.resolve())
+        try:
+            link.symlink_to(path.resolve())
+        except OSError:  # Windows lets not everybody make links
+            shutil.copyfile(path, link)
         if container not in {"avi", "mpeg", "mpegts"} or program is None:
             yield link
             return

@@ -34,6 +34,7 @@ IMAGE_FRAMES = 16
 MAX_ASPECT = 20.0
 ZERO_GPU = bool(os.environ.get("SPACES_ZERO_GPU"))
 GPU_SECONDS = 15  # declared to ZeroGPU
+FULL_MEMORY = re.compile("out of memory|allocate memory")
 
 
 def choose_device(wanted: str = "auto") -> str:
@@ -245,9 +246,9 @@ def get_encoder(
         with jobs.locked(_fetching[key]):
             found = _use(key)
             if found is None:
-                checkpoints.files_of(checkpoint, progress)
+                folder = checkpoints.files_of(checkpoint, progress)
                 with jobs.locked(_loading):
-                    found = Encoder(checkpoints.load(checkpoint, progress), key[1], key[2])
+                    found = Encoder(checkpoints.load(checkpoint, progress, folder), key[1], key[2])
                 _keep(found)
     return found
 
@@ -285,19 +286,19 @@ def _forward(key: Key, pixels: torch.Tensor, layer: int | None) -> np.ndarray:
     """The only function that needs the GPU: CPU tensor `[1, T, 3, S, S]` in, float32 `[N, D]` out."""
     try:
         return _all[key].forward(pixels, layer)[0].numpy()
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        # On a CPU torch says "can't allocate memory" in a RuntimeError.
-        if isinstance(error, RuntimeError) and not re.search("out of memory|allocate memory", str(error)):
-            if "CUDA error" not in str(error):
-                raise
-            log.exception("the GPU failed")  # after such an error a process can often use it no more
+    except (MemoryError, RuntimeError) as error:
+        # torch tells of full memory by an error of its own on a GPU, and by a RuntimeError on a CPU.
+        if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or FULL_MEMORY.search(str(error)):
+            log.warning("out of memory", exc_info=True)
+            raise CheckpointError(
+                "There is too little memory for this: take fewer frames, or a smaller checkpoint."
+            ) from error
+        if "CUDA error" in str(error):  # after such an error a process can often use the GPU no more
+            log.exception("the GPU failed")
             raise CheckpointError(
                 "The graphics card fails: try again; if that does not help, the app has to be started again."
             ) from error
-        log.warning("out of memory", exc_info=True)
-        raise CheckpointError(
-            "There is too little memory for this: take fewer frames, or a smaller checkpoint."
-        ) from error
+        raise
 
 
 def _on_zero_gpu(function: Any) -> Any:

@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 
 # Python reads a zip's list of entries as a whole, however long: the list of 5,000 takes less than this.
 MOST_LIST_BYTES = 4 * 2**20
+TOO_MANY = f"The zip holds more than {MOST_FILES} files: take fewer at a time."
 UTF8_NAME = 0x800  # the flag of an entry whose name is said to be UTF-8
 
 
@@ -44,7 +45,7 @@ class _Bounded(io.FileIO):
     def read(self, size: int | None = -1) -> bytes:
         wanted = os.fstat(self.fileno()).st_size - self.tell() if size is None or size < 0 else size
         if wanted > MOST_LIST_BYTES:
-            raise ReferencesError(f"The zip holds more than {MOST_FILES} files: take fewer at a time.")
+            raise ReferencesError(TOO_MANY)
         return super().read(wanted) or b""
 
 
@@ -59,7 +60,7 @@ def opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, list[tuple[zipfile.Zip
         with _Bounded(path) as file, zipfile.ZipFile(file) as archive:
             entries = [(entry, name) for entry in archive.infolist() if (name := _wanted(entry))]
             if len(entries) > MOST_FILES:
-                raise ReferencesError(f"The zip holds more than {MOST_FILES} files: take fewer at a time.")
+                raise ReferencesError(TOO_MANY)
             yield archive, entries
     except UserError:
         raise

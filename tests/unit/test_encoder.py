@@ -260,28 +260,22 @@ def test_options_that_are_refused(small) -> None:
 
 
 @pytest.mark.parametrize(
-    "error",
+    ("error", "words"),
     [
-        torch.OutOfMemoryError("CUDA out of memory"),
-        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
-        MemoryError(),
+        (torch.OutOfMemoryError("CUDA out of memory"), "fewer frames"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), "fewer frames"),
+        (MemoryError(), "fewer frames"),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), "graphics card"),
     ],
 )
-def test_out_of_memory_is_a_sentence(small, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    def full(*_: object) -> None:
+def test_a_device_that_fails_or_is_full_is_a_sentence(
+    small, monkeypatch: pytest.MonkeyPatch, error: Exception, words: str
+) -> None:
+    def fails(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(small.model, "get_vision_features", full)
-    with pytest.raises(CheckpointError, match="fewer frames"):
-        small.encode(make_clip(noise(2, 3, 64, 64)))
-
-
-def test_a_gpu_that_fails_is_a_sentence(small, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> None:
-        raise RuntimeError("CUDA error: an illegal memory access was encountered")
-
-    monkeypatch.setattr(small.model, "get_vision_features", broken)
-    with pytest.raises(CheckpointError, match="graphics card"):
+    monkeypatch.setattr(small.model, "get_vision_features", fails)
+    with pytest.raises(CheckpointError, match=words):
         small.encode(make_clip(noise(2, 3, 64, 64)))
 
 

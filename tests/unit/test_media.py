@@ -458,7 +458,6 @@ def test_a_name_is_no_pattern(make_video: MakeVideo, tmp_path: Path, name: str) 
     (tmp_path / "q" / "zz").mkdir(parents=True, exist_ok=True)
     for secret in (tmp_path / "secret.png", tmp_path / "q" / "other.png", tmp_path / "x001.png", tmp_path / "a.jpg"):
         Image.new("RGB", (48, 48), "red").save(secret)
-    path.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(mine, path)
     np.testing.assert_array_equal(read_clip(path).frames, read_clip(mine).frames)
 

@@ -96,9 +96,7 @@ class GatedBlocks(gr.Blocks):
             values = await super().preprocess_data(block_fn, inputs, state, explicit_call)
         except gr.Error:
             raise
-        except (
-            Exception
-        ) as error:  # too few values, or none of a component's kind: a trace a request would fill the log
+        except Exception as error:  # too few, or of another kind: a trace for each request would fill the log
             log.warning("values for %s refused: %s", block_fn.name, type(error).__name__)
             raise gr.Error(NO_VALUES, print_exception=False) from None
         for value, component in zip(values, block_fn.inputs, strict=True):

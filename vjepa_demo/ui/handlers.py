@@ -162,7 +162,7 @@ def compare_anyway(say: Progress, folder: Path, result_id: str | None, own_id: s
     try:
         compared = pipeline.among(result, references, result.pooling, say)
     except UserError:
-        yield {"offer": offer_for(result, references)}
+        yield {"offer": offer(*price(result, references))}
         raise
     yield {"status": status("Done."), "map": show_map(compared), "offer": NO_OFFER}
 
@@ -171,11 +171,10 @@ def cancel(result_id: str | None, own_id: str | None) -> tuple[Any, Any, Any]:
     """End all that is under way for the page. Returns what the two lines of status say, and the offer."""
     kinds = pages.end(visits.visitor())
     result = results.get(result_id)
-    offer = gr.skip() if result is None else offer_for(result, sessions.folder_of(own_id))
     return (
-        status("Cancelled. The last result is still here." if kinds - {"own"} else "Nothing is under way."),
-        status("Cancelled. The references are as they were.") if "own" in kinds else gr.skip(),
-        offer,
+        status("Cancelled. The last result is still here.") if kinds else NOT_BUSY,
+        OWN_CANCELLED if "own" in kinds else gr.skip(),
+        gr.skip() if result is None else offer(*price(result, sessions.folder_of(own_id))),
     )
 
 
@@ -187,6 +186,8 @@ def shown(result_id: str | None) -> Result:
     return result
 
 
+NOT_BUSY = status("Nothing is under way.")
+OWN_CANCELLED = status("Cancelled. The references are as they were.")
 AT_ONCE_S = 5.0  # references are embedded unasked where it takes no longer than that
 NO_OFFER = gr.update(visible=False)
 
@@ -196,25 +197,26 @@ def compare_or_offer(result: Result, references: str | None, say: Progress) -> U
 
     Nothing that takes more than a few seconds begins by itself.
     """
-    if takes_long(result, references):
+    missing, seconds = price(result, references)
+    if seconds > AT_ONCE_S:
         return {
             "status": status("Done. The reference clips are not embedded in this way yet, so there is no map."),
             "map": None,
-            "offer": offer_for(result, references),
+            "offer": offer(missing, seconds),
         }
     compared = pipeline.among(result, references, result.pooling, say)
     return {"status": status("Done."), "map": show_map(compared), "offer": NO_OFFER}
 
 
-def takes_long(result: Result, references: str | None) -> bool:
-    """Whether it would take more than a few seconds to embed what is missing of the references in a clip's way."""
-    return pipeline.references_missing(result, references) * seconds_of(result) > AT_ONCE_S
-
-
-def offer_for(result: Result, references: str | None) -> Any:
-    """The button that embeds what is missing of the references, with its price; no button where nothing is."""
+def price(result: Result, references: str | None) -> tuple[int, float]:
+    """How many of the references are not embedded in a clip's way yet, and how many seconds that would take."""
     missing = pipeline.references_missing(result, references)
-    words = f"Embed the {missing} reference clips in this way too (about {duration(missing * seconds_of(result))})"
+    return missing, missing * seconds_of(result)
+
+
+def offer(missing: int, seconds: float) -> Any:
+    """The button that embeds what is missing of the references, with its price; no button where nothing is."""
+    words = f"Embed the {missing} reference clips in this way too (about {duration(seconds)})"
     return gr.update(value=words, visible=True, interactive=True) if missing else NO_OFFER
 
 

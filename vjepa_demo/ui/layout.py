@@ -120,9 +120,8 @@ def _checkpoint() -> gr.Dropdown:
 
 def _controls() -> list[Any]:
     """The controls of a request, in the order of `handlers.make_request`, less the checkpoint."""
-    frames = gr.Radio(
-        [16, 32, 64], value=checkpoints.find(settings.checkpoint).frames, label="Frames (an image is repeated to 16)"
-    )
+    trained_on = checkpoints.find(settings.checkpoint).frames
+    frames = gr.Radio(sorted({16, 32, 64, trained_on}), value=trained_on, label="Frames (an image is repeated to 16)")
     with gr.Row():
         start = gr.Number(label="From (s)", value=0, min_width=90)
         end = gr.Number(label="To (0: the end)", value=0, min_width=90)

@@ -178,8 +178,7 @@ def save_set(say: Say, scratch: Path, own_id: str | None, result_id: str | None)
 
 def cancel() -> Any:
     """End what is under way for the references of the page."""
-    stopped = pages.end(visits.visitor(), "own")
-    return status("Cancelled. The references are as they were." if stopped else "Nothing is under way.")
+    return handlers.OWN_CANCELLED if pages.end(visits.visitor(), "own") else handlers.NOT_BUSY
 
 
 def change(
@@ -195,7 +194,7 @@ def change(
     if result is not None and result.embedding is not None and result.embedding.layer is not None:
         result = pipeline.at_layer(result, None)
     embedding = result.embedding if result else None
-    if result and handlers.takes_long(result, folder_of(own_id)):
+    if result and handlers.price(result, folder_of(own_id))[1] > handlers.AT_ONCE_S:
         raise ReferencesError(
             "The reference clips are not embedded yet in the way in which the clip is: press the button above the map "
             "first, or embed the clip in another way."

@@ -25,6 +25,7 @@ from vjepa_demo.reference_folder import (
     VIDEO_SUFFIXES,
     clip_name,
     clips_of,
+    composed,
     read_folder,
     write_csv,
 )
@@ -115,7 +116,7 @@ class Addition:
         self.refused: list[tuple[str, str]] = []
         self.notes: list[tuple[str, str]] = []
         self.before = clips_of(folder)
-        self._rows = {clip.file: clip for clip in self.before}
+        self._rows = {composed(clip.file): clip for clip in self.before}
         self._written: dict[str, Path] = {}
         self._folders: list[Path] = []
         self._list_begun = False
@@ -156,11 +157,12 @@ class Addition:
         with disk_errors():
             while True:
                 jobs.check()
-                target = self.folder / name
-                if name in self._rows or os.path.lexists(target):
+                old = self._rows.get(composed(name))
+                target = self.folder / (old.file if old else name)
+                if old or os.path.lexists(target):
                     if _same_content(path, target):
                         # Left by a call that was killed: another name of the source's file, which nothing is lost with.
-                        if name not in self._rows and _is_link(path, target):
+                        if old is None and _is_link(path, target):
                             self._written[name] = target
                         break
                 elif self._put(path, target, name, copy):
@@ -169,9 +171,8 @@ class Addition:
                 name = f"{stem}-{number}{suffix}"
         if number > 1:
             self.notes.append((clip.file, f"was there already with other content: added as {name}"))
-        old = self._rows.get(name)
         if old is None:
-            self._rows[name] = new = replace(clip, file=name)
+            self._rows[composed(name)] = new = replace(clip, file=name)
             self.clips.append(new)
         elif (old.label, old.description) != (clip.label, clip.description):
             self.notes.append((name, "was there already: it keeps its own label and description"))
@@ -284,8 +285,9 @@ def settle(
         with lock(folder / CSV_LOCK), disk_errors():
             # Read again: others may have added to it while these were embedded.
             rows = clips_of(folder) if is_list else rows
-            listed = {clip.file for clip in rows}
-            write_csv(folder, [*rows, *(clip for clip in new if clip.file in good - listed)])
+            listed = {composed(clip.file) for clip in rows}
+            added = (clip for clip in new if clip.file in good and composed(clip.file) not in listed)
+            write_csv(folder, [*rows, *added])
     return made
 
 

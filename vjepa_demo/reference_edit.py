@@ -31,6 +31,7 @@ from vjepa_demo.reference_folder import (
     VIDEO_SUFFIXES,
     clip_name,
     clips_of,
+    composed,
     one_line,
     read_folder,
     write_csv,
@@ -199,8 +200,8 @@ def remove(folder: Path, files: Sequence[str]) -> None:
 
 
 def clean_label(label: str) -> str:
-    """A label in one line. Raises ReferencesError where nothing is left."""
-    label = one_line(label, LABEL_LENGTH)
+    """A label in one line, in Unicode's composed form. Raises ReferencesError where nothing is left."""
+    label = one_line(composed(label), LABEL_LENGTH)
     if not label:
         raise ReferencesError("The clips need a label: write what is in them, in a word or two.")
     return label
@@ -217,7 +218,7 @@ def _chosen(folder: Path, files: Sequence[str]) -> list[ReferenceClip]:
 
 def _plain(name: str) -> str:
     """A part of a path that every system takes."""
-    return re.sub(r"[^\w-]+", "_", name).strip("_")[:LABEL_LENGTH] or "clip"
+    return re.sub(r"[^\w-]+", "_", composed(name)).strip("_")[:LABEL_LENGTH] or "clip"
 
 
 def _own_name(path: Path, name: str, label: str) -> str:

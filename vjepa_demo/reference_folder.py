@@ -36,6 +36,7 @@ MOST_CSV_BYTES = 5 * 2**20  # of a clips.csv that is uploaded: a thousand letter
 NAME_BYTES = 255  # of one part of a path, as most file systems have it
 LABEL_LENGTH = 60
 LENGTHS = {"label": LABEL_LENGTH, "description": 1000, "licence": 200, "split": 20}
+NO_CSV = "The file clips.csv cannot be read: save it as CSV in UTF-8."
 COLUMNS = [column.name for column in fields(ReferenceClip)]
 # A cell that a spreadsheet would run, with the apostrophes that keep it from doing so.
 FORMULA = re.compile(r"'*[=+\-@\t\r]")
@@ -81,6 +82,9 @@ def write_csv(folder: Path, clips: Iterable[ReferenceClip]) -> None:
 
     Of clips that stand in it already everything is kept that is not said otherwise here: the header's spelling, columns
     that are not known, texts that are longer than LENGTHS. The file as it was before the first change stays beside it.
+
+    Raises:
+        ReferencesError: what stands there is faulty, or what would stand there could not be read again.
     """
     path = folder / CSV_NAME
     table = Table.read(path) if path.is_file() else Table()
@@ -91,6 +95,8 @@ def write_csv(folder: Path, clips: Iterable[ReferenceClip]) -> None:
             table.head.append(column)
     table.rows = [(0, table.merged(clip, *rows.get(clip.file, (None, [])))) for clip in wanted]
     new = table.encode()
+    if [clip.file for clip, _ in Table.parse(new).clips(folder)] != [clip.file for clip in wanted]:
+        raise ReferencesError("A clip's name would not come back from clips.csv as it is: give the file a plain name.")
     if path.is_file():
         if path.read_bytes() == new:
             return
@@ -109,6 +115,11 @@ def as_exported(folder: Path) -> bytes:
     return table.encode()
 
 
+def composed(name: str) -> str:
+    """A name in the form of Unicode in which names are compared: an umlaut in one letter is that in two."""
+    return unicodedata.normalize("NFC", name)
+
+
 def name_within(name: str) -> str | None:
     """A name with forward slashes and without `./`; None where it is absolute, or may lead out of its folder."""
     name = name.strip().replace("\\", "/")
@@ -123,7 +134,7 @@ def clip_name(name: str) -> str | None:
     None of a clip are names that lead out of the folder, hidden and system files, other endings than those of videos
     and images, what lies below `vectors/`, parts longer than file systems take, and what cannot be printed.
     """
-    inside = name_within(unicodedata.normalize("NFC", name))
+    inside = name_within(composed(name))
     if inside is None or not inside.isprintable():
         return None
     parts = inside.split("/")
@@ -162,11 +173,20 @@ class Table:
 
     @classmethod
     def read(cls, path: Path, most: int = MOST_CLIPS, *, exported: bool = False) -> Table:
+        """As `parse`. Raises ReferencesError where it cannot be read."""
+        try:
+            with path.open("rb") as file:
+                data = file.read(_most_bytes(most) + 1)
+        except OSError as error:
+            raise ReferencesError(NO_CSV) from error
+        return cls.parse(data, most, exported=exported)
+
+    @classmethod
+    def parse(cls, data: bytes, most: int = MOST_CLIPS, *, exported: bool = False) -> Table:
         """Raises ReferencesError: it is no CSV in UTF-8, lacks a column, or has more than `most` rows."""
         try:
-            if path.stat().st_size > MOST_CSV_BYTES * max(1, most // MOST_FILES):
+            if len(data) > _most_bytes(most):
                 raise ReferencesError("The file clips.csv is too large to be a list of clips: shorten its texts.")
-            data = path.read_bytes()
             text = data.decode("utf-8-sig")
             table = cls(mark=b"\xef\xbb\xbf" if data.startswith(b"\xef\xbb\xbf") else b"")
             line, _, rest = text.partition("\n")
@@ -185,8 +205,8 @@ class Table:
                     table.rows.append((reader.line_num + bool(table.first), cells))
                 if len(table.rows) > most:
                     raise ReferencesError(f"The file clips.csv lists more than {most:,} clips: take fewer at a time.")
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise ReferencesError("The file clips.csv cannot be read: save it as CSV in UTF-8.") from error
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ReferencesError(NO_CSV) from error
         if table.column("file") is None or table.column("label") is None:
             raise ReferencesError(
                 "Line 1 of clips.csv must name the columns file and label, with commas, semicolons or tabs between."
@@ -212,10 +232,9 @@ class Table:
             if name is None:
                 raise ReferencesError(f"Line {line} of clips.csv names a file outside its folder: move it inside.")
             name = _as_on_disk(folder, name)
-            key = unicodedata.normalize("NFC", name)
-            if key in seen:
+            if composed(name) in seen:
                 raise ReferencesError("A file stands in clips.csv more than once: keep one line for each.")
-            seen.add(key)
+            seen.add(composed(name))
             yield ReferenceClip(name, **short), cells
 
     def merged(self, clip: ReferenceClip, old: ReferenceClip | None, cells: list[str]) -> list[str]:
@@ -236,6 +255,11 @@ class Table:
         return self.mark + (self.first + text.getvalue()).encode()
 
 
+def _most_bytes(most: int) -> int:
+    """How long a `clips.csv` of so many clips may be."""
+    return MOST_CSV_BYTES * max(1, most // MOST_FILES)
+
+
 def _defused(cell: str) -> str:
     return f"'{cell}" if FORMULA.match(cell) else cell
 
@@ -249,7 +273,7 @@ def _as_on_disk(folder: Path, name: str) -> str:
 
 
 def _read_tree(folder: Path, most: int) -> list[ReferenceClip]:
-    clips = []
+    clips, seen = [], set[str]()
     for place, folders, names in os.walk(folder):
         inside = Path(place).relative_to(folder).parts
         folders[:] = [name for name in folders if not is_hidden(name) and (inside or name != STORED)]
@@ -257,7 +281,7 @@ def _read_tree(folder: Path, most: int) -> list[ReferenceClip]:
             parts = (*inside, name)
             path = Path(place, name)
             if path.suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES and inside and not is_hidden(name):
-                if not path.is_file() or not _is_text("/".join(parts)):
+                if not path.is_file() or not _can_be_listed("/".join(parts), seen):
                     continue
                 split = parts[0].lower() if len(parts) > 2 and parts[0].lower() in SPLITS else ""
                 clips.append((parts, ReferenceClip("/".join(parts), one_line(parts[-2], LABEL_LENGTH), split=split)))
@@ -266,14 +290,22 @@ def _read_tree(folder: Path, most: int) -> list[ReferenceClip]:
     return [clip if clip.label else replace(clip, label="clips") for _, clip in sorted(clips, key=lambda item: item[0])]
 
 
-def _is_text(name: str) -> bool:
-    """Whether a name can be written down: those in another system's bytes cannot."""
+def _can_be_listed(name: str, seen: set[str]) -> bool:
+    """Whether `clips.csv` can hold a name beside those that were `seen`, so that the clip is found by it again."""
+    why = None
     try:
         name.encode()
-    except UnicodeEncodeError:
-        log.warning("passed over: %s is not a name in UTF-8", named(name))
-        return False
-    return True
+    except UnicodeEncodeError:  # in another system's bytes
+        why = "is not a name in UTF-8"
+    else:
+        if name_within(name) != name:
+            why = "begins or ends with a space, begins like a drive, or has a backslash in it"
+        elif composed(name) in seen:
+            why = "is there twice, in two forms of Unicode"
+    if why:
+        log.warning("passed over: %s %s: rename it", named(name), why)
+    seen.add(composed(name))
+    return why is None
 
 
 def _back_up(path: Path) -> None:

@@ -7,7 +7,6 @@ import io
 import logging
 import os
 import stat
-import unicodedata
 import zipfile
 from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
@@ -24,6 +23,7 @@ from vjepa_demo.reference_folder import (
     STORED,
     VIDEO_SUFFIXES,
     as_exported,
+    composed,
     is_hidden,
     name_within,
     read_folder,
@@ -183,7 +183,7 @@ def _wanted(entry: zipfile.ZipInfo) -> str | None:
         # Read as an old PC's letters, which is the standard; Macs write UTF-8 without saying so.
         with contextlib.suppress(UnicodeError):
             name = name.encode("cp437").decode("utf-8")
-    inside = name_within(unicodedata.normalize("NFC", name))
+    inside = name_within(composed(name))
     if inside is None or not inside.isprintable() or entry.is_dir() or stat.S_ISLNK(entry.external_attr >> 16):
         return None
     parts = PurePosixPath(inside).parts

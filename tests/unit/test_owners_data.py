@@ -6,6 +6,7 @@ import builtins
 import logging
 import shutil
 import threading
+import unicodedata
 import warnings
 import zipfile
 from dataclasses import replace
@@ -100,6 +101,30 @@ def test_a_clip_of_a_taken_name_gets_another_and_is_told(owners, tmp_path):
     assert (owners / "box" / "3-2.png").read_bytes() == data
     assert {clip.description for clip in read_folder(owners)} == {"precious notes", ""}
     assert take(owners, [(archive, "a.zip")], "", Colours()).added == 0  # both are there now
+
+
+def test_a_label_in_either_form_of_unicode_is_one_label(owners, tmp_path):
+    forms = [unicodedata.normalize(form, "한글") for form in ("NFC", "NFD", "NFC")]
+    for number, label in enumerate(forms):
+        clip = picture(tmp_path / str(number) / "fall_1.png", 100 + number)
+        report = take(owners, [(clip, "fall_1.png")], label, Colours())
+        assert report.added == 1
+    clips = read_folder(owners)
+    assert [clip.label for clip in clips].count(forms[0]) == 3
+    assert len({clip.file for clip in clips}) == 8
+    assert all((owners / clip.file).is_file() for clip in clips)
+
+
+def test_a_clip_whose_name_the_owner_has_in_two_letters_gets_another(tmp_path):
+    folder = tmp_path / "owners"
+    theirs = picture(folder / "own" / "a" / unicodedata.normalize("NFD", "Läufer.png"), 1)
+    before = theirs.read_bytes()
+    (folder / "clips.csv").write_text(f"file,label\nown/a/{theirs.name},a\n", encoding="utf-8")
+    report = take(folder, [(picture(tmp_path / "Läufer.png", 2), "Läufer.png")], "a", Colours())
+    assert report.added == 1
+    assert report.notes[0][1].endswith("Läufer-2.png")
+    assert theirs.read_bytes() == before
+    assert len(read_folder(folder)) == 2
 
 
 def test_two_sources_with_equal_names_both_survive_and_a_third_run_adds_nothing(tmp_path):

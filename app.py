@@ -28,6 +28,7 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[log])
     try:
         os.environ["GRADIO_TEMP_DIR"] = str(scratch.folder(scratch.UPLOADS))  # before Gradio reads it
+        os.environ["FORWARDED_ALLOW_IPS"] = ""  # before uvicorn reads it: who asks is said in ui/visits.py alone
         tempfile.tempdir = str(scratch.folder(scratch.WORK))  # what libraries write for a moment goes with the rest
 
         from vjepa_demo import worker

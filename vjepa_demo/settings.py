@@ -76,8 +76,8 @@ class Settings:
         frame_ancestors: origins whose pages may show the app in a frame, as a Content-Security-Policy writes them;
             none when empty, but Hugging Face's on a Space.
         max_request_bytes: most bytes of one request that uploads files.
-        upload_bytes_each, pages_each: most bytes that one address may upload in an hour to a public app, and most pages
-            that it may open there in ten minutes.
+        upload_bytes_each, pages_each, open_each: most bytes that one address may upload in an hour to a public app,
+            most pages that it may open there in ten minutes, and most requests that it may have open.
         public: True where strangers reach the app: on a Space, and wherever it is bound to more than the machine
             itself. Then nothing a visitor adds is kept on disk, and no folder of it can be named.
     """
@@ -117,6 +117,7 @@ class Settings:
     max_request_bytes: int = 2048 * MIB
     upload_bytes_each: int = 4096 * MIB
     pages_each: int = 300
+    open_each: int = 600
     public: bool = False
 
     @property

@@ -45,6 +45,7 @@ MOST_IDLE = 2
 MOST_FILES = 200  # then a fresh one: whatever a library leaks goes with it
 MOST_LINE = 2**20  # bytes of a line of JSON
 MOST_TEXT = 600  # letters of a sentence
+MOST_LINES = 50  # in the log, of one file
 KINDS = {"MediaError": MediaError, "RequestError": RequestError}
 # A file that takes the child over finds no keys there.
 SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|_KEY$", re.IGNORECASE)
@@ -186,7 +187,7 @@ class Worker:
     """
 
     def __init__(self, program: Sequence[str] = PROGRAM) -> None:
-        self.begun, self.is_free, self._files = False, True, 0
+        self.begun, self.is_free, self._files, self._lines_left = False, True, 0, MOST_LINES
         self._scratch = tempfile.mkdtemp(dir=scratch.folder("decoding"))
         self._socket, theirs = socket.socketpair()
         environment = {name: value for name, value in os.environ.items() if not SECRET.search(name)}
@@ -196,6 +197,7 @@ class Worker:
                 list(program),
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
                 cwd=Path(__file__).resolve().parent.parent,
                 env=environment,
                 start_new_session=True,
@@ -207,6 +209,7 @@ class Worker:
         finally:
             theirs.close()
         self._socket.settimeout(POLL_S)
+        threading.Thread(target=self._listen, name="decoding", daemon=True).start()
 
     @property
     def is_alive(self) -> bool:
@@ -220,7 +223,7 @@ class Worker:
             UserError: what the child says of the file; that it took too long; or that nobody waits.
         """
         self.begun, self.is_free = False, False
-        self._files += 1
+        self._files, self._lines_left = self._files + 1, MOST_LINES
         request = {"path": path, "sampling": dataclasses.asdict(sampling), "limits": dataclasses.asdict(limits)}
         try:
             self.send(request)
@@ -262,6 +265,15 @@ class Worker:
         self._process.wait()
         self._socket.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def _listen(self) -> None:
+        """Log what FFmpeg and others write to the standard error, until the child ends."""
+        assert self._process.stderr is not None
+        with self._process.stderr as errors:
+            while line := errors.readline(MOST_TEXT):
+                if self._lines_left > 0:
+                    self._lines_left -= 1
+                    _write_down([line.decode(errors="replace")])
 
     def _line(self, until: float) -> dict[str, Any]:
         line = bytearray()
@@ -333,7 +345,7 @@ def _sentence(text: Any) -> str:
 def _write_down(lines: Any) -> None:
     """What the child had to say to the log: no line of it can pass for one of ours."""
     for line in lines[:20] if isinstance(lines, list) else ():
-        for part in str(line)[:20_000].splitlines()[:200]:
+        for part in str(line)[:20_000].splitlines()[:MOST_LINES]:
             log.warning("in the child: | %s", _sentence(part))
 
 

@@ -21,6 +21,7 @@ from security.conftest import upload
 
 from vjepa_demo.errors import RequestError
 from vjepa_demo.ui import gate
+from vjepa_demo.ui.outcome import OUR_FAULT
 
 META = {"_type": "gradio.FileData"}
 # The ways to write a path into a field.
@@ -120,6 +121,38 @@ def test_no_field_of_any_function_tells_a_file_that_exists_from_one_that_does_no
     told = answers(space_url, [*there.values(), *absent.values()])
     for name, one, other in zip(there, told[: len(there)], told[len(there) :], strict=True):
         assert one.replace("secret.png", "absent.png") == other, name
+
+
+# What no field of the page sends.
+ODD: dict[str, Any] = {
+    "nothing": None,
+    "an endless number": 10**400,
+    "a negative number": -(2**63),
+    "an object": {"a": {"b": [10**400]}},
+    "half": 0.5,
+    "yes": True,
+    "a long text": "x" * 5000,
+    "a list": [[], {}, None],
+}
+
+
+def test_no_value_of_any_field_ends_as_our_mistake(stranger, space_url, photo):
+    file = {"path": upload(stranger, photo), "meta": META}
+    bodies = {}
+    for number, fields in functions(stranger):
+        usual = [file if field["type"] in {"file", "video"} else field["props"].get("value") for field in fields]
+        for at, field in enumerate(fields):
+            for name, value in list(ODD.items())[:2]:
+                data = [*usual[:at], value, *usual[at + 1 :]]
+                bodies[f"function {number}, {field['type']} at {at}, {name}"] = {"fn_index": number, "data": data}
+        for name, value in ODD.items():
+            bodies[f"function {number}, everywhere, {name}"] = {"fn_index": number, "data": [value] * len(fields)}
+        event = {"fn_index": number, "data": usual, "event_data": [[], 10**400][number % 2]}
+        bodies[f"function {number}, event data"] = event
+    assert len(bodies) > 500
+    told = dict(zip(bodies, answers(space_url, list(bodies.values())), strict=True))
+    assert [name for name, answer in told.items() if OUR_FAULT in answer or not answer] == []
+    assert all(len(answer) < 3000 for answer in told.values() if answer.startswith("[false")), "no long echo"
 
 
 def test_a_link_or_a_device_in_the_upload_folder_is_no_upload(tmp_path, monkeypatch, secret):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import os
@@ -19,7 +20,7 @@ from vjepa_demo.errors import RequestError
 from vjepa_demo.settings import settings
 from vjepa_demo.ui import gate
 from vjepa_demo.ui.allowance import Allowance
-from vjepa_demo.ui.guard import MAX_JSON_BYTES, UPLOAD, Guard
+from vjepa_demo.ui.guard import MAX_JSON_BYTES, UPLOAD, Guard, _Signals
 
 JOIN = "/gradio_api/queue/join"
 CALLED = "/gradio_api/call/embed"
@@ -180,10 +181,58 @@ def test_a_call_names_a_function_and_a_session_that_there_may_be():
     bad.append(b"[" * 100_000)
     unknown = [{"fn_index": 4}, {"fn_index": -1}, {"fn_index": "3"}, {"fn_index": True}, {"fn_index": 10**30}]
     for path in (JOIN, CALLED):
-        guard = Guard(everything, settings, functions={1, 3})
+        guard = Guard(everything, settings, functions={1: "", 3: "embed"})
         assert answers(guard, good, path) == [200] * len(good)
         assert answers(guard, bad, path) == [400] * len(bad)
         assert answers(guard, unknown, path) == [404] * len(unknown)
+
+
+def test_only_functions_that_have_the_name_are_called_by_it():
+    guard = Guard(everything, settings, functions={1: "", 3: "embed"})
+    names = ["embed", "embed/", "v2/embed", "v2/embed/", "similarity", "v2/similarity", "Embed", "v2", "1"]
+    told = [answers(guard, [{"data": []}], f"/gradio_api/call/{name}")[0] for name in names]
+    assert told == [200] * 4 + [404] * 5
+
+
+def test_an_uploads_name_is_short():
+    for path in (UPLOAD, "/gradio_api/upload_progress"):
+        method = "POST" if path == UPLOAD else "GET"
+        for name in ("abc", "A-b_9", "x" * 100):
+            assert ask(method, f"{path}?upload_id={name}").status_code == 200
+        for query in ("upload_id=" + "x" * 101, "upload_id=", "upload_id=a&upload_id=%00", "upload_id=" + "x" * 60_000):
+            assert ask(method, f"{path}?{query}").status_code == 400
+    assert ask("GET", "/?x=" + "y" * 2000).status_code == 400
+
+
+def test_one_address_has_only_so_many_requests_open():
+    async def ask_all(limits: Any) -> list[int]:
+        go = asyncio.Event()
+
+        async def slow(scope: Any, receive: Any, send: Any) -> None:
+            await go.wait()
+            await everything(scope, receive, send)
+
+        guard = Guard(slow, limits)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(guard), base_url=f"http://{HOST}") as client:
+            held = [asyncio.create_task(client.get("/gradio_api/heartbeat/a")) for _ in range(3)]
+            await asyncio.sleep(0)
+            while not any(task.done() for task in held) and sum(guard._open.values()) < 3:
+                await asyncio.sleep(0.01)
+            go.set()
+            told = [(await task).status_code for task in held]
+            assert not guard._open, "what has ended counts no more"
+            return [*told, (await client.get("/")).status_code]
+
+    assert finish(ask_all(replace(settings, public=True, open_each=2))) == [200, 200, 429, 200]
+    assert finish(ask_all(replace(settings, open_each=2))) == [200] * 4
+
+
+def test_what_is_kept_of_uploads_is_bounded():
+    asked = _Signals(2)
+    first = asked["a"]
+    assert asked["a"] is first
+    assert [len(asked) for name in "bcd" if asked[name]] == [2, 2, 2]
+    assert "a" not in asked
 
 
 def test_one_address_opens_only_so_many_pages_of_a_public_app():

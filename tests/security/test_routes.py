@@ -266,12 +266,22 @@ def test_the_answers_to_mistakes_hold_no_trace_and_no_long_echo(stranger):
     assert len(told) < 5000
 
 
-def test_the_log_of_a_public_app_names_no_visitors_file(tmp_path, make_video):
-    with running_demo(tmp_path, SPACE_ID="a/b", GRADIO_SERVER_NAME="127.0.0.1") as url:
+def test_a_public_app_names_no_visitors_file_in_its_log_and_believes_no_address_that_they_write(tmp_path, make_video):
+    space = {"SPACE_ID": "a/b", "VJEPA_DEMO_PROXIES": "0", "VJEPA_DEMO_PAGES_EACH": "5"}
+    with running_demo(tmp_path, GRADIO_SERVER_NAME="127.0.0.1", **space) as url:
         broken = tmp_path / "holiday with anna.mp4"
         broken.write_bytes(make_video().read_bytes()[:700])
         with pytest.raises(AppError):
             Client(url, verbose=False).predict(handle_file(broken), api_name="/embed")
+        pages = [
+            httpx.post(
+                f"{url}/gradio_api/queue/join",
+                json={"data": [], "fn_index": 0, "session_hash": f"page{number}"},
+                headers={"X-Forwarded-For": f"203.0.113.{number}"},
+            ).status_code
+            for number in range(8)
+        ]
+    assert pages[-3:] == [429] * 3
     assert "anna" not in (tmp_path / "app.log").read_text()
 
 

@@ -169,6 +169,11 @@ FAULTS = {
         "in the child: | WARNING root: forged",
     ),
     "output": ("while True: os.write(1, bytes(2**16))", "longer than the 1 s", "stopped after 1 s"),
+    "errors of a library's": (
+        r"os.write(2, b'x\x1b[31m\nWARNING root: forged\n' + b'y' * 10**7); time.sleep(0.3); os.abort()",
+        "makes the decoder fail",
+        "in the child: | WARNING root: forged",
+    ),
     "stops itself": ("os.kill(os.getpid(), signal.SIGSTOP)", "longer than the 1 s", "stopped after 1 s"),
 }
 

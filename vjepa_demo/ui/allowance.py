@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
+
+from gradio.utils import LRUCache
 
 REMEMBERED = 4096  # addresses
 
@@ -22,17 +23,15 @@ class Allowance:
     def __init__(self, most: float, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.most, self.seconds = most, seconds
         self._clock = clock
-        self._spent: OrderedDict[str, tuple[float, float]] = OrderedDict()  # (since when, how much)
+        self._spent: LRUCache[str, tuple[float, float]] = LRUCache(REMEMBERED)  # (since when, how much)
         self._lock = threading.Lock()
 
     def spend(self, address: str, amount: float = 1) -> bool:
         """Whether so much is left of it; what is refused is not counted."""
         with self._lock:
-            since, spent = self._spent.pop(address, (self._clock(), 0.0))
+            since, spent = self._spent.get(address, (self._clock(), 0.0))
             if self._clock() - since > self.seconds:
                 since, spent = self._clock(), 0.0
             allowed = spent + amount <= self.most
             self._spent[address] = since, spent + amount * allowed
-            while len(self._spent) > REMEMBERED:
-                self._spent.popitem(last=False)
             return allowed

@@ -16,10 +16,21 @@ from vjepa_demo.ui.files import scratch
 from vjepa_demo.ui.handlers import make_request, number, pooling_asked, require_references
 from vjepa_demo.ui.outcome import finished
 
+NO_FILE = "There is nothing to embed: give a video or an image as the file."
+
 
 def full_request(
-    checkpoint: str, frames: float | None, start: float, end: float | None, sampling: str, fit: str, precision: str
+    file: str | None,
+    checkpoint: str,
+    frames: float | None,
+    start: float,
+    end: float | None,
+    sampling: str,
+    fit: str,
+    precision: str,
 ) -> Request:
+    if file is None:
+        raise RequestError(NO_FILE)
     request = make_request(frames, start, end, sampling, fit, checkpoint)
     if settings.public and precision != "auto":  # every precision is a checkpoint more in memory
         raise RequestError("On this Space the precision is chosen by the app: leave it at auto.")
@@ -42,7 +53,8 @@ async def embed(
         path = folder / "embedding.npz"
 
         def work() -> dict[str, Any]:
-            _, embedding = pipeline.embed(file, full_request(checkpoint, frames, start, end, sampling, fit, precision))
+            request = full_request(file, checkpoint, frames, start, end, sampling, fit, precision)
+            _, embedding = pipeline.embed(file, request)
             embedding.save(path)
             return pipeline.embedding_json(embedding)
 
@@ -65,7 +77,8 @@ async def similarity(
 
     def work() -> dict[str, Any]:
         position = pipeline.parse_position(at)
-        _, embedding = pipeline.embed(file, full_request(checkpoint, frames, start, end, sampling, fit, precision))
+        request = full_request(file, checkpoint, frames, start, end, sampling, fit, precision)
+        _, embedding = pipeline.embed(file, request)
         return pipeline.similarity_json(embedding, position, centred=not raw)
 
     return await finished(work, file)
@@ -86,7 +99,7 @@ async def neighbours(
     """The nearest reference clips and the place on the map, as `neighbours --json` prints them."""
 
     def work() -> dict[str, Any]:
-        request = full_request(checkpoint, frames, start, end, sampling, fit, precision)
+        request = full_request(file, checkpoint, frames, start, end, sampling, fit, precision)
         request = replace(request, pooling=pooling_asked(pooling))
         count = int(number(k, "number of neighbours"))
         pipeline.check_count(count)

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 NO_VALUES = "These are no values that this page sends: load it again."
 # One sentence for all: who asks for a path learns nothing of whether it exists.
+MOST_INTEGER = 2**53  # what a browser's numbers can say exactly
+MOST_TEXT = 300  # of what Gradio says, which may repeat what was sent
 REFUSED = "This file is not kept here, or no longer: choose it again."
 
 
@@ -85,6 +87,8 @@ class GatedBlocks(gr.Blocks):
     async def process_api(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         if event := kwargs.get("event_data"):
             _gate(event._data, None)
+            if not isinstance(event._data, dict):
+                event._data = {}
         return await super().process_api(*args, **kwargs)
 
     async def preprocess_data(
@@ -94,15 +98,27 @@ class GatedBlocks(gr.Blocks):
             _gate(value, component)
         try:
             values = await super().preprocess_data(block_fn, inputs, state, explicit_call)
-        except gr.Error:
-            raise
+        except gr.Error as error:
+            short = len(str(error.message)) <= MOST_TEXT
+            raise gr.Error(error.message if short else NO_VALUES, print_exception=False) from None
         except Exception as error:  # too few, or of another kind: a trace for each request would fill the log
             log.warning("values for %s refused: %s", block_fn.name, type(error).__name__)
             raise gr.Error(NO_VALUES, print_exception=False) from None
         for value, component in zip(values, block_fn.inputs, strict=True):
             if not component.stateful:  # what a state holds never left the server
                 _gate(value, component)
-        return values
+        return [_usual(value, component) for value, component in zip(values, block_fn.inputs, strict=True)]
+
+
+def _usual(value: Any, component: Any) -> Any:
+    """A component's value as the page sends it, where Gradio lets others through. Raises gr.Error for what is none."""
+    if isinstance(component, gr.Textbox) and value is None:
+        return ""
+    chosen = isinstance(component, gr.Radio) or (isinstance(component, gr.Dropdown) and not component.multiselect)
+    nothing = value is None and (chosen or isinstance(component, gr.Dataset))
+    if nothing or (isinstance(value, int) and abs(value) > MOST_INTEGER):
+        raise gr.Error(NO_VALUES, print_exception=False)
+    return value
 
 
 def _gate(value: Any, component: Any) -> None:

@@ -6,15 +6,19 @@ has been a way in. Plain ASGI, so that streams stay streams.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import logging
 import re
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Container
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
+import gradio as gr
+from gradio import routes
+from gradio.utils import LRUCache
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -41,9 +45,11 @@ READ = re.compile(
     re.DOTALL,
 )
 WRITE = re.compile(f"/gradio_api/(upload|queue/join|cancel|reset/?|call/(v2/)?{NAME}/?)")
-CALL = re.compile("/gradio_api/(queue/join|call/.+)")
+CALL = re.compile(f"/gradio_api/(queue/join|call/(v2/)?(?P<name>{NAME})/?)")
 MAX_JSON_BYTES = 1024 * 1024
+MOST_QUERY_BYTES = 1000
 REMEMBERED = 20_000  # pages that have been counted already
+MANY_OPEN = "Very much is open from your network: close some pages, or wait for what is under way.\n"
 
 # Gradio makes functions of text, for its HTML components among others ('unsafe-eval'), runs the page's own script as a
 # module from a `blob:`, writes its configuration and a few lines more into the page ('unsafe-inline' for scripts), and
@@ -61,16 +67,19 @@ class Guard:
     Args:
         app: what it goes around.
         limits: what may be asked for.
-        functions: the numbers of the app's functions; None where any may be called.
+        functions: the names of the app's functions by their numbers, "" for those that have none; None where any may
+            be called.
     """
 
-    def __init__(self, app: ASGIApp, limits: Settings = settings, functions: Container[int] | None = None) -> None:
+    def __init__(self, app: ASGIApp, limits: Settings = settings, functions: Mapping[int, str] | None = None) -> None:
         self.app = app
         self.limits = limits
         self.functions = functions
+        self.names = None if functions is None else {name for name in functions.values() if name}
         self._uploads = Allowance(limits.upload_bytes_each, 3600)
         self._pages = Allowance(limits.pages_each, 600)
-        self._known: OrderedDict[str, None] = OrderedDict()
+        self._known: LRUCache[str, bool] = LRUCache(REMEMBERED)
+        self._open: Counter[str] = Counter()
         self.hosts = set(limits.hosts.replace(",", " ").lower().split())
         ancestors = " ".join(limits.frame_ancestors.replace(";", " ").replace(",", " ").split())
         self.policy = f"{PAGE_POLICY}; frame-ancestors {ancestors or chr(39) + 'none' + chr(39)}"
@@ -82,6 +91,19 @@ class Guard:
         if scope["type"] != "http":  # nothing here speaks WebSocket
             await send({"type": "websocket.close", "code": 1008})
             return
+        who = _who(scope)
+        if self.limits.public and self._open[who] >= self.limits.open_each:
+            await PlainTextResponse(MANY_OPEN, 429, headers={"Connection": "close"})(scope, receive, send)
+            return
+        self._open[who] += 1
+        try:
+            await self._pass(scope, receive, send)
+        finally:
+            self._open[who] -= 1
+            if not self._open[who]:
+                del self._open[who]
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = path_of(scope)
         most = self.limits.max_request_bytes if path == UPLOAD else MAX_JSON_BYTES
         brought = 0
@@ -104,9 +126,9 @@ class Guard:
                 await send(message)
 
         answer = self._refuse(scope, path, most) or (self._file(path) if path.startswith(FILE) else None)
-        if answer is None and scope["method"] == "POST" and CALL.fullmatch(path):
+        if answer is None and scope["method"] == "POST" and (call := CALL.fullmatch(path)):
             body = await _whole(take)
-            answer = self._refuse_call(scope, body) if brought <= most else too_large(most)
+            answer = self._refuse_call(scope, body, call["name"]) if brought <= most else too_large(most)
             receive = _again(body, receive)
             brought = 0
         try:
@@ -125,6 +147,8 @@ class Guard:
         allowed = WRITE if method == "POST" else READ if method in ("GET", "HEAD") else None
         if allowed is None or not allowed.fullmatch(path):
             return PlainTextResponse("Not found\n", 404)
+        if not _is_query(scope.get("query_string", b"")):
+            return PlainTextResponse("An upload's name is 1 to 100 letters and digits.\n", 400)
         if method != "POST":
             return None
         if comes_from_elsewhere(headers):
@@ -142,11 +166,11 @@ class Guard:
                 return PlainTextResponse("Your network has uploaded a lot here: try again in an hour.\n", 429)
         return None
 
-    def _refuse_call(self, scope: Scope, body: bytes) -> Response | None:
-        """Why a call of a function goes no further, or None where it does.
+    def _refuse_call(self, scope: Scope, body: bytes, name: str | None) -> Response | None:
+        """Why a call of a function, by a name where there is one, goes no further, or None where it does.
 
         Gradio keeps something for every session's name that it is told, of whatever length, drops that of the longest
-        unused beyond some number, and ends in an error where it knows no function of this number.
+        unused beyond some number, and ends in an error where it knows no function of this number or name.
         """
         try:
             call = json.loads(body)
@@ -157,6 +181,8 @@ class Guard:
             return PlainTextResponse("A session's name is 1 to 100 letters and digits.\n", 400)
         if number is not None and self.functions is not None and not (type(number) is int and number in self.functions):
             return PlainTextResponse("Not found\n", 404)
+        if name is not None and self.names is not None and name not in self.names:
+            return PlainTextResponse("Not found\n", 404)
         if not self.limits.public or page in self._known:
             return None
         if not self._pages.spend(_who(scope)):
@@ -164,9 +190,7 @@ class Guard:
                 "Very many pages have been opened from your network: try again in ten minutes.\n", 429
             )
         if page is not None:
-            self._known[page] = None
-            while len(self._known) > REMEMBERED:
-                self._known.popitem(last=False)
+            self._known[page] = True
         return None
 
     def _knows(self, host: str) -> bool:
@@ -211,6 +235,12 @@ def _again(body: bytes, receive: Receive) -> Receive:
     return from_the_start
 
 
+def _is_query(query: bytes) -> bool:
+    """Whether a query is short, and names an upload, of which Gradio keeps a note, as a browser does."""
+    asked = parse_qs(query[: MOST_QUERY_BYTES + 1].decode("latin1"), keep_blank_values=True)
+    return len(query) <= MOST_QUERY_BYTES and all(re.fullmatch(NAME, name) for name in asked.get("upload_id", []))
+
+
 def _who(scope: Scope) -> str:
     return address_of(Headers(scope=scope), scope["client"][0] if scope.get("client") else "")
 
@@ -250,8 +280,25 @@ def no_room(error: Exception) -> Response:
 @contextlib.asynccontextmanager
 async def guarded(app: Any) -> AsyncIterator[None]:
     """A lifespan that puts the guard around an app: a middleware would be inside those that Gradio adds later."""
-    app.middleware_stack = Guard(app.middleware_stack, functions=app.get_blocks().fns)
+    functions = {number: fn.api_name or "" for number, fn in app.get_blocks().fns.items()}
+    app.middleware_stack = Guard(app.middleware_stack, functions=functions)
     yield
+
+
+class _Signals(LRUCache[str, asyncio.Event]):
+    """One for every upload that is asked after, until others have come."""
+
+    def __missing__(self, name: str) -> asyncio.Event:
+        self[name] = asyncio.Event()
+        return self[name]
+
+
+def bound(demo: gr.Blocks) -> None:
+    """Bound what Gradio keeps of everybody: the oldest entry goes when a new one comes."""
+    # Whoever falls out of it while they wait is told nothing any more; an entry without messages costs next to nothing.
+    demo._queue.pending_messages_per_session = LRUCache(REMEMBERED)
+    routes.file_upload_statuses._statuses = LRUCache(REMEMBERED)
+    routes.file_upload_statuses._signals = _Signals(REMEMBERED)  # type: ignore[assignment]
 
 
 def app_kwargs() -> dict[str, Any]:

@@ -7,7 +7,6 @@ import os
 from typing import Any
 
 import gradio as gr
-from gradio.utils import LRUCache
 
 from vjepa_demo import checkpoints
 from vjepa_demo.reference_folder import read_folder
@@ -79,8 +78,7 @@ def build() -> gr.Blocks:
         demo.load(handlers.first_paint, None, outputs, **RUN)
     # Whose work is next is decided in jobs.py, which knows visitors; here only floods are turned away.
     demo.queue(max_size=4 * settings.most_waiting, default_concurrency_limit=None, api_open=False)
-    # Whoever falls out of it while they wait is told nothing any more; an entry without messages costs next to nothing.
-    demo._queue.pending_messages_per_session = LRUCache(guard.REMEMBERED)
+    guard.bound(demo)
     return demo
 
 

@@ -14,10 +14,11 @@ import secrets
 import shutil
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from gradio.utils import LRUCache
 
 from vjepa_demo import jobs, scratch
 from vjepa_demo.errors import DiskError, ReferencesError
@@ -77,7 +78,7 @@ class Sessions:
         self._all: dict[str, Session] = {}
         self._beginning: dict[str, Session] = {}  # those of a first change under way
         self._lock = threading.RLock()
-        self._parted: OrderedDict[str, list[str]] = OrderedDict()
+        self._parted: LRUCache[str, list[str]] = LRUCache(REMEMBERED)
 
     def __len__(self) -> int:
         return len(self._all)
@@ -305,8 +306,6 @@ class Sessions:
         for key in filter(None, keys):
             if words:
                 self._parted[key] = told
-        while len(self._parted) > REMEMBERED:
-            self._parted.popitem(last=False)
 
 
 own = Sessions()

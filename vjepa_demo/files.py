@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from vjepa_demo import jobs
-from vjepa_demo.errors import ReferencesError
+from vjepa_demo.errors import ReferencesError, is_full
 
 try:
     import fcntl
@@ -29,7 +29,6 @@ log = logging.getLogger(__name__)
 POLL_S = 0.05
 TEMPORARY = ".tmp"  # what is being written ends so, and begins with a dot: nobody takes it for a clip
 TEMPORARY_AGE_S = 3600  # older ones were left behind by a process that was killed
-FULL = {errno.ENOSPC, errno.EDQUOT}
 DISK_FULL = "The disk is full: make room on it, or add fewer clips."
 
 
@@ -193,7 +192,7 @@ def disk_errors() -> Iterator[None]:
         log.warning("not written: %s", error.strerror or type(error).__name__)
         raise ReferencesError(
             DISK_FULL
-            if error.errno in FULL
+            if is_full(error)
             else "The folder of references cannot be written to: check that it is there and that you may change it."
         ) from error
 
@@ -213,7 +212,7 @@ def _sync(path: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno in FULL | {errno.EIO}:
+        if is_full(error) or error.errno == errno.EIO:
             raise
     finally:
         os.close(descriptor)

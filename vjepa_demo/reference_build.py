@@ -14,8 +14,8 @@ from typing import Any
 
 from vjepa_demo import jobs
 from vjepa_demo.embedding import Pooling
-from vjepa_demo.errors import ReferencesError
-from vjepa_demo.files import DISK_FULL, FULL, disk_errors, lock, put, sweep
+from vjepa_demo.errors import ReferencesError, is_full
+from vjepa_demo.files import DISK_FULL, disk_errors, lock, put, sweep
 from vjepa_demo.media import Sampling
 from vjepa_demo.reference_folder import (
     CSV_LOCK,
@@ -319,7 +319,7 @@ def fetch(source: str) -> Path:
         raise ReferencesError("The Hub knows no dataset of such a name: correct the address.") from error
     except Exception as error:  # the client speaks through libraries of its own choice, each with its own errors
         log.warning("hub: %s: %.300s", type(error).__name__, error)
-        if isinstance(error, OSError) and error.errno in FULL:
+        if is_full(error):
             raise ReferencesError(DISK_FULL) from error
         raise ReferencesError(
             "The dataset cannot be had from the Hugging Face Hub: check its name and the network, or give a folder."

@@ -12,8 +12,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 
 from vjepa_demo import jobs
-from vjepa_demo.errors import ReferencesError, UserError
-from vjepa_demo.files import DISK_FULL, FULL, disk_errors
+from vjepa_demo.errors import ReferencesError, UserError, is_full
+from vjepa_demo.files import DISK_FULL, disk_errors
 from vjepa_demo.reference_folder import (
     CSV_NAME,
     IMAGE_SUFFIXES,
@@ -66,7 +66,7 @@ def opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, list[tuple[zipfile.Zip
         raise
     except Exception as error:  # whatever a damaged archive makes of those that unpack it
         log.warning("zip not unpacked: %s", type(error).__name__)
-        if isinstance(error, OSError) and error.errno in FULL:
+        if is_full(error):
             raise ReferencesError(DISK_FULL) from error
         raise ReferencesError("The zip is damaged, encrypted or no zip at all: pack it again.") from error
 
@@ -140,7 +140,7 @@ def unpack(path: Path, target: Path, limits: Settings = settings) -> list[tuple[
                 inside.parent.mkdir(parents=True, exist_ok=True)
                 file = inside.open("xb")
             except OSError as error:
-                if error.errno in FULL:
+                if is_full(error):
                     raise
                 refused.append((name, "The zip holds this name twice, or one that no file can have: rename it."))
                 continue

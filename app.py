@@ -31,11 +31,11 @@ def main() -> None:
         os.environ["FORWARDED_ALLOW_IPS"] = ""  # before uvicorn reads it: who asks is said in ui/visits.py alone
         tempfile.tempdir = str(scratch.folder(scratch.WORK))  # what libraries write for a moment goes with the rest
 
-        from vjepa_demo import worker
+        from vjepa_demo.media import worker
 
         worker.warm()  # it has imported its libraries by the time this process has imported the page's
         from vjepa_demo.ui.janitor import clearing_up
-        from vjepa_demo.ui.layout import build, launch_options
+        from vjepa_demo.ui.page import build, launch_options
 
         demo = build()
         with clearing_up():

@@ -18,8 +18,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from vjepa_demo import media, worker
-from vjepa_demo.media import Clip
+from vjepa_demo.media import reader, worker
+from vjepa_demo.media.reader import Clip
 
 BAR = 1.1
 PICTURE = "testsrc2=size=1280x720:rate=30,noise=alls=8:allf=t,format=yuv420p"
@@ -53,10 +53,10 @@ def main() -> int:
 def measure(path: Path, count: int, warm_ms: float) -> int:
     pairs = []
     for pair in range(count + 2):
-        order = [media.read_clip, worker.read_clip]
+        order = [reader.read_clip, worker.read_clip]
         times = {read: milliseconds(read, path) for read in (order if pair % 2 else order[::-1])}
         if pair >= 2:  # the first ones import
-            pairs.append((times[media.read_clip], times[worker.read_clip]))
+            pairs.append((times[reader.read_clip], times[worker.read_clip]))
     alone, child = (statistics.median(times) for times in zip(*pairs, strict=True))
     ratio = statistics.median(child / alone for alone, child in pairs)
     print(f"{path.name}: alone {alone:.0f} ms, in the child {child:.0f} ms; warm() returns after {warm_ms:.1f} ms")

@@ -24,10 +24,10 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from vjepa_demo.dense import pack
 from vjepa_demo.embedding import Embedding, Fingerprint
-from vjepa_demo.media import Clip, Sampling, Source
+from vjepa_demo.media.reader import Clip, Sampling, Source
 from vjepa_demo.ui.patch_viewer import patch_viewer, viewer_value
+from vjepa_demo.views.similarity import pack
 
 # name: grid, channels, most milliseconds of the median hover, most bytes
 SIZES = {"nano, 16 frames": ((8, 16, 16), 192, 16.0, 1e6), "ViT-L, 64 frames": ((32, 16, 16), 1024, 33.0, 12e6)}

@@ -17,11 +17,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from vjepa_demo import pipeline
-from vjepa_demo.dense import pack
-from vjepa_demo.encoder import get_encoder
+from vjepa_demo import explore
 from vjepa_demo.errors import ReferencesError
-from vjepa_demo.media import Sampling, read_clip
+from vjepa_demo.media.reader import Sampling, read_clip
+from vjepa_demo.model.encoder import get_encoder
+from vjepa_demo.views.similarity import pack
 
 BAR = 3.0
 PICTURE = "mandelbrot=size=1280x720:rate=30,noise=alls=8:allf=t,format=yuv420p"
@@ -50,20 +50,20 @@ def main() -> int:
 
 
 def measure(path: Path, runs: int) -> int:
-    request = pipeline.Request(frames=16)
+    request = explore.Request(frames=16)
     encoder = get_encoder(request.checkpoint)
     pixels, _ = encoder.preprocess(read_clip(path, Sampling(16)))
     try:
-        references = pipeline.reference_set(request)
+        references = explore.reference_set(request)
     except ReferencesError:
         references = None
     stages: dict[str, list[float]] = {name: [] for name in ("decode", "preprocess", "encode", "pack", "place")}
 
     def upload() -> None:
-        *_, result = pipeline.run(path, request, with_references=references is not None)
+        *_, result = explore.run(path, request, with_references=references is not None)
         assert result.embedding is not None
         packing = milliseconds(lambda: pack(result.embedding, result.clip))
-        placing = milliseconds(lambda: pipeline.place(result.embedding, references)) if references else 0.0
+        placing = milliseconds(lambda: explore.place(result.embedding, references)) if references else 0.0
         for name, value in {**result.embedding.timings_ms, "pack": packing, "place": placing}.items():
             stages[name].append(value)
 

@@ -14,11 +14,11 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from vjepa_demo.embedding import unit_vectors
-from vjepa_demo.encoder import get_encoder
-from vjepa_demo.media import Sampling
-from vjepa_demo.reference_layout import SEED, map_quality
-from vjepa_demo.reference_sets import SHIPPED, prepare
-from vjepa_demo.references import place
+from vjepa_demo.media.reader import Sampling
+from vjepa_demo.model.encoder import get_encoder
+from vjepa_demo.references.comparison import place
+from vjepa_demo.references.map import SEED, map_quality
+from vjepa_demo.references.preparing import SHIPPED, prepare
 
 
 def main() -> None:

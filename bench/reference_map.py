@@ -18,7 +18,7 @@ from playwright.sync_api import Page, sync_playwright
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from vjepa_demo.embedding import Embedding, Fingerprint
-from vjepa_demo.references import ReferenceClip, ReferenceSet
+from vjepa_demo.references.comparison import ReferenceClip, ReferenceSet
 from vjepa_demo.ui.reference_map import map_value, reference_map
 
 COUNT, LABELS, WIDTH = 2000, 16, 64

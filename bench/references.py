@@ -18,7 +18,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from vjepa_demo.embedding import Fingerprint
-from vjepa_demo.references import ReferenceClip, ReferenceSet
+from vjepa_demo.references.comparison import ReferenceClip, ReferenceSet
 
 COUNT = 10_000
 WIDTHS = (192, 1024)

@@ -39,11 +39,11 @@ target = Path(tempfile.mkdtemp()) / "file"
 
 def read(data: bytes) -> None:
     """Read one file. Raises what is no `UserError`."""
-    from vjepa_demo import media
+    from vjepa_demo.media import reader
 
     target.write_bytes(data)
     try:
-        clip = media.read_clip(target, media.Sampling(frames=2), LIMITS)
+        clip = reader.read_clip(target, reader.Sampling(frames=2), LIMITS)
     except UserError as error:
         outcomes["sentences"] += 1
         # What `media` did not foresee, it tells in this sentence and writes to the log.
@@ -107,7 +107,7 @@ def main() -> None:
     import atheris
 
     with atheris.instrument_imports(include=["vjepa_demo"]):
-        from vjepa_demo import animations, containers, media, pictures  # noqa: F401
+        from vjepa_demo.media import pictures  # noqa: F401
     atheris.Setup([sys.argv[0], str(folder), *sys.argv[2:]], read)
     atheris.Fuzz()
 

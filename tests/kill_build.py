@@ -26,8 +26,8 @@ import numpy as np
 from conftest import ffmpeg, save_checkpoint
 from safetensors import safe_open
 
-from vjepa_demo.reference_folder import CSV_NAME, STORED, read_folder
-from vjepa_demo.reference_store import Parts
+from vjepa_demo.references.listing import CSV_NAME, STORED, read_folder
+from vjepa_demo.references.store import Parts
 
 ROOT = Path(__file__).resolve().parents[1]
 CLIPS = 30

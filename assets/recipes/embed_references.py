@@ -23,11 +23,11 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from vjepa_demo.embedding import Embedding
-from vjepa_demo.encoder import get_encoder
-from vjepa_demo.media import Clip, Sampling
-from vjepa_demo.reference_layout import align
-from vjepa_demo.reference_sets import SHIPPED, STORED, prepare
-from vjepa_demo.reference_store import THUMBNAILS, Stored
+from vjepa_demo.media.reader import Clip, Sampling
+from vjepa_demo.model.encoder import get_encoder
+from vjepa_demo.references.map import align
+from vjepa_demo.references.preparing import SHIPPED, STORED, prepare
+from vjepa_demo.references.store import THUMBNAILS, Stored
 
 FITS = ("crop", "squash", "pad")
 PRECISIONS = ("fp32", "bf16")

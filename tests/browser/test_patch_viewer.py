@@ -1,4 +1,4 @@
-"""The patch viewer's query in Chromium: pointer, pins, keys, touch; its numbers are those of dense.py."""
+"""The patch viewer's query in Chromium: pointer, pins, keys, touch; its numbers are those of views/similarity.py."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from browser.viewer_page import EMBEDDINGS, agree
 from playwright.sync_api import expect
 
-from vjepa_demo.dense import score_range, similarity
+from vjepa_demo.views.similarity import score_range, similarity
 
 # --- the numbers -----------------------------------------------------------------------------------------------------
 

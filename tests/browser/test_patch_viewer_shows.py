@@ -10,7 +10,7 @@ from browser.viewer_page import EMBEDDINGS, SIZE, agree, grid_of
 from PIL import Image
 from playwright.sync_api import expect
 
-from vjepa_demo.dense import pca_colours, score_range, similarity
+from vjepa_demo.views.similarity import pca_colours, score_range, similarity
 
 EVIL = ("${alert(1)}.mp4", "<img src=x onerror=alert(1)>.mp4")
 

@@ -12,9 +12,9 @@ from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
 from vjepa_demo.embedding import Embedding, Fingerprint
-from vjepa_demo.reference_evaluation import evaluate
-from vjepa_demo.reference_store import save_thumbnail
-from vjepa_demo.references import ReferenceClip, ReferenceSet
+from vjepa_demo.references.comparison import ReferenceClip, ReferenceSet
+from vjepa_demo.references.evaluation import evaluate
+from vjepa_demo.references.store import save_thumbnail
 
 MADE = Fingerprint("test", "1", "fp32", "even-16", "crop")
 LABELS = ("roll", "fall", "swing", "<b>spin</b>${1+1}")

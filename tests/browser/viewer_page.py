@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from vjepa_demo.dense import pack
 from vjepa_demo.embedding import Embedding, Fingerprint
-from vjepa_demo.media import Clip, Sampling, Source
+from vjepa_demo.media.reader import Clip, Sampling, Source
 from vjepa_demo.ui.patch_viewer import patch_viewer, viewer_value
+from vjepa_demo.views.similarity import pack
 
 SIZE = (320, 180)
 WINDOWS = {"crop": (70.0, 0.0, 250.0, 180.0), "squash": (0.0, 0.0, 320.0, 180.0), "pad": (0.0, -70.0, 320.0, 250.0)}

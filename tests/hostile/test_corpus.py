@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from hostile.make import make
 
-from vjepa_demo import worker
 from vjepa_demo.errors import UserError
-from vjepa_demo.media import Clip, Sampling
+from vjepa_demo.media import worker
+from vjepa_demo.media.reader import Clip, Sampling
 from vjepa_demo.settings import MIB, settings
 
 SECONDS = 6.0
@@ -35,7 +35,7 @@ def warm():
 
 
 def check(clip: Clip, sampling: Sampling) -> None:
-    """Whether a clip is what `media.read_clip` promises."""
+    """Whether a clip is what `reader.read_clip` promises."""
     assert clip.frames.dtype == np.uint8
     assert clip.frames.ndim == 4
     assert clip.frames.shape[1] == 3

@@ -8,9 +8,9 @@ from typing import Any
 
 import gradio as gr
 
-from vjepa_demo import pipeline
+from vjepa_demo import explore
 from vjepa_demo.errors import RequestError
-from vjepa_demo.pipeline import Request
+from vjepa_demo.explore import Request
 from vjepa_demo.settings import settings
 from vjepa_demo.ui.files import scratch
 from vjepa_demo.ui.handlers import make_request, number, pooling_asked, require_references
@@ -54,9 +54,9 @@ async def embed(
 
         def work() -> dict[str, Any]:
             request = full_request(file, checkpoint, frames, start, end, sampling, fit, precision)
-            _, embedding = pipeline.embed(file, request)
+            _, embedding = explore.embed(file, request)
             embedding.save(path)
-            return pipeline.embedding_json(embedding)
+            return explore.embedding_json(embedding)
 
         yield await finished(work, file), str(path)
 
@@ -76,10 +76,10 @@ async def similarity(
     """Cosine of the patch `at` ("step,row,column") to all the others, as `similarity --json` prints it."""
 
     def work() -> dict[str, Any]:
-        position = pipeline.parse_position(at)
+        position = explore.parse_position(at)
         request = full_request(file, checkpoint, frames, start, end, sampling, fit, precision)
-        _, embedding = pipeline.embed(file, request)
-        return pipeline.similarity_json(embedding, position, centred=not raw)
+        _, embedding = explore.embed(file, request)
+        return explore.similarity_json(embedding, position, centred=not raw)
 
     return await finished(work, file)
 
@@ -102,13 +102,13 @@ async def neighbours(
         request = full_request(file, checkpoint, frames, start, end, sampling, fit, precision)
         request = replace(request, pooling=pooling_asked(pooling))
         count = int(number(k, "number of neighbours"))
-        pipeline.check_count(count)
-        *_, result = pipeline.run(file, request, with_references=False)
+        explore.check_count(count)
+        *_, result = explore.run(file, request, with_references=False)
         require_references(result)
-        result = pipeline.among(result, None, result.pooling, k=count)
+        result = explore.among(result, None, result.pooling, k=count)
         assert result.embedding is not None
         assert result.place is not None
-        return pipeline.neighbours_json(result.embedding, result.place)
+        return explore.neighbours_json(result.embedding, result.place)
 
     return await finished(work, file)
 

@@ -14,17 +14,18 @@ from typing import Any
 
 import gradio as gr
 
-from vjepa_demo import checkpoints, jobs, pipeline, scratch
-from vjepa_demo.dense import pack
-from vjepa_demo.encoder import device_name, get_encoder
+from vjepa_demo import explore, jobs, scratch
 from vjepa_demo.errors import RequestError, UserError
-from vjepa_demo.pipeline import Progress, Request, Result
+from vjepa_demo.explore import Progress, Request, Result
+from vjepa_demo.model import checkpoints
+from vjepa_demo.model.encoder import device_name, get_encoder
 from vjepa_demo.settings import ASSETS, settings
-from vjepa_demo.store import Store
-from vjepa_demo.ui import pages, sessions, visits
+from vjepa_demo.ui import sessions, under_way, visits
+from vjepa_demo.ui.kept import Store
 from vjepa_demo.ui.outcome import Update, event, safe, sentence, status
 from vjepa_demo.ui.patch_viewer import viewer_value
 from vjepa_demo.ui.reference_map import key_of, map_value
+from vjepa_demo.views.similarity import pack
 
 log = logging.getLogger(__name__)
 
@@ -139,7 +140,7 @@ def _embed(say: Progress, folder: Path, file: str | None, *controls: Any) -> Ite
     if not file:
         raise RequestError("There is nothing to embed yet: drop a video or an image, or choose an example.")
     request = make_request(*controls)
-    for result in pipeline.run(file, request, with_references=False, progress=say):
+    for result in explore.run(file, request, with_references=False, progress=say):
         if result.embedding is not None:
             end_older()  # what was asked of the clip before while this one was embedded
             yield show(result, folder)
@@ -151,7 +152,7 @@ def _embed(say: Progress, folder: Path, file: str | None, *controls: Any) -> Ite
 def end_older() -> None:
     """End what is under way for the clip that the page shows no longer."""
     if job := jobs.current():
-        pages.end(job.visitor, "clip", but=job)
+        under_way.end(job.visitor, "clip", but=job)
 
 
 @event(*OUTPUTS)
@@ -160,7 +161,7 @@ def compare_anyway(say: Progress, folder: Path, result_id: str | None, own_id: s
     result, references = shown(result_id), sessions.folder_of(own_id)
     yield {"offer": gr.update(interactive=False)}
     try:
-        compared = pipeline.among(result, references, result.pooling, say)
+        compared = explore.among(result, references, result.pooling, say)
     except UserError:
         yield {"offer": offer(*price(result, references))}
         raise
@@ -169,7 +170,7 @@ def compare_anyway(say: Progress, folder: Path, result_id: str | None, own_id: s
 
 def cancel(result_id: str | None, own_id: str | None) -> tuple[Any, Any, Any]:
     """End all that is under way for the page. Returns what the two lines of status say, and the offer."""
-    kinds = pages.end(visits.visitor())
+    kinds = under_way.end(visits.visitor())
     result = results.get(result_id)
     return (
         status("Cancelled. The last result is still here.") if kinds else NOT_BUSY,
@@ -204,13 +205,13 @@ def compare_or_offer(result: Result, references: str | None, say: Progress) -> U
             "map": None,
             "offer": offer(missing, seconds),
         }
-    compared = pipeline.among(result, references, result.pooling, say)
+    compared = explore.among(result, references, result.pooling, say)
     return {"status": status("Done."), "map": show_map(compared), "offer": NO_OFFER}
 
 
 def price(result: Result, references: str | None) -> tuple[int, float]:
     """How many of the references are not embedded in a clip's way yet, and how many seconds that would take."""
-    missing = pipeline.references_missing(result, references)
+    missing = explore.references_missing(result, references)
     return missing, missing * seconds_of(result)
 
 
@@ -222,7 +223,7 @@ def offer(missing: int, seconds: float) -> Any:
 
 def require_references(result: Result) -> None:
     """On a public app a client may not set off the embedding of all references. Raises RequestError."""
-    if settings.public and (missing := pipeline.references_missing(result, None)):
+    if settings.public and (missing := explore.references_missing(result, None)):
         raise RequestError(
             f"{missing} of the reference clips are not embedded in this way, and that is not done for clients of a "
             "shared app: leave checkpoint, frames, sampling and fit at what they are by default."
@@ -278,7 +279,7 @@ def first_result() -> Result | str:
     """The example that the page opens with, embedded once; a sentence where it cannot be, which the log explains."""
     try:
         for _ in range(2):  # the first pass loads libraries and weights, and its times would say nothing of the clip
-            *_, result = pipeline.run(examples()[0], Request(checkpoint="nano"))
+            *_, result = explore.run(examples()[0], Request(checkpoint="nano"))
     except Exception as error:
         return sentence(error)
     return result

@@ -18,10 +18,10 @@ import gradio as gr
 from vjepa_demo import jobs
 from vjepa_demo import scratch as folders
 from vjepa_demo.errors import DiskError, UserError, of_disk
+from vjepa_demo.explore import Progress
 from vjepa_demo.jobs import Job
-from vjepa_demo.pipeline import Progress
 from vjepa_demo.settings import settings
-from vjepa_demo.ui import pages, sessions, visits
+from vjepa_demo.ui import sessions, under_way, visits
 from vjepa_demo.ui.files import scratch
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ def event(*outputs: str, kind: str = "clip", seconds: float = settings.job_secon
         @functools.wraps(work)
         async def handler(*inputs: Any) -> AsyncIterator[tuple[Any, ...]]:
             job = visits.job(seconds=seconds)
-            with scratch() as folder, pages.working(job, kind):
+            with scratch() as folder, under_way.working(job, kind):
                 try:
                     async with contextlib.aclosing(
                         narrate(lambda say: keeping(inputs, work(say, folder, *inputs)), job)

@@ -8,19 +8,19 @@ from typing import Any
 
 import gradio as gr
 
-from vjepa_demo import pipeline
+from vjepa_demo import explore
 from vjepa_demo.embedding import Pooling
-from vjepa_demo.encoder import get_encoder
 from vjepa_demo.errors import ReferencesError
-from vjepa_demo.media import Sampling
-from vjepa_demo.reference_build import settle
-from vjepa_demo.reference_edit import OWN, clean_label, export, remove, rename, take
-from vjepa_demo.reference_sets import Progress, Way, cache_of, read_folder
-from vjepa_demo.reference_zip import unpacked_size
-from vjepa_demo.references import ReferenceSet
+from vjepa_demo.media.reader import Sampling
+from vjepa_demo.model.encoder import get_encoder
+from vjepa_demo.references.change import OWN, clean_label, export, remove, rename, take
+from vjepa_demo.references.comparison import ReferenceSet
+from vjepa_demo.references.preparing import Progress, Way, cache_of, read_folder
+from vjepa_demo.references.sources import settle
+from vjepa_demo.references.zips import unpacked_size
 from vjepa_demo.scratch import check_room, size_of, using
 from vjepa_demo.settings import settings
-from vjepa_demo.ui import handlers, pages, sessions, visits
+from vjepa_demo.ui import handlers, sessions, under_way, visits
 from vjepa_demo.ui.files import to_be_saved
 from vjepa_demo.ui.handlers import results
 from vjepa_demo.ui.outcome import RUN, Update, event, status
@@ -178,7 +178,7 @@ def save_set(say: Say, scratch: Path, own_id: str | None, result_id: str | None)
 
 def cancel() -> Any:
     """End what is under way for the references of the page."""
-    return handlers.OWN_CANCELLED if pages.end(visits.visitor(), "own") else handlers.NOT_BUSY
+    return handlers.OWN_CANCELLED if under_way.end(visits.visitor(), "own") else handlers.NOT_BUSY
 
 
 def change(
@@ -192,7 +192,7 @@ def change(
     """
     result = results.get(result_id)
     if result is not None and result.embedding is not None and result.embedding.layer is not None:
-        result = pipeline.at_layer(result, None)
+        result = explore.at_layer(result, None)
     embedding = result.embedding if result else None
     if result and handlers.price(result, folder_of(own_id))[1] > handlers.AT_ONCE_S:
         raise ReferencesError(
@@ -223,7 +223,7 @@ def settle_as(way: Way, folder: Path, progress: Progress, *, refit: bool = False
 def way_of(embedding: Any, pooling: Pooling | None) -> Way:
     """How the clip that is shown was embedded and compared; as a new request would be, where none is shown."""
     if embedding is None:
-        request = pipeline.Request()
+        request = explore.Request()
         encoder, sampling, fit = get_encoder(request.checkpoint), request.check(), request.fit
     else:
         made = embedding.fingerprint
@@ -236,7 +236,7 @@ def way_of(embedding: Any, pooling: Pooling | None) -> Way:
 def list_clips(own_id: str | None) -> Any:
     """The clips to choose from, as the page opens."""
     try:
-        return choices(Path(folder_of(own_id) or pipeline.Request().reference_folder))
+        return choices(Path(folder_of(own_id) or explore.Request().reference_folder))
     except ReferencesError:
         return gr.skip()
 
@@ -255,5 +255,5 @@ def size_when_added(path: Path, folder: str | None) -> int:
     """
     if path.suffix.lower() != ".zip":
         return path.stat().st_size
-    files = Path(folder or pipeline.Request().reference_folder).rglob("*")
+    files = Path(folder or explore.Request().reference_folder).rglob("*")
     return unpacked_size(path, {(file.name, file.stat().st_size) for file in files if file.is_file()})

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-from vjepa_demo.references import ReferenceSet
+from vjepa_demo.references.comparison import ReferenceSet
 
 # What a browser may show in place. None of these can hold a script; everything else is only ever saved.
 MEDIA_TYPES = {

@@ -22,10 +22,10 @@ from gradio.utils import LRUCache
 
 from vjepa_demo import jobs, scratch
 from vjepa_demo.errors import DiskError, ReferencesError
+from vjepa_demo.explore import Request
 from vjepa_demo.jobs import Visitor
-from vjepa_demo.pipeline import Request
-from vjepa_demo.reference_edit import copy_set
-from vjepa_demo.reference_sets import cache_of
+from vjepa_demo.references.change import copy_set
+from vjepa_demo.references.preparing import cache_of
 from vjepa_demo.settings import MIB, Settings, settings
 
 IDLE_S = 600.0  # a session that was used since then does not have to make room for others
@@ -318,7 +318,7 @@ def are_kept() -> bool:
 
 
 def folder_of(own_id: str | None) -> str | None:
-    """The visitor's folder of references for `pipeline.Request`, or None for that of all."""
+    """The visitor's folder of references for `explore.Request`, or None for that of all."""
     return None if are_kept() else own.folder_of(own_id)
 
 

@@ -9,11 +9,9 @@ from typing import Any
 
 import gradio as gr
 
-from vjepa_demo import jobs, pipeline
-from vjepa_demo.dense import similarity
+from vjepa_demo import explore, jobs
 from vjepa_demo.errors import RequestError
-from vjepa_demo.export import heatmap_video, snippet
-from vjepa_demo.pipeline import Progress, Result
+from vjepa_demo.explore import Progress, Result
 from vjepa_demo.ui import sessions
 from vjepa_demo.ui.handlers import (
     LAST_LAYER,
@@ -25,6 +23,8 @@ from vjepa_demo.ui.handlers import (
     shown,
 )
 from vjepa_demo.ui.outcome import Update, event, status
+from vjepa_demo.views.heatmap import heatmap_video, snippet
+from vjepa_demo.views.similarity import similarity
 
 READY = "Ready to be saved."
 MOST_PLACES = 64  # of one query; each costs a product with all tokens
@@ -35,7 +35,7 @@ def change_layer(say: Progress, folder: Path, result_id: str | None, layer: int)
     """Show the maps of another layer of the encoder."""
     result = shown(result_id)
     say("Encoding")
-    result = pipeline.at_layer(result, None if layer == LAST_LAYER else int(number(layer, "layer")), say)
+    result = explore.at_layer(result, None if layer == LAST_LAYER else int(number(layer, "layer")), say)
     words = "The last layer." if layer == LAST_LAYER else f"Layer {layer}; the map stays with the last one."
     yield {
         "status": status(words),
@@ -51,7 +51,7 @@ def change_pooling(
     """Compare the clip with the references in another way."""
     result = shown(result_id)
     result = replace(
-        result, pooling=pipeline.pooling_of(pipeline.as_embedded(result, pooling_asked(choice)), result.clip)
+        result, pooling=explore.pooling_of(explore.as_embedded(result, pooling_asked(choice)), result.clip)
     )
     update = compare_or_offer(result, sessions.folder_of(own_id), say)
     if update["map"]:
@@ -68,7 +68,7 @@ def compare(say: Progress, folder: Path, result_id: str | None, file: str | None
         yield {"viewer": show_patches(result, folder)}
         return
     say("Embedding the second clip")
-    second = pipeline.alike(file, result, say)
+    second = explore.alike(file, result, say)
     words = "A patch of one clip is now looked for in both."
     yield {"status": status(words), "viewer": show_patches(result, folder, second)}
 

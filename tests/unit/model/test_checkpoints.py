@@ -1,0 +1,241 @@
+"""Which checkpoints can be named, how they are loaded, and what is said where they cannot be."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub.constants
+import pytest
+import torch
+from conftest import save_checkpoint
+from huggingface_hub.errors import LocalEntryNotFoundError
+from transformers import AutoModel, VJEPA2Config, VJEPA2ForVideoClassification, VJEPA2VideoProcessor
+
+from vjepa_demo.errors import CheckpointError, DiskError, Stopped
+from vjepa_demo.jobs import Job
+from vjepa_demo.model import checkpoints
+
+HUB_ID = "facebook/vjepa2-vitl-fpc64-256"
+
+
+@pytest.fixture
+def copy(small_checkpoint: Path, tmp_path: Path) -> Path:
+    """A copy of the small checkpoint that a test may damage."""
+    return Path(shutil.copytree(small_checkpoint, tmp_path / "copy"))
+
+
+@pytest.fixture
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A Hub cache with nothing in it."""
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(folder))
+    return folder
+
+
+def refused(name: str | Path) -> str:
+    with pytest.raises(CheckpointError) as caught:
+        checkpoints.load(checkpoints.find(str(name)))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_the_known_ones() -> None:
+    assert len(checkpoints.HUB) == 8
+    assert checkpoints.find("nano").frames == 16
+    for checkpoint in checkpoints.HUB:
+        assert checkpoints.find(checkpoint.id) is checkpoint
+        assert f"fpc{checkpoint.frames}" in checkpoint.id or "fpc64" in checkpoint.id
+        assert checkpoint.folder is None
+
+
+def test_a_local_folder(small_checkpoint: Path) -> None:
+    told: list[str] = []
+    checkpoint = checkpoints.find(str(small_checkpoint))
+    assert checkpoint.frames == 16
+    loaded = checkpoints.load(checkpoint, told.append)
+    assert told
+    expected = AutoModel.from_pretrained(small_checkpoint).state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in loaded.model.state_dict().items())
+    assert {value.dtype for value in loaded.model.state_dict().values()} == {torch.float32}
+    assert not loaded.model.training
+    assert not any(parameter.requires_grad for parameter in loaded.model.parameters())
+    assert loaded.processor.crop_size["height"] == 64
+
+
+def test_a_classifiers_encoder_is_loaded(tmp_path: Path) -> None:
+    """The checkpoints tuned on Something-Something and Diving48 keep the encoder under another name."""
+    torch.manual_seed(3)
+    sizes = {"hidden_size": 48, "num_attention_heads": 2, "num_hidden_layers": 2, "crop_size": 64}
+    small = {"pred_hidden_size": 24, "pred_num_attention_heads": 1, "pred_num_hidden_layers": 1, "num_pooler_layers": 1}
+    tuned = VJEPA2ForVideoClassification(VJEPA2Config(**sizes, **small, num_labels=3)).eval()
+    tuned.save_pretrained(tmp_path / "tuned")
+    VJEPA2VideoProcessor(crop_size=64).save_pretrained(tmp_path / "tuned")
+    loaded = checkpoints.load(checkpoints.find(str(tmp_path / "tuned")))
+    pixels = torch.randn(1, 4, 3, 64, 64)
+    with torch.no_grad():
+        found = loaded.model.get_vision_features(pixels)
+        expected = tuned.vjepa2.get_vision_features(pixels)
+    assert torch.equal(found, expected)
+
+
+def test_weights_stored_in_half_precision_are_loaded_in_full(tmp_path: Path) -> None:
+    folder = save_checkpoint(tmp_path / "half")
+    AutoModel.from_pretrained(folder).half().save_pretrained(folder)
+    loaded = checkpoints.load(checkpoints.find(str(folder)))
+    assert loaded.model.dtype == torch.float32
+
+
+def test_the_revision_follows_the_files(copy: Path, small_checkpoint: Path) -> None:
+    def revision(folder: Path) -> str:
+        return checkpoints.load(checkpoints.find(str(folder))).revision
+
+    assert revision(copy) == revision(small_checkpoint)
+    processor = json.loads((copy / "video_preprocessor_config.json").read_text())
+    (copy / "video_preprocessor_config.json").write_text(json.dumps({**processor, "image_mean": [0.4, 0.4, 0.4]}))
+    assert revision(copy) != revision(small_checkpoint)
+
+
+def test_a_hub_checkpoint_in_the_cache_needs_no_network(
+    small_checkpoint: Path, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repository = empty_cache / ("models--" + HUB_ID.replace("/", "--"))
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(commit)
+    shutil.copytree(small_checkpoint, repository / "snapshots" / commit)
+    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("the network was asked"))
+    loaded = checkpoints.load(checkpoints.find(HUB_ID))
+    assert loaded.revision == commit
+    assert loaded.checkpoint.id == HUB_ID
+
+
+@pytest.mark.parametrize("error", [LocalEntryNotFoundError("no network"), OSError("no route"), TimeoutError("slow")])
+def test_hub_not_reachable(empty_cache: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    asked = []
+
+    def download(repo_id: str, *, local_files_only: bool = False, **_: object) -> str:
+        asked.append(local_files_only)
+        raise LocalEntryNotFoundError("not here") if local_files_only else error
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    assert "cannot be reached" in refused(HUB_ID)
+    assert asked == [True, False], "first what is on disk, then the Hub"
+
+
+def download_of(size: int):
+    """A stand-in for the Hub's client: it tells the bar of `size` bytes as they come, as that does."""
+
+    def download(repo_id: str, *, local_files_only: bool = False, tqdm_class: Any = None, **_: object) -> str:
+        if local_files_only:
+            raise LocalEntryNotFoundError("not here")
+        with tqdm_class(unit="B", total=size) as bar:
+            for _ in range(100):
+                bar.update(size // 100)
+                time.sleep(0.02)
+        return ""
+
+    return download
+
+
+def test_a_download_ends_when_nobody_waits_for_it_and_takes_nobodys_time(
+    empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download_of(1000))
+    job, told = Job(seconds=0.1), []
+
+    def progress(message: str) -> None:
+        told.append(message)
+        if len(told) == 20:  # long after its time would have been up
+            job.stop()
+
+    with job.running(), pytest.raises(Stopped, match="Stopped"):
+        checkpoints.files_of(checkpoints.find(HUB_ID), progress)
+    assert 20 <= len(told) < 30
+
+
+def test_a_download_that_finds_no_room_ends_at_once(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download_of(10**17))
+    with pytest.raises(DiskError, match="nearly full"):
+        checkpoints.files_of(checkpoints.find(HUB_ID))
+
+
+@pytest.mark.parametrize(("name", "value"), [("HF_HUB_OFFLINE", True), ("ENDPOINT", "http://127.0.0.1:9")])
+def test_hub_not_reachable_is_said_soon(
+    empty_cache: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: object
+) -> None:
+    """Nobody listens on port 9; the real client is asked, with its own retries."""
+    monkeypatch.setattr(huggingface_hub.constants, name, value)
+    started = time.perf_counter()
+    assert "cannot be reached" in refused(HUB_ID)
+    assert time.perf_counter() - started < 10
+
+
+def test_an_interrupted_download_is_not_taken_for_a_checkpoint(
+    small_checkpoint: Path, empty_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    partial = tmp_path / "partial"
+    partial.mkdir()
+    shutil.copy(small_checkpoint / "config.json", partial)
+    monkeypatch.setattr(
+        "huggingface_hub.snapshot_download",
+        lambda repo_id, *, local_files_only=False, **_: str(partial if local_files_only else small_checkpoint),
+    )
+    assert checkpoints.load(checkpoints.find(HUB_ID)).revision == small_checkpoint.name
+
+
+def test_names_that_are_none() -> None:
+    for name in ("facebook/vjepa2-huge", "no such folder", "", "nano ", "~nobody-here/x", "x\0y", "x" * 5000):
+        message = refused(name)
+        assert "nano" in message
+        assert "facebook/vjepa2-vitl-fpc64-256" in message
+
+
+def test_folders_that_hold_no_v_jepa_2(copy: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert "no config.json" in refused(tmp_path / "empty")
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    assert "bert" in refused(copy)
+    (copy / "config.json").write_text("{")
+    assert "config.json cannot be read" in refused(copy)
+    (copy / "config.json").write_text(json.dumps({**config, "crop_size": 96}))
+    message = refused(copy)
+    assert "64 px" in message
+    assert "96 px" in message
+
+
+def test_damaged_weights(copy: Path) -> None:
+    weights = copy / "model.safetensors"
+    data = weights.read_bytes()
+    weights.write_bytes(data[: len(data) // 2])
+    assert "damaged or incomplete" in refused(copy)
+    weights.write_bytes(b"")
+    assert "damaged or incomplete" in refused(copy)
+    weights.unlink()
+    assert "damaged or incomplete" in refused(copy)
+
+
+def test_pickled_weights_are_not_opened(copy: Path) -> None:
+    model = AutoModel.from_pretrained(copy)
+    (copy / "model.safetensors").unlink()
+    torch.save(model.state_dict(), copy / "pytorch_model.bin")
+    assert "safetensors" in refused(copy)
+
+
+def test_weights_of_another_shape_or_missing(copy: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(copy / "model.safetensors")
+    removed = {name: value for name, value in weights.items() if "encoder.layer.1." not in name}
+    save_file(removed, copy / "model.safetensors", metadata={"format": "pt"})
+    assert "damaged or incomplete" in refused(copy), "a layer would be left at random values"
+
+
+def test_no_preprocessor(copy: Path) -> None:
+    (copy / "video_preprocessor_config.json").unlink()
+    assert "video_preprocessor_config.json" in refused(copy)

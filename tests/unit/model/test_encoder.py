@@ -1,0 +1,378 @@
+"""Clip -> Embedding: equal to the model card's snippet, and true about what the model saw."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections import OrderedDict
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import MakeVideo, save_checkpoint
+from PIL import Image
+from transformers import AutoModel, AutoVideoProcessor, VJEPA2Config
+from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2RopeAttention
+
+from vjepa_demo.errors import CheckpointError, RequestError, Stopped
+from vjepa_demo.jobs import Job
+from vjepa_demo.media.reader import Clip, Sampling, Source, read_clip
+from vjepa_demo.model import checkpoints, encoder
+
+NATURAL = "mandelbrot=size=160x120:rate=25,format=yuv420p"
+
+
+@pytest.fixture(scope="module")
+def small(small_checkpoint: Path) -> encoder.Encoder:
+    return encoder.get_encoder(str(small_checkpoint), device="cpu", precision="fp32")
+
+
+def card_model(folder: Path, dtype: torch.dtype = torch.float32):
+    """The model as its card loads it, untouched by us."""
+    return AutoModel.from_pretrained(folder, dtype=dtype).eval()
+
+
+def make_clip(frames: np.ndarray, *, image: bool = False) -> Clip:
+    """A clip of frames `[T, 3, H, W]` as media/ would make it."""
+    source = Source("image" if image else "video", frames.shape[3], frames.shape[2], "raw", frame_count=len(frames))
+    return Clip(frames, np.arange(len(frames)) / 4, source, Sampling(max(len(frames), 2)))
+
+
+def noise(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def cosine(a: torch.Tensor, b: torch.Tensor) -> float:
+    """The mean cosine of two sets of tokens."""
+    return torch.nn.functional.cosine_similarity(a.double(), b.double(), dim=-1).mean().item()
+
+
+# --- the same as the model card --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [2, 16, 32])
+def test_video_equals_the_model_card(make_video: MakeVideo, small, small_checkpoint: Path, count: int) -> None:
+    from torchcodec.decoders import VideoDecoder
+
+    path = make_video(source=NATURAL, frames=count)
+    video = VideoDecoder(path).get_frames_at(indices=np.arange(count).tolist()).data
+    inputs = AutoVideoProcessor.from_pretrained(small_checkpoint)(video, return_tensors="pt")
+    with torch.no_grad():
+        expected = card_model(small_checkpoint).get_vision_features(**inputs)
+    embedding = small.encode(read_clip(path, Sampling(count)))
+    assert embedding.shape == tuple(expected.shape)
+    assert embedding.grid == (count // 2, 4, 4)
+    assert embedding.tokens.dtype == np.float32
+    found = embedding.tokens.reshape(expected.shape)
+    assert np.abs(found - expected.numpy()).max() < 1e-4
+    assert expected.std() > 0.1
+    assert np.abs(found - np.roll(found, 1, axis=1)).max() > 1, "the order of the tokens would show"
+
+
+def test_image_equals_the_model_card(small, small_checkpoint: Path, tmp_path: Path) -> None:
+    Image.fromarray(noise(90, 120, 3)).resize((240, 180)).save(tmp_path / "photo.png")
+    image = Image.open(tmp_path / "photo.png").convert("RGB")
+    pixels = AutoVideoProcessor.from_pretrained(small_checkpoint)(image, return_tensors="pt")["pixel_values_videos"]
+    with torch.no_grad():
+        expected = card_model(small_checkpoint).get_vision_features(pixels.repeat(1, 16, 1, 1, 1))
+    embedding = small.encode(read_clip(tmp_path / "photo.png"))
+    assert embedding.shape == tuple(expected.shape) == (1, 8 * 4 * 4, 88)
+    assert np.abs(embedding.tokens.reshape(expected.shape) - expected.numpy()).max() < 1e-4
+    assert embedding.timestamps.tolist() == [0.0] * 16
+
+
+@pytest.mark.parametrize("layer", [0, 1, 2])
+def test_layers_equal_the_hidden_states(small, small_checkpoint: Path, layer: int) -> None:
+    clip = make_clip(noise(16, 3, 80, 100))
+    pixels, _ = small.preprocess(clip)
+    model = card_model(small_checkpoint)
+    with torch.no_grad():
+        states = model(pixels, skip_predictor=True, output_hidden_states=True).hidden_states
+        tokens = model.encoder.embeddings(pixels)
+        for block in model.encoder.layer[: layer + 1]:
+            tokens = block(tokens)[0]
+    embedding = small.encode(clip, layer=layer)
+    assert embedding.layer == layer
+    found = embedding.tokens.reshape(tokens.shape)
+    assert np.abs(found - tokens.numpy()).max() < 1e-4
+    assert np.abs(found - states[layer + 1].numpy()).max() < 1e-4
+
+
+def test_the_last_layer_is_not_yet_normalised(small) -> None:
+    clip = make_clip(noise(16, 3, 64, 64))
+    last, final = small.encode(clip, layer=2).tokens, small.encode(clip).tokens
+    assert np.abs(last - final).max() > 0.1
+    norm = small.model.encoder.layernorm
+    with torch.inference_mode():
+        assert np.abs(norm(torch.from_numpy(last)).numpy() - final).max() < 1e-5
+
+
+# --- rotary positions ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("head_dim", [6, 8, 16, 20, 22, 24, 32, 48, 64, 80, 88])
+@pytest.mark.parametrize(("steps", "side"), [(1, 1), (2, 3), (8, 4), (32, 2)])
+def test_rotation_table_turns_as_transformers_does(head_dim: int, steps: int, side: int) -> None:
+    heads, patch = 2, 16
+    config = VJEPA2Config(hidden_size=heads * head_dim, num_attention_heads=heads, crop_size=side * patch)
+    attention = VJEPA2RopeAttention(config, heads * head_dim, heads)
+    qk = torch.randn(1, heads, steps * side * side, head_dim, generator=torch.Generator().manual_seed(head_dim))
+    positions = attention.get_position_ids(torch.empty(1, steps * side * side, heads * head_dim))
+    expected = attention.apply_rotary_embeddings(qk, positions)
+
+    model = torch.nn.Module()
+    model.encoder = torch.nn.Module()
+    block = torch.nn.Module()
+    block.attention = attention
+    model.encoder.layer = torch.nn.ModuleList([block])
+    encoder.use_rotation_table(model)
+    found = attention.apply_rotary_embeddings(qk, attention.get_position_ids(qk))
+    assert found.dtype == qk.dtype
+    assert (found - expected).abs().max() < 2e-5
+    rest = head_dim - 3 * attention.d_dim
+    assert rest == 0 or torch.equal(found[..., -rest:], qk[..., -rest:])
+    if steps * side > 1:
+        assert (found - qk).abs().max() > 0.1
+
+
+def test_bf16_is_close_to_fp32_and_closer_than_transformers(small_checkpoint: Path) -> None:
+    """A long clip, where transformers' own angles in bf16 are off most."""
+    clip = make_clip(noise(64, 3, 64, 64))
+    exact = encoder.Encoder(checkpoints.load(checkpoints.find(str(small_checkpoint))), "cpu", "fp32")
+    half = encoder.Encoder(checkpoints.load(checkpoints.find(str(small_checkpoint))), "cpu", "bf16")
+    pixels, _ = exact.preprocess(clip)
+    with torch.no_grad():
+        theirs = card_model(small_checkpoint, torch.bfloat16).get_vision_features(pixels.bfloat16()).float()
+    reference, ours = exact.forward(pixels), half.forward(pixels)
+    assert cosine(ours, reference) > 0.99
+    assert (ours - reference).abs().mean() < (theirs - reference).abs().mean()
+
+
+# --- the real shapes -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("frames", "tokens"), [(64, 8192), (16, 2048)])
+def test_shapes_of_the_real_vit_l(frames: int, tokens: int) -> None:
+    """The configuration of facebook/vjepa2-vitl-fpc64-256, which is transformers' default, on the meta device."""
+    config = VJEPA2Config()
+    assert (config.hidden_size, config.num_hidden_layers, config.patch_size, config.crop_size) == (1024, 24, 16, 256)
+    with torch.device("meta"):
+        model = AutoModel.from_config(config).eval()
+    assert tuple(model.get_vision_features(torch.empty(1, frames, 3, 256, 256, device="meta")).shape) == (
+        1,
+        tokens,
+        1024,
+    )
+    encoder.use_rotation_table(model)
+    patched = model.get_vision_features(torch.empty(1, frames, 3, 256, 256, device="meta"))
+    assert tuple(patched.shape) == (1, tokens, 1024)
+
+
+# --- what the model saw ----------------------------------------------------------------------------------------------
+
+
+def position_picture(width: int, height: int) -> np.ndarray:
+    """`[1, 3, H, W]`: red tells x, green tells y, over the whole range of each; blue is 0."""
+    x = (np.arange(width) + 0.5) / width * 255
+    y = (np.arange(height) + 0.5) / height * 255
+    frame = np.zeros((3, height, width))
+    frame[0], frame[1] = x[None, :], y[:, None]
+    return np.round(frame).astype(np.uint8)[None]
+
+
+SIZES = [(320, 180), (180, 320), (100, 100), (301, 173), (97, 251), (1280, 720), (64, 64), (40, 30), (33, 500)]
+
+
+@pytest.mark.parametrize("fit", ["crop", "squash", "pad"])
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_the_window_is_what_the_model_saw(small, fit: str, width: int, height: int) -> None:
+    clip = make_clip(position_picture(width, height), image=True)
+    pixels, window = small.preprocess(clip, fit)
+    seen = pixels[0, 0] * torch.tensor(small.processor.image_std)[:, None, None]
+    seen = (seen + torch.tensor(small.processor.image_mean)[:, None, None]).numpy() * 255
+    left, top, right, bottom = window
+    side = seen.shape[-1]
+    assert pixels.shape == (1, 16, 3, 64, 64)
+    # The centre of every pixel of the input, in pixels of the source.
+    x = left + (np.arange(side) + 0.5) * (right - left) / side
+    y = top + (np.arange(side) + 0.5) * (bottom - top) / side
+    step = max((right - left), (bottom - top)) / side + 1
+    inside = ((y > step) & (y < height - step))[:, None] & ((x > step) & (x < width - step))[None, :]
+    assert inside.mean() > 0.03
+    found_x, found_y = seen[0] / 255 * width, seen[1] / 255 * height
+    # Half a source pixel, and what rounding the colours to 8 bits (twice) costs.
+    assert np.abs(found_x - x[None, :])[inside].max() < 0.5 + 1.5 * width / 255
+    assert np.abs(found_y - y[:, None])[inside].max() < 0.5 + 1.5 * height / 255
+    # On average, nothing of that is left: a window off by half a pixel would show.
+    assert abs((found_x - x[None, :])[inside].mean()) < 0.1 + width / 1000
+    assert abs((found_y - y[:, None])[inside].mean()) < 0.1 + height / 1000
+    outside = ((y < -step) | (y > height + step))[:, None] | ((x < -step) | (x > width + step))[None, :]
+    if outside.any():
+        assert fit == "pad"
+        assert np.abs(seen[:, outside] - 128).max() <= 1
+
+
+def test_the_window_counts_pixels_of_the_source(small) -> None:
+    """Frames that were decoded at half the size show the same window."""
+    full, half = make_clip(noise(2, 3, 120, 200)), make_clip(noise(2, 3, 60, 100))
+    half = Clip(half.frames, half.timestamps, full.source, half.sampling)
+    for fit in ("crop", "squash", "pad"):
+        np.testing.assert_allclose(small.preprocess(full, fit)[1], small.preprocess(half, fit)[1], atol=1.5)
+
+
+def test_crop_is_the_processors_own(small, small_checkpoint: Path) -> None:
+    clip = make_clip(noise(4, 3, 90, 161))
+    expected = AutoVideoProcessor.from_pretrained(small_checkpoint)(torch.from_numpy(clip.frames), return_tensors="pt")
+    assert torch.equal(small.preprocess(clip)[0], expected["pixel_values_videos"])
+
+
+@pytest.mark.parametrize(("width", "height"), [(128, 64), (64, 128), (128, 40)])
+def test_padding_is_left_out_of_the_mean(small, width: int, height: int) -> None:
+    embedding = small.encode(make_clip(noise(2, 3, height, width)), "pad")
+    mask = embedding.patch_mask
+    # Four rows and columns of patches on a square as long as the longer side.
+    side = max(width, height)
+    middle = (np.arange(4) + 0.5) * side / 4
+    rows = np.abs(middle - side / 2) <= height / 2
+    columns = np.abs(middle - side / 2) <= width / 2
+    assert np.array_equal(mask, rows[:, None] & columns[None, :])
+    kept = [embedding.tokens[t, r, c] for t in range(1) for r in range(4) for c in range(4) if rows[r] and columns[c]]
+    np.testing.assert_allclose(embedding.pooled(), np.mean(kept, axis=0), atol=1e-5)
+    assert np.abs(embedding.pooled() - embedding.tokens.mean(axis=(0, 1, 2))).max() > 1e-3
+
+
+# --- what cannot be done ---------------------------------------------------------------------------------------------
+
+
+def test_options_that_are_refused(small) -> None:
+    clip = make_clip(noise(2, 3, 64, 64))
+    for wrong in ({"fit": "stretch"}, {"layer": 3}, {"layer": -1}):
+        with pytest.raises(RequestError):
+            small.encode(clip, **wrong)
+    with pytest.raises(RequestError, match="narrow"):
+        small.encode(make_clip(noise(1, 3, 4000, 1), image=True))
+    with pytest.raises(RequestError, match="precision"):
+        encoder.choose_precision("fp16", "cpu")
+    with pytest.raises(RequestError, match="device"):
+        encoder.choose_device("tpu")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), "fewer frames"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), "fewer frames"),
+        (MemoryError(), "fewer frames"),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), "graphics card"),
+    ],
+)
+def test_a_device_that_fails_or_is_full_is_a_sentence(
+    small, monkeypatch: pytest.MonkeyPatch, error: Exception, words: str
+) -> None:
+    def fails(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(small.model, "get_vision_features", fails)
+    with pytest.raises(CheckpointError, match=words):
+        small.encode(make_clip(noise(2, 3, 64, 64)))
+
+
+def test_checkpoints_make_room_for_one_another_but_not_while_somebody_holds_them(
+    tmp_path: Path, small_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoder, "_kept", OrderedDict())
+    first = encoder.get_encoder(str(small_checkpoint), "cpu", "bf16")
+    monkeypatch.setattr(encoder, "settings", replace(encoder.settings, encoder_bytes=first.nbytes))
+    shutil.copytree(small_checkpoint, tmp_path / "second")
+    encoder.get_encoder(str(tmp_path / "second"), "cpu", "bf16")
+    assert encoder.get_encoder(str(small_checkpoint), "cpu", "bf16") is first, "it is held, and not loaded twice"
+    assert [key[0] for key in encoder._kept] == [str(small_checkpoint)]
+    assert not encoder.is_loaded(str(tmp_path / "second"), "cpu", "bf16")
+    assert first.encode(make_clip(noise(2, 3, 64, 64))).tokens.shape == (1, 4, 4, 88)
+
+
+def test_who_waits_for_a_checkpoint_that_another_fetches_can_leave(
+    small_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(small_checkpoint, tmp_path / "slow")
+    arriving, arrived, job = threading.Event(), threading.Event(), Job()
+
+    def slow(*_: object) -> None:
+        arriving.set()
+        assert arrived.wait(10)
+
+    monkeypatch.setattr(checkpoints, "files_of", slow)
+    other = threading.Thread(target=encoder.get_encoder, args=(str(tmp_path / "slow"), "cpu", "fp32"))
+    other.start()
+    arriving.wait(10)
+    threading.Timer(0.2, job.stop).start()
+    with job.running(), pytest.raises(Stopped):
+        encoder.get_encoder(str(tmp_path / "slow"), "cpu", "fp32")
+    monkeypatch.undo()
+    arrived.set()
+    other.join(20)
+
+
+def test_other_failures_of_the_model_are_not_called_memory(small, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(small.model, "get_vision_features", broken)
+    with pytest.raises(RuntimeError, match="shapes"):
+        small.encode(make_clip(noise(2, 3, 64, 64)))
+
+
+def test_a_forward_pass_is_given_up_between_two_layers(small) -> None:
+    job, reached = Job(), []
+
+    def after(*_: object) -> None:
+        reached.append("a layer")
+        job.stop()
+
+    hooks = [block.register_forward_hook(after) for block in small.model.encoder.layer]
+    try:
+        with job.running(), pytest.raises(Stopped):
+            small.encode(make_clip(noise(2, 3, 64, 64)))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    assert reached == ["a layer"]
+    assert small.encode(make_clip(noise(2, 3, 64, 64))).tokens.shape == (1, 4, 4, 88)
+
+
+def test_one_encoder_for_each_checkpoint_and_precision(small, small_checkpoint: Path) -> None:
+    assert encoder.get_encoder(str(small_checkpoint), device="cpu", precision="fp32") is small
+    other = encoder.get_encoder(str(small_checkpoint), device="cpu", precision="bf16")
+    assert other is not small
+    assert other.model.dtype == torch.bfloat16
+    assert small.model.dtype == torch.float32
+
+
+def test_fingerprints_tell_options_apart(small, small_checkpoint: Path, tmp_path: Path) -> None:
+    base = small.fingerprint(Sampling(16))
+    assert base == small.fingerprint(Sampling(16, start=1.0)), "where a clip begins does not change how it is made"
+    others = [
+        small.fingerprint(Sampling(8)),
+        small.fingerprint(Sampling(16, "fps")),
+        small.fingerprint(Sampling(16), "pad"),
+    ]
+    retrained = encoder.get_encoder(str(save_checkpoint(tmp_path / "small", seed=1)), device="cpu", precision="fp32")
+    others.append(retrained.fingerprint(Sampling(16)))
+    assert len({f.key for f in (base, *others)}) == 5
+
+
+def test_precision_follows_the_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
+    for amx, expected in ((True, "bf16"), (False, "fp32")):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda amx=amx: amx)
+        assert encoder.choose_precision("auto", "cpu") == expected
+    for capability, expected in (((7, 5), "fp32"), ((8, 0), "bf16"), ((9, 0), "bf16")):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda capability=capability: capability)
+        assert encoder.choose_precision("auto", "cuda") == expected
+    assert encoder.choose_precision("auto", "mps") == "fp32"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert encoder.choose_device() == "cuda"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert encoder.choose_device() == "mps"

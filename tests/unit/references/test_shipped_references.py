@@ -1,0 +1,130 @@
+"""The shipped references: what is stored is what nano makes of the clips, and the map is what UMAP makes of that."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from vjepa_demo.embedding import Fingerprint, unit_vectors
+from vjepa_demo.media.reader import Sampling, read_clip
+from vjepa_demo.model.encoder import get_encoder
+from vjepa_demo.references.comparison import ReferenceSet
+from vjepa_demo.references.map import UMAP_LOCK, align, fit_map, map_quality
+from vjepa_demo.references.preparing import SHIPPED, STORED, prepare, read_folder
+from vjepa_demo.references.store import THUMBNAILS, Stored, file_hash
+
+FITS = ("crop", "squash", "pad")
+PRECISIONS = ("fp32", "bf16")
+POOLINGS = ("mean", "motion")
+SAMPLING = Sampling(16)
+
+
+def fingerprint(fit: str, precision: str, pooling: str) -> Fingerprint:
+    return get_encoder("nano", device="cpu", precision=precision).fingerprint(SAMPLING, fit, pooling)
+
+
+@pytest.fixture(scope="module", params=POOLINGS)
+def shipped(request, tmp_path_factory) -> ReferenceSet:
+    """As the app opens them; nothing may have to be embedded for it."""
+    encoder, store = get_encoder("nano", device="cpu", precision="fp32"), tmp_path_factory.mktemp("store")
+
+    def progress(done: int, total: int, message: str) -> None:
+        raise AssertionError("the shipped vectors do not fit the clips: run assets/recipes/embed_references.py")
+
+    return prepare(SHIPPED, encoder, SAMPLING, pooling=request.param, progress=progress, store=store)
+
+
+def test_there_are_enough_of_them():
+    clips = read_folder(SHIPPED)
+    counts = {label: sum(clip.label == label for clip in clips) for label in {clip.label for clip in clips}}
+    assert len(counts) >= 12
+    assert min(counts.values()) >= 8
+    assert all(clip.description and clip.licence for clip in clips)
+
+
+def test_vectors_are_stored_for_every_way_of_embedding_and_for_nothing_else():
+    hashes = tuple(file_hash(SHIPPED / clip.file) for clip in read_folder(SHIPPED))
+    names = set()
+    for way in itertools.product(FITS, PRECISIONS, POOLINGS):
+        made = fingerprint(*way)
+        path = SHIPPED / STORED / f"{made.key}.safetensors"
+        stored = Stored.load(path, made)
+        assert stored is not None, f"{way}: run assets/recipes/embed_references.py"
+        assert stored.hashes == hashes
+        names.add(path.name)
+    assert {path.name for path in (SHIPPED / STORED).glob("*.safetensors")} == names
+    assert {path.stem for path in (SHIPPED / STORED / THUMBNAILS).iterdir()} == set(hashes)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("fit", FITS)
+def test_vectors_are_those_of_the_clips(fit, pooling):
+    encoder, made = get_encoder("nano", device="cpu", precision="fp32"), fingerprint(fit, "fp32", pooling)
+    stored = Stored.load(SHIPPED / STORED / f"{made.key}.safetensors", made)
+    half = fingerprint(fit, "bf16", pooling)
+    rounded = Stored.load(SHIPPED / STORED / f"{half.key}.safetensors", half)
+    assert stored is not None
+    assert rounded is not None
+    clips = read_folder(SHIPPED)
+    for row in (0, len(clips) // 2, len(clips) - 1):
+        vector = encoder.encode(read_clip(SHIPPED / clips[row].file, SAMPLING), fit=fit).vector(pooling)
+        # Other CPUs add up in another order; a wrong clip, fit or sampling is off by far more.
+        np.testing.assert_allclose(stored.vectors[row], vector, atol=2e-3 * np.abs(vector).max())
+        nearest = unit_vectors(rounded.vectors - rounded.vectors.mean(axis=0)) @ unit_vectors(
+            vector - stored.vectors.mean(axis=0)
+        )
+        assert int(np.argmax(nearest)) == row
+
+
+def test_the_map_is_umaps(shipped):
+    again = fit_map(shipped.vectors)
+    rows = np.arange(len(shipped))
+    moved = np.linalg.norm(align(again, shipped.coordinates, rows, rows) - shipped.coordinates, axis=1) / shipped.span
+    # Other threads and CPUs round differently, and UMAP lets points go elsewhere for it; unrelated maps are 0.3 apart.
+    assert np.median(moved) < 0.2
+    new, old = map_quality(shipped.unit, again), map_quality(shipped.unit, shipped.coordinates)
+    assert new is not None
+    assert old is not None
+    assert new.trustworthiness == pytest.approx(old.trustworthiness, abs=0.03)
+    assert new.recall == pytest.approx(old.recall, abs=0.1)
+
+
+def test_the_map_can_be_trusted_as_far_as_it_says(shipped):
+    quality = map_quality(shipped.unit, shipped.coordinates)
+    assert quality is not None
+    assert quality.trustworthiness > 0.85
+    assert quality.recall > 0.4
+
+
+def test_clips_are_placed_where_umap_transform_puts_them(shipped):
+    """Left out one at a time, placed by us and by `transform` on the map of the others."""
+    import umap
+
+    shares = []
+    for row in range(len(shipped)):
+        rest = np.delete(shipped.vectors, row, axis=0)
+        mean = rest.mean(axis=0)
+        with UMAP_LOCK:
+            mapper = umap.UMAP(n_neighbors=15, metric="cosine", init="pca", random_state=2506, n_jobs=1)
+            mapper.fit(unit_vectors(rest - mean))
+            theirs = mapper.transform(unit_vectors(shipped.vectors[row] - mean)[None])[0]
+        clips = shipped.clips[:row] + shipped.clips[row + 1 :]
+        space = np.delete(shipped.space, row, axis=0)
+        others = ReferenceSet(shipped.fingerprint, clips, rest, np.asarray(mapper.embedding_, np.float32), space)
+        ours = others.place(shipped.vectors[row], shipped.fingerprint)
+        shares.append(float(np.linalg.norm(ours - theirs)) / others.span)
+    # By motion clips lie in more, smaller groups, and `transform` itself throws one in twenty across the map.
+    assert np.median(shares) < {"mean": 0.02, "motion": 0.08}[shipped.fingerprint.pooling]
+
+
+def test_clips_of_the_same_kind_are_not_far(shipped):
+    """The examples show what the references show, from other seeds."""
+    encoder = get_encoder("nano", device="cpu", precision="fp32")
+    examples = sorted((SHIPPED.parent / "examples").glob("*.mp4"))
+    assert len(examples) >= 6
+    made = shipped.fingerprint
+    vectors = [encoder.encode(read_clip(path, SAMPLING)).vector(made.pooling) for path in examples]
+    far = [shipped.is_far(vector, made) for vector in vectors]
+    assert sum(far) <= 1

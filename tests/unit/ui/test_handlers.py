@@ -1,0 +1,176 @@
+"""What a page may send, and what it is told."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import gradio as gr
+import pytest
+from loops import finish
+from starlette.datastructures import Headers
+
+from vjepa_demo.errors import ReferencesError, RequestError
+from vjepa_demo.settings import Settings
+from vjepa_demo.ui import handlers, outcome, own_references, page, shown, visits
+from vjepa_demo.ui.outcome import OUR_FAULT
+
+
+def last(handler, *inputs) -> str:
+    """What the status says in the end."""
+
+    async def listen():
+        return [update async for update in handler(*inputs)][-1][0]
+
+    return finish(listen())
+
+
+@pytest.mark.parametrize("value", ["x", float("nan"), float("inf"), [1], {"a": 1}, True])
+@pytest.mark.parametrize("field", ["frames", "start", "end"])
+def test_what_is_no_number_is_told(field, value):
+    given = {"frames": 16, "start": 0, "end": 0, field: value}
+    with pytest.raises(RequestError, match="must be a number"):
+        handlers.make_request(given["frames"], given["start"], given["end"], "even", "crop", "nano")
+
+
+def test_nothing_to_embed_is_told():
+    words = last(handlers.embed, None, 16, 0, 0, "even", "crop", "nano", None, "auto")
+    assert "drop a video or an image" in words
+
+
+def test_a_result_that_is_gone_is_told():
+    for handler, inputs in [
+        (shown.change_layer, ("gone", 3)),
+        (shown.change_pooling, ("gone", "mean", None)),
+        (shown.compare, ("gone", None)),
+        (shown.take_embedding, ("gone",)),
+        (shown.take_video, ("gone", None)),
+        (shown.take_snippet, ("gone", None)),
+        (handlers.compare_anyway, ("gone", None)),
+    ]:
+        assert "no longer kept here" in last(handler, *inputs)
+
+
+def test_the_platforms_own_words_reach_the_visitor():
+    quota = gr.Error("You have exceeded your free ZeroGPU quota. Try again in 1:00:00")
+    assert outcome.sentence(quota) == "You have exceeded your free ZeroGPU quota. Try again in 1:00:00"
+    assert outcome.sentence(KeyError("x")) == OUR_FAULT
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {},
+        {"pinned": True, "add": "abc", "subtract": [], "centred": True},
+        {"pinned": True, "add": [{"clip": 0}], "subtract": [], "centred": True},
+        {"pinned": True, "add": [{"clip": 0, "at": [0.5, 1, 2]}], "subtract": [], "centred": True},
+        {"pinned": True, "add": [{"clip": 0, "at": ["0", "1", "2"]}], "subtract": [], "centred": True},
+        {"pinned": True, "add": [{"clip": 0, "at": [0, 0, 0]}] * 100_000, "subtract": [], "centred": True},
+        {"pinned": True, "add": [], "subtract": None, "centred": True},
+    ],
+)
+def test_a_forged_query_is_no_query(forged):
+    assert shown.remember_query(SimpleNamespace(**forged)) is None
+
+
+def test_a_query_of_the_viewer_is_kept():
+    query = {"pinned": True, "add": [{"clip": 0, "at": [1, 2, 3]}], "subtract": [], "centred": False}
+    assert shown.remember_query(SimpleNamespace(**query)) == query
+    more = {**query, "pinned": [{}] * 1000, "add": [{**query["add"][0], "more": [{}] * 1000}]}
+    assert shown.remember_query(SimpleNamespace(**more)) == query, "and nothing else is"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.2, "1 s"), (89, "89 s"), (90, "2 min"), (3600, "60 min"), (9000, "2.5 h")]
+)
+def test_durations_in_words(seconds, words):
+    assert handlers.duration(seconds) == words
+
+
+def request(address: str, forwarded: str = "") -> SimpleNamespace:
+    headers = Headers(raw=[(b"x-forwarded-for", line.encode()) for line in forwarded.split("|") if line])
+    return SimpleNamespace(client=SimpleNamespace(host=address), headers=headers, session_hash="s")
+
+
+@pytest.mark.parametrize(
+    ("proxies", "forwarded", "address"),
+    [
+        (0, "", "10.0.0.1"),
+        (0, "6.6.6.6", "10.0.0.1"),  # anybody can send this header
+        (1, "6.6.6.6, 1.2.3.4", "1.2.3.4"),
+        (2, "6.6.6.6, 1.2.3.4, 10.0.0.2", "1.2.3.4"),
+        (1, "6.6.6.6|1.2.3.4", "1.2.3.4"),  # in two lines
+        (2, "6.6.6.6|1.2.3.4|10.0.0.2", "1.2.3.4"),
+        (2, "1.2.3.4", "1.2.3.4"),
+        (1, "", "10.0.0.1"),
+    ],
+)
+def test_whose_work_it_is(monkeypatch, proxies, forwarded, address):
+    monkeypatch.setattr(visits, "settings", Settings(proxies=proxies))
+    token = visits.LocalContext.request.set(request("10.0.0.1", forwarded))
+    try:
+        assert visits.visitor() == visits.Visitor(address, "s")
+    finally:
+        visits.LocalContext.request.reset(token)
+
+
+def queue(*, alive: bool = True, waiting: bool = False) -> SimpleNamespace:
+    event = SimpleNamespace(alive=alive, session_hash="s")
+    messages = SimpleNamespace(empty=lambda: not waiting)
+    return SimpleNamespace(event_ids_to_events={"e": event}, pending_messages_per_session={"s": messages})
+
+
+def test_who_has_gone(monkeypatch):
+    def gone(event: str, **state: bool) -> bool:
+        return visits._Listening(SimpleNamespace(_queue=queue(**state)), event).gone()
+
+    assert not gone("e")
+    assert gone("e", alive=False)
+    assert gone("another")
+    assert not gone("e", waiting=True)
+    monkeypatch.setattr(visits, "UNHEARD_S", -1)
+    assert gone("e", waiting=True)
+
+
+def test_a_folder_without_references_is_told_at_the_start(tmp_path, monkeypatch):
+    monkeypatch.setattr(page, "settings", Settings(references=str(tmp_path)))
+    with pytest.raises(ReferencesError, match="holds no reference clips"):
+        page.build()
+
+
+def test_the_checkpoint_of_the_environment_is_the_default_everywhere():
+    """In a process of its own, since settings are read once."""
+    code = """if 1:
+        from vjepa_demo.cli import build_parser
+        from vjepa_demo.explore import Request
+        from vjepa_demo.ui import api
+        from vjepa_demo.ui import page
+        import gradio as gr, inspect, json
+        with gr.Blocks():
+            page = [page._checkpoint().value, page._controls()[0].value]
+        calls = [inspect.signature(each).parameters["checkpoint"].default for each in (api.embed, api.similarity)]
+        shell = build_parser().parse_args(["embed", "x.mp4"]).checkpoint
+        print(json.dumps([page, calls, shell, Request().checkpoint]))
+    """
+    name = "facebook/vjepa2-vitl-fpc64-256"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "VJEPA_DEMO_CHECKPOINT": name},
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[3],
+    )
+    assert json.loads(done.stdout) == [[name, 64], [name, name], name, name]
+
+
+def test_a_set_that_cannot_be_saved_is_told(monkeypatch):
+    def fails(*_, **__):
+        raise ReferencesError("It cannot be written.")
+
+    monkeypatch.setattr(own_references, "change", fails)
+    assert "It cannot be written." in last(own_references.save_set, None, None)

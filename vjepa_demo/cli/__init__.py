@@ -1,0 +1,202 @@
+"""The same from a shell: one JSON object on standard output, everything else on standard error.
+
+Exit codes: 0 when it worked, 2 for a mistake that the user can put right, 1 for a failure of ours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from vjepa_demo.cli import references
+from vjepa_demo.errors import RequestError, UserError
+from vjepa_demo.settings import settings
+
+log = logging.getLogger(__name__)
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise RequestError(f"{message} (see {self.prog} --help).")
+
+
+def build_parser() -> Parser:
+    parser = Parser(prog="python -m vjepa_demo", description="Embed videos and images with V-JEPA 2.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    common = Parser(add_help=False)
+    common.add_argument("file", metavar="FILE", help="a video or an image")
+    add_options(common)
+
+    embed = commands.add_parser("embed", parents=[common], help="tokens and their mean")
+    embed.add_argument("--out", metavar="F.npz", help="where to write tokens, pooled, timestamps and meta")
+    embed.set_defaults(run=run_embed)
+
+    similarity = commands.add_parser("similarity", parents=[common], help="cosine of one patch to all the others")
+    similarity.add_argument("--at", required=True, metavar="STEP,ROW,COL", help="the patch, counted from 0")
+    similarity.add_argument("--raw", action="store_true", help="do not subtract the clip's mean token first")
+    similarity.add_argument("--out", metavar="F.npz|F.png", help="where to write the scores, or a picture of them")
+    similarity.set_defaults(run=run_similarity)
+
+    neighbours = commands.add_parser("neighbours", parents=[common], help="the reference clips that resemble it most")
+    neighbours.add_argument("-k", type=int, default=5, metavar="K", help="how many (default 5)")
+    neighbours.add_argument("--references", metavar="DIR", help="a folder of clips with a clips.csv (default: shipped)")
+    add_pooling(neighbours)
+    neighbours.set_defaults(run=run_neighbours)
+
+    references.add_parser(commands, references.Shell(add_options, add_pooling, make_request, say, tell))
+    return parser
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options that say how a file is embedded."""
+    parser.add_argument(
+        "--checkpoint", default=settings.checkpoint, metavar="nano|HUB-ID|DIR", help="default: %(default)s"
+    )
+    parser.add_argument("--frames", type=int, metavar="N", help="how many frames (default: as the model was trained)")
+    parser.add_argument("--start", type=float, default=0.0, metavar="S", help="start of the span in seconds")
+    parser.add_argument("--end", type=float, metavar="S", help="end of the span in seconds")
+    parser.add_argument("--sampling", choices=("even", "fps"), default="even", help="spread, or 4 frames a second")
+    parser.add_argument("--fit", choices=("crop", "squash", "pad"), default="crop", help="how a square is made of it")
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def add_pooling(parser: argparse.ArgumentParser) -> None:
+    """The option that says how a clip becomes the vector that is compared."""
+    parser.add_argument(
+        "--pooling",
+        choices=("mean", "motion"),
+        default="mean",
+        help="compare what clips show (default), or how they move",
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit code."""
+    logging.basicConfig(level=os.environ.get("VJEPA_DEMO_LOG", "ERROR"), format="%(name)s: %(message)s")
+    try:
+        options = build_parser().parse_args(argv)
+        return options.run(options)
+    except UserError as error:
+        log.debug("user error", exc_info=True)
+        say(str(error))
+        return 2
+    except KeyboardInterrupt:
+        say("Interrupted.")
+        return 130
+    except Exception:
+        logging.getLogger().exception("This is a failure of the program, not of the file")
+        return 1
+
+
+def run_embed(options: argparse.Namespace) -> int:
+    from vjepa_demo import explore
+
+    out = writable(options.out, ".npz")
+    _, embedding = explore.embed(options.file, make_request(options), say)
+    if out:
+        with writing():
+            embedding.save(out)
+        say(f"Wrote {out}")
+    summary = explore.embedding_json(embedding)
+    tell(options, summary, f"{summary['shape']}: {grid_in_words(summary)}")
+    return 0
+
+
+def run_similarity(options: argparse.Namespace) -> int:
+    import numpy as np
+
+    from vjepa_demo import explore
+    from vjepa_demo.views.heatmap import heatmap_image
+    from vjepa_demo.views.similarity import similarity
+
+    at = explore.parse_position(options.at)
+    out = writable(options.out, ".npz", ".png")
+    clip, embedding = explore.embed(options.file, make_request(options), say)
+    scores = similarity(embedding, at, centred=not options.raw)
+    if out:
+        with writing():
+            if out.suffix == ".npz":
+                np.savez(out, scores=scores, at=np.array(at), meta=np.array(json.dumps(embedding.meta())))
+            else:
+                heatmap_image(clip, embedding, scores, out)
+        say(f"Wrote {out}")
+    best = np.nanmax(scores.reshape(len(scores), -1), axis=1)
+    words = "best match at each time step: " + " ".join(f"{x:.3f}" for x in best)
+    tell(options, explore.similarity_json(embedding, at, not options.raw), words)
+    return 0
+
+
+def run_neighbours(options: argparse.Namespace) -> int:
+    from vjepa_demo import explore
+
+    *_, result = explore.run(options.file, make_request(options), k=options.k, progress=say)
+    assert result.embedding is not None
+    assert result.place is not None
+    lines = [f"{near.cosine:.3f}  {near.label}  {near.file}" for near in result.place.neighbours]
+    if result.place.far:
+        lines.append("This clip is far from all references: take its neighbours with care.")
+    tell(options, explore.neighbours_json(result.embedding, result.place), "\n".join(lines))
+    return 0
+
+
+def make_request(options: argparse.Namespace) -> Any:
+    from vjepa_demo.explore import Request
+
+    return Request(
+        checkpoint=options.checkpoint,
+        frames=options.frames,
+        start=options.start,
+        end=options.end,
+        sampling=options.sampling,
+        fit=options.fit,
+        precision=options.precision,
+        references=getattr(options, "references", None),
+        pooling=getattr(options, "pooling", None),
+    )
+
+
+def writable(name: str | None, *suffixes: str) -> Path | None:
+    """The path to write to, checked before the work is done. Raises RequestError."""
+    if name is None:
+        return None
+    path = Path(name)
+    if path.suffix not in suffixes:
+        raise RequestError(f"The file to write must end in {' or '.join(suffixes)}, not {path.suffix or 'nothing'}.")
+    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise RequestError("The file to write has no folder that can be written to: create the folder first.")
+    return path
+
+
+@contextlib.contextmanager
+def writing() -> Iterator[None]:
+    """Raises RequestError where the disk is full or the file may not be written."""
+    try:
+        yield
+    except OSError as error:
+        raise RequestError(f"The file cannot be written ({error.strerror}): choose another place.") from error
+
+
+def grid_in_words(summary: dict[str, Any]) -> str:
+    steps, rows, cols = summary["grid"]
+    return f"{steps} time steps × {rows} × {cols} patches × {summary['shape'][-1]} channels"
+
+
+def tell(options: argparse.Namespace, summary: dict[str, Any], words: str) -> None:
+    """Print the JSON object, or the words for a person."""
+    print(json.dumps(summary) if options.json else words)
+
+
+def say(message: str) -> None:
+    """Progress and messages, on standard error."""
+    print(message, file=sys.stderr, flush=True)

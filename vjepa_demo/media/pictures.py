@@ -1,0 +1,209 @@
+"""Images and animations, read by Pillow: upright, 8 bits, transparency on a neutral ground."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vjepa_demo.errors import MediaError, UserError, cut
+from vjepa_demo.media.animations import Header, read_header
+from vjepa_demo.settings import Settings, settings
+
+log = logging.getLogger(__name__)
+
+# Transparent pixels are laid on mid-grey: close to the mean that the processor subtracts, so they carry little signal.
+NEUTRAL_GROUND = (128, 128, 128)
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF")
+# Browsers and FFmpeg show a frame for a tenth of a second when the file asks for (almost) none.
+SHORTEST_SECONDS, DEFAULT_SECONDS = 0.02, 0.1
+ORIENTATION = 0x0112  # the EXIF tag
+ROTATIONS = {3: 180.0, 6: 270.0, 8: 90.0}
+# What turns the stored picture upright, as Pillow's ImageOps.exif_transpose does.
+TRANSPOSES = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
+STRIP = 256  # rows of a picture that are converted at a time: the memory is that of the picture, not a multiple
+# A frame costs some time however small it is, about as much as this many pixels.
+LEAST_PIXELS = 10_000
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What an image file holds.
+
+    Attributes:
+        width, height: of the upright picture, in pixels.
+        codec: Pillow's name of the format.
+        orientation: how it is turned upright, as EXIF counts (1 to 8).
+        starts: float64 `[n]`, seconds at which the n frames of an animation begin; `[0.]` for a still image.
+        duration: seconds; 0 for a still image.
+    """
+
+    path: Path
+    width: int
+    height: int
+    codec: str
+    orientation: int
+    starts: np.ndarray
+    duration: float
+
+    @property
+    def is_animated(self) -> bool:
+        return len(self.starts) > 1
+
+    @property
+    def rotation(self) -> float:
+        """Degrees, counter-clockwise, by which it is turned upright."""
+        return ROTATIONS.get(self.orientation, 0.0)
+
+    def frames(self, indices: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """uint8 `[T, 3, H, W]`: the frames of these ascending indices, scaled to size (H, W). Raises MediaError."""
+        from PIL import Image
+
+        height, width = size
+        out = np.empty((len(indices), 3, height, width), dtype=np.uint8)
+        with _pillow_errors(), Image.open(self.path, formats=FORMATS) as image:
+            for row, index in enumerate(indices):
+                if row and index == indices[row - 1]:
+                    out[row] = out[row - 1]
+                    continue
+                if self.is_animated:
+                    image.seek(int(index))
+                frame = _rgb(image)
+                if method := TRANSPOSES.get(self.orientation):
+                    frame = frame.transpose(Image.Transpose[method])
+                out[row] = np.asarray(
+                    frame if frame.size == (width, height) else frame.resize((width, height))
+                ).transpose(2, 0, 1)
+        return out
+
+
+def open_picture(path: Path, limits: Settings = settings) -> Picture:
+    """Read the header, and the times of an animation's frames.
+
+    Raises:
+        MediaError: the file is damaged, or has more pixels or seconds than are taken.
+    """
+    from PIL import Image
+
+    header = read_header(path)
+    if header:
+        _check_size(header, limits)  # before Pillow makes room for it
+    with _pillow_errors(), Image.open(path, formats=FORMATS) as image:
+        codec = image.format or ""
+        if header is None:
+            header = Header(*image.size, (0.0,) * getattr(image, "n_frames", 1))
+            _check_size(header, limits)
+            durations = _decoded_durations(image, limits)
+        else:
+            durations = header.durations
+        orientation = _orientation(image)
+        width, height = image.size[::-1] if orientation in {5, 6, 7, 8} else image.size
+    if len(durations) < 2:
+        return Picture(path, width, height, codec, orientation, np.zeros(1), 0.0)
+    seconds = np.array(durations) / 1e3
+    ends = np.cumsum(np.where(seconds >= SHORTEST_SECONDS, seconds, DEFAULT_SECONDS))
+    _check_duration(ends[-1], limits)
+    return Picture(path, width, height, codec, orientation, np.concatenate([[0.0], ends[:-1]]), float(ends[-1]))
+
+
+def _check_size(header: Header, limits: Settings) -> None:
+    """Raises MediaError where there are too many pixels, in one frame or in all that have to be decoded."""
+    pixels, count = header.width * header.height, len(header.durations)
+    if pixels > limits.max_image_pixels:
+        raise MediaError(
+            f"The image has {header.width:,} × {header.height:,} pixels and at most "
+            f"{limits.max_image_pixels / 1e6:,.0f} million are taken: scale it down first."
+        )
+    if count > 1 and count * max(pixels, LEAST_PIXELS) > limits.max_animation_pixels:
+        raise MediaError(
+            f"The animation has {count:,} frames of {header.width:,} × {header.height:,} pixels, more than can be "
+            "decoded here: scale it down or cut it first."
+        )
+
+
+def _check_duration(seconds: float, limits: Settings) -> None:
+    if seconds > limits.max_seconds:
+        raise MediaError(f"The animation lasts more than {limits.max_seconds:,.0f} s: cut it first.")
+
+
+def _decoded_durations(image: Any, limits: Settings) -> tuple[float, ...]:
+    """Milliseconds of each frame of an AVIF sequence, which are known only once it is decoded."""
+    count = getattr(image, "n_frames", 1)
+    if image.format != "AVIF" or count < 2:
+        return ()
+    durations: list[float] = []
+    for index in range(count):
+        image.seek(index)
+        image.load()
+        durations.append(float(image.info.get("duration", 0)))
+        _check_duration(sum(durations) / 1e3, limits)
+    return tuple(durations)
+
+
+def _orientation(image: Any) -> int:
+    """How EXIF says the picture is turned; 1, upright, where what it says cannot be read."""
+    try:
+        turned = image.getexif().get(ORIENTATION, 1)
+    except Exception as error:  # a library's, of any kind, on a note beside the picture
+        log.warning("EXIF not read: %s", type(error).__name__)
+        return 1
+    return turned if isinstance(turned, int) and 1 <= turned <= 8 else 1
+
+
+@contextlib.contextmanager
+def _pillow_errors() -> Iterator[None]:
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            # Of many pixels: our own limit was checked from the header. Of damage: it is met, or told as an error.
+            warnings.simplefilter("ignore")
+            yield
+    except (UserError, MemoryError):
+        raise
+    except Image.DecompressionBombError:
+        raise MediaError(
+            f"The image has more than {settings.max_image_pixels / 1e6:,.0f} million pixels: scale it down first."
+        ) from None
+    except Exception as error:  # damaged files reach every kind of error, struct.error and KeyError among them
+        log.warning("image not read: %s", cut(str(error), 200))
+        raise MediaError("The image is damaged or cut short and cannot be read: save or copy it again.") from error
+
+
+def _rgb(image: Any) -> Any:
+    """The picture in eight bits, RGB, converted strip by strip."""
+    from PIL import Image
+
+    image.load()
+    whole = Image.new("RGB", image.size)
+    for top in range(0, image.height, STRIP):
+        bottom = min(top + STRIP, image.height)
+        whole.paste(_strip(image.crop((0, top, image.width, bottom))), (0, top))
+    return whole
+
+
+def _strip(image: Any) -> Any:
+    """16-bit greys are scaled down, transparency is laid on the neutral ground."""
+    from PIL import Image
+
+    if image.mode.startswith("I"):  # 16-bit grey PNG; 16-bit colour arrives as 8
+        image = Image.fromarray(np.round(np.asarray(image, dtype=np.float64) * (255 / 65535)).astype(np.uint8))
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        ground = Image.new("RGBA", rgba.size, (*NEUTRAL_GROUND, 255))
+        image = Image.alpha_composite(ground, rgba)
+    return image.convert("RGB")

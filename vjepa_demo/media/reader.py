@@ -1,0 +1,313 @@
+"""A file becomes a Clip: what it is, whether it is within the limits, which frames are taken."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+
+from vjepa_demo.errors import MediaError, RequestError, UserError, cut
+from vjepa_demo.media.containers import Container, searchable, sniff
+from vjepa_demo.media.pictures import open_picture
+from vjepa_demo.settings import Settings, settings
+
+log = logging.getLogger(__name__)
+
+# V-JEPA 2 was pretrained on clips sampled at 4 frames a second (arXiv 2506.09985, section 2).
+PRETRAINING_FPS = 4.0
+# Seconds that keep a moment which falls on a frame's start from being rounded to the frame before it.
+ROUNDING = 5e-4
+# A video frame costs some time however small it is, about as much as this many pixels.
+LEAST_PIXELS = 50_000
+
+TOO_MUCH_MEMORY = "Reading the file takes more memory than there is for one file: scale it down or cut it first."
+
+SamplingMode = Literal["even", "fps"]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Which moments of a video are taken.
+
+    Attributes:
+        frames: how many, an even number of at least 2 (a tubelet holds two frames).
+        mode: "even" spreads them over the span; "fps" takes PRETRAINING_FPS a second from the start of the span.
+        start, end: the span in seconds from the first frame; None means the end of the video.
+    """
+
+    frames: int = 16
+    mode: SamplingMode = "even"
+    start: float = 0.0
+    end: float | None = None
+
+    def check(self, limits: Settings = settings) -> None:
+        """Raises RequestError where the numbers cannot be met by any video."""
+        if self.frames < 2 or self.frames % 2:
+            raise RequestError(
+                f"The number of frames must be even and at least 2, not {cut(self.frames)}: "
+                "the model reads frames in pairs (tubelets)."
+            )
+        if self.frames > limits.max_frames:
+            raise RequestError(
+                f"At most {limits.max_frames} frames can be sampled, not {cut(self.frames)}: ask for fewer."
+            )
+        if self.mode not in ("even", "fps"):
+            raise RequestError(f"The sampling must be 'even' or 'fps', not {cut(self.mode)}.")
+        if not math.isfinite(self.start) or self.start < 0:
+            raise RequestError(f"The start of the span must be 0 seconds or later, not {self.start:g}.")
+        if self.end is not None and not self.end > self.start:
+            raise RequestError(f"The end of the span ({self.end:g} s) must be later than its start ({self.start:g} s).")
+
+    def moments(self, duration: float) -> np.ndarray:
+        """The moments to show, float64 `[frames]`, in seconds from the first frame of a video of this duration.
+
+        "even" takes the middle of each of `frames` equal parts of the span, so that a span of exactly `frames` frames
+        gives each of them once.
+
+        Raises:
+            RequestError: the span starts after the video has ended.
+        """
+        if self.start >= duration:
+            raise RequestError(
+                f"The span starts at {self.start:g} s, but the video lasts {duration:.2f} s: start it earlier."
+            )
+        end = duration if self.end is None else min(self.end, duration)
+        if self.mode == "fps":
+            # The last moment of the span stands for all that lie beyond it.
+            moments = self.start + np.arange(self.frames) / PRETRAINING_FPS
+            return np.clip(moments, self.start, max(self.start, end - 2 * ROUNDING))
+        return self.start + (np.arange(self.frames) + 0.5) * (end - self.start) / self.frames
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the file was. Sizes are of the upright picture with square pixels."""
+
+    kind: Literal["video", "image"]
+    width: int
+    height: int
+    codec: str
+    duration: float = 0.0
+    fps: float = 0.0
+    frame_count: int = 1
+    rotation: float = 0.0
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Frames as they were sampled, upright, with square pixels.
+
+    Attributes:
+        frames: uint8 `[T, 3, H, W]`; an image is a clip of one frame.
+        timestamps: float64 `[T]`, seconds from the first frame of the video, of the frames that were really shown.
+        source: what the file was.
+        sampling: how the frames were chosen.
+        notes: sentences about what had to be done differently from what was asked.
+    """
+
+    frames: np.ndarray
+    timestamps: np.ndarray
+    source: Source
+    sampling: Sampling
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_image(self) -> bool:
+        return self.source.kind == "image"
+
+
+def read_clip(path: str | Path, sampling: Sampling | None = None, limits: Settings = settings) -> Clip:
+    """Read an image, or sample frames from a video.
+
+    Raises:
+        MediaError: the file is missing, empty, damaged, of an unknown kind, or over a limit.
+        RequestError: the sampling cannot be met.
+    """
+    sampling = sampling or Sampling()
+    sampling.check(limits)
+    path = Path(path)
+    container = sniff(path, limits)
+    try:
+        if container in ("image", "gif"):
+            return _read_picture(path, sampling, limits)
+        with searchable(path, container) as file:
+            return _read_video(file, container, sampling, limits)
+    except UserError:
+        raise
+    except MemoryError as error:
+        raise MediaError(TOO_MUCH_MEMORY) from error
+    except Exception as error:  # whatever a file makes a library do, the visitor can only choose another file
+        log.exception("not foreseen while reading a file")
+        raise MediaError("The file cannot be read: save or export it again, or choose another one.") from error
+
+
+def _read_picture(path: Path, sampling: Sampling, limits: Settings) -> Clip:
+    picture = open_picture(path, limits)
+    source = Source(
+        kind="video" if picture.is_animated else "image",
+        width=picture.width,
+        height=picture.height,
+        codec=picture.codec.lower(),
+        duration=picture.duration,
+        fps=len(picture.starts) / picture.duration if picture.duration else 0.0,
+        frame_count=len(picture.starts),
+        rotation=picture.rotation,
+    )
+    indices: np.ndarray = np.zeros(1, dtype=int)
+    count = 1
+    if picture.is_animated:
+        moments, count = sampling.moments(picture.duration), sampling.frames
+        indices = np.searchsorted(picture.starts, moments + ROUNDING, side="right") - 1
+    size = _size_within(source, count, limits.max_clip_bytes)
+    notes = _notes(source, size, picture.starts[indices], count)
+    return Clip(picture.frames(indices, size), picture.starts[indices], source, sampling, notes)
+
+
+def _notes(source: Source, size: tuple[int, int], stamps: np.ndarray, wanted: int) -> tuple[str, ...]:
+    """What was done differently from what was asked."""
+    notes = []
+    if size != (source.height, source.width):
+        notes.append(f"The frames were decoded at {size[1]} × {size[0]} pixels to fit in memory.")
+    distinct = len(np.unique(stamps))
+    if distinct < wanted:
+        notes.append(f"The span holds {distinct} of the {wanted} frames asked for: the nearest ones are repeated.")
+    return tuple(notes)
+
+
+# --- videos ----------------------------------------------------------------------------------------------------------
+
+
+def _read_video(path: Path, container: Container, sampling: Sampling, limits: Settings) -> Clip:
+    # torchcodec loads FFmpeg's libraries when it is imported: where they are missing, images still work.
+    try:
+        from torchcodec.decoders import VideoDecoder
+    except (ImportError, RuntimeError, OSError) as error:
+        log.warning("torchcodec could not be imported", exc_info=True)
+        raise MediaError(
+            "Videos cannot be read because FFmpeg's libraries are missing: install FFmpeg (apt-get install ffmpeg)."
+        ) from error
+    from torchcodec.transforms import Resize
+
+    def decode(seek_mode: Literal["exact", "approximate"]) -> Clip:
+        # 0 lets FFmpeg use all cores: a long stretch between key frames has to be decoded as a whole.
+        options: dict[str, Any] = {"seek_mode": seek_mode, "num_ffmpeg_threads": 0}
+        decoder = VideoDecoder(path, **options)
+        meta = decoder.metadata
+        source = _describe(meta, limits)
+        size = _size_within(source, sampling.frames, limits.max_clip_bytes)
+        if size != (meta.height, meta.width):
+            decoder = VideoDecoder(path, transforms=[Resize(size)], **options)
+        begin = float(meta.begin_stream_seconds or 0.0)
+        shown = np.clip(sampling.moments(source.duration) + ROUNDING, 0.0, source.duration - 1e-6)
+        if seek_mode == "exact":
+            _check_work(decoder, shown / source.duration, meta, limits)
+        batch = decoder.get_frames_played_at((shown + begin).tolist())
+        stamps = batch.pts_seconds.double().numpy() - begin
+        if container == "avi":  # it has a fixed frame rate, and holds no display times of frames out of order
+            stamps = np.floor(shown * source.fps) / source.fps
+        if not (np.isfinite(stamps).all() and (np.diff(stamps) >= 0).all()):
+            raise MediaError(
+                "The video's times run backwards, so its frames cannot be told apart: re-encode it, or export it again."
+            )
+        notes = _notes(source, size, stamps, sampling.frames)
+        return Clip(batch.data.numpy(), stamps, source, sampling, notes)
+
+    return _video_errors(decode)
+
+
+def _video_errors(decode: Callable[[Literal["exact", "approximate"]], T]) -> T:
+    """Decode exactly; MPEG program streams fail so and are read by their header's times instead."""
+    try:
+        return decode("exact")
+    except (RuntimeError, ValueError, IndexError) as error:
+        log.warning("decoding failed: %s", cut(str(error), 200))
+        if "no more frames left to decode" in str(error):
+            with contextlib.suppress(RuntimeError, ValueError, IndexError):
+                return decode("approximate")
+        if any(words in str(error) for words in ("allocate memory", "bad_alloc", "Resource temporarily unavailable")):
+            raise MediaError(TOO_MUCH_MEMORY) from error
+        if "best video stream is unknown" in str(error) or "No valid stream found" in str(error):
+            raise MediaError("The file has sound but no pictures: choose a video or an image.") from error
+        if "Could not open input file" in str(error):
+            raise MediaError(
+                "The video cannot be opened (it is damaged, cut short before its index, or holds no frames): "
+                "export or copy it again."
+            ) from error
+        if "Could not seek file to pts=0" in str(error):
+            raise MediaError("The video holds no frames (it lasts 0 seconds): export it again.") from error
+        raise MediaError(
+            "The video breaks off or is damaged where frames were to be read: copy it again, or choose an earlier end."
+        ) from error
+
+
+def _describe(meta: Any, limits: Settings) -> Source:
+    if not meta.num_frames or not meta.width or not meta.height:
+        raise MediaError("The video holds no frames (it lasts 0 seconds): export it again.")
+    if meta.width * meta.height > limits.max_frame_pixels:
+        raise MediaError(
+            f"The frames have {meta.width:,} × {meta.height:,} pixels and at most "
+            f"{limits.max_frame_pixels / 1e6:,.0f} million are taken: scale the video down first."
+        )
+    if meta.num_frames > limits.max_video_frames:
+        raise MediaError(
+            f"The video holds {meta.num_frames:,} frames and at most {limits.max_video_frames:,} are taken: "
+            "cut it first."
+        )
+    duration = float(meta.end_stream_seconds or 0.0) - float(meta.begin_stream_seconds or 0.0)
+    if not duration > 0:
+        raise MediaError("The video lasts 0 seconds: export it again.")
+    if duration > limits.max_seconds:
+        raise MediaError(
+            f"The video lasts {duration:,.0f} s and at most {limits.max_seconds:,.0f} s are taken: cut it first."
+        )
+    # torchcodec turns frames upright but ignores the shape of their pixels, which is that of the frames as they are
+    # stored; 0 means that the file does not say. Players stretch the width.
+    aspect, rotation = float(meta.pixel_aspect_ratio or 0) or 1.0, float(meta.rotation or 0.0)
+    on_its_side = round(rotation / 90) % 2 == 1
+    return Source(
+        kind="video",
+        width=meta.width if on_its_side else max(1, round(meta.width * aspect)),
+        height=max(1, round(meta.height * aspect)) if on_its_side else meta.height,
+        codec=meta.codec or "",
+        duration=duration,
+        fps=float(meta.average_fps or 0.0),
+        frame_count=int(meta.num_frames),
+        rotation=rotation,
+    )
+
+
+def _check_work(decoder: Any, shown: np.ndarray, meta: Any, limits: Settings) -> None:
+    """Raises MediaError where more has to be decoded than a deadline could be met with: to see a frame, every frame
+    since the last key frame.
+
+    Args:
+        shown: where the frames lie, ascending, as shares of the duration: the frame rate is taken as even.
+    """
+    try:
+        keys = np.asarray(decoder._get_key_frame_indices())  # torchcodec has no public name for them
+    except (AttributeError, RuntimeError):
+        return
+    wanted = np.minimum(shown * meta.num_frames, meta.num_frames - 1).astype(int)
+    begin = np.concatenate([[0], keys])[np.searchsorted(keys, wanted, side="right")]
+    last = dict(zip(begin.tolist(), wanted.tolist(), strict=True))
+    frames = sum(index - first + 1 for first, index in last.items())
+    if frames * max(meta.width * meta.height, LEAST_PIXELS) > limits.max_decoded_pixels:
+        raise MediaError(
+            f"To reach the frames, {frames:,} of {meta.width:,} × {meta.height:,} pixels would have to be decoded, "
+            "more than can be done here: cut the video, scale it down, or re-encode it with more key frames."
+        )
+
+
+def _size_within(source: Source, frames: int, max_bytes: int) -> tuple[int, int]:
+    """The (height, width) at which `frames` frames of this source take at most `max_bytes`."""
+    share = max_bytes / (frames * 3 * source.width * source.height)
+    if share >= 1:
+        return source.height, source.width
+    return max(1, int(source.height * share**0.5)), max(1, int(source.width * share**0.5))

@@ -1,0 +1,1 @@
+"""A `Clip` becomes tokens: checkpoints, and the encoder that runs them."""

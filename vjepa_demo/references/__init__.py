@@ -1,0 +1,1 @@
+"""Clips with vectors, and where another clip lies among them."""

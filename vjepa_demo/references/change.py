@@ -1,0 +1,231 @@
+"""Changing a set of reference clips: add, rename, remove, take it along as one file, and bring it back.
+
+All of it works on a set's folder as `sources.build` makes it (clips, `clips.csv`, `vectors/`), which stays
+usable between any two steps.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from vjepa_demo.embedding import Pooling
+from vjepa_demo.errors import MediaError, ReferencesError
+from vjepa_demo.files import disk_errors, lock, put
+from vjepa_demo.media.containers import Container, sniff
+from vjepa_demo.media.reader import Sampling
+from vjepa_demo.references.comparison import ReferenceClip, ReferenceSet
+from vjepa_demo.references.listing import (
+    CSV_LOCK,
+    CSV_NAME,
+    IMAGE_SUFFIXES,
+    LABEL_LENGTH,
+    MOST_FILES,
+    STORED,
+    VIDEO_SUFFIXES,
+    clip_name,
+    clips_of,
+    composed,
+    one_line,
+    read_folder,
+    write_csv,
+)
+from vjepa_demo.references.preparing import Progress, cache_of
+from vjepa_demo.references.sources import Addition, settle
+from vjepa_demo.references.store import THUMBNAILS, copy_stored
+from vjepa_demo.references.zips import export, root_of, unpack
+
+__all__ = ["OWN", "Report", "add", "clean_label", "copy_set", "export", "remove", "rename", "take", "unpack"]
+
+OWN = "own"  # the folder for clips added by hand; only these are deleted when they are removed
+# What a clip is told by its content alone; its name is to say it as well, for those who go by names.
+SUFFIXES: dict[Container, str] = {
+    "image": ".png",
+    "gif": ".gif",
+    "indexed": ".mp4",
+    "avi": ".avi",
+    "mpeg": ".mpg",
+    "mpegts": ".ts",
+}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What came of adding: the set, how many clips are new in it, and (name, sentence) for each that failed, and for
+    each that was taken otherwise than it was named."""
+
+    references: ReferenceSet
+    added: int
+    failures: tuple[tuple[str, str], ...]
+    notes: tuple[tuple[str, str], ...] = ()
+
+
+def take(
+    folder: Path,
+    files: Iterable[tuple[Path, str]],
+    label: str,
+    encoder: Any,
+    sampling: Sampling | None = None,
+    fit: str = "crop",
+    pooling: Pooling = "mean",
+    *,
+    progress: Progress | None = None,
+) -> Report:
+    """Add uploads to a set and embed them: clips under one label, and zips of clips or of whole sets.
+
+    In a zip, sub-folders are labels, or its `clips.csv` says them; clips beside these get the label too. Nothing that
+    is in the set is replaced: a clip whose name is taken gets another one, or is the one that has it where the bytes
+    are equal. An addition that fails or is stopped is undone whole; what it has embedded is kept for the next.
+
+    Args:
+        folder: the set.
+        files: (path, the name it had) for each upload.
+        label: may be empty where only zips say the labels themselves.
+        encoder, sampling, fit, pooling, progress: as for `preparing.prepare`.
+
+    Raises:
+        ReferencesError: a label is missing, a zip is damaged, nothing in all of it can be embedded, or the folder
+            cannot be written to.
+    """
+    addition = Addition(folder)
+    unproven: list[Path] = []
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch, addition.undone_on_failure():
+        addition.begin_list()
+        loose: list[tuple[Path, str]] = []
+        for number, (path, name) in enumerate(files):
+            if Path(name).suffix.lower() != ".zip":
+                loose.append((path, name))
+                continue
+            inside = Path(scratch) / str(number)
+            addition.refused += unpack(path, inside)
+            root = root_of(inside)
+            listed = (root / CSV_NAME).is_file()
+            if not listed:
+                loose += [(clip, clip.name) for clip in sorted(root.iterdir()) if clip.is_file()]
+            if listed or any(path.is_dir() for path in root.iterdir()):
+                addition.collect(root, clips_of(root, MOST_FILES, exported=True))
+                unproven.append(root / STORED)
+            if len(loose) + len(addition.clips) > MOST_FILES:
+                raise ReferencesError(f"These are more than {MOST_FILES} files: take fewer at a time.")
+        for path, name in loose:
+            addition.bring(path, ReferenceClip(_own_name(path, name, label), clean_label(label)), copy=True)
+        made = settle(
+            folder,
+            encoder,
+            sampling,
+            fit,
+            pooling,
+            more=[cache_of(folder)],
+            unproven=unproven,
+            new=addition.clips,
+            progress=progress,
+        )
+        addition.drop(made)
+    new = {clip.file for clip in addition.clips}
+    failures = sorted(made.failures, key=lambda failure: failure[0] not in new)
+    added = len(new & {clip.file for clip in made.clips})
+    return Report(made, added, (*addition.refused, *failures), tuple(addition.notes))
+
+
+def copy_set(folder: Path, target: Path) -> None:
+    """Make `target` a set of the same clips and stored vectors; on one disk the clips cost links, no bytes."""
+    addition = Addition(target)
+    clips = read_folder(folder)
+    with addition.undone_on_failure(), disk_errors():
+        addition.collect(folder, [clip for clip in clips if clip_name(clip.file)])
+        if (folder / CSV_NAME).is_file() and not addition.before:  # with the columns that only its owner knows
+            target.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder / CSV_NAME, target / CSV_NAME)
+        else:
+            write_csv(target, [*addition.before, *addition.clips])
+        for source in (cache_of(folder), folder / STORED):
+            for path in source.glob("*.safetensors"):
+                copy_stored(path, target / STORED / path.name)
+            for path in (source / THUMBNAILS).glob("*.jpg"):
+                with contextlib.suppress(FileExistsError):
+                    put(path, target / STORED / THUMBNAILS / path.name)
+
+
+def add(folder: Path, files: Iterable[tuple[Path, str, str]]) -> list[str]:
+    """Add files to a set; they are embedded when it is next prepared.
+
+    Args:
+        folder: the set.
+        files: (path, the name it had, label) for each.
+
+    Returns:
+        The names of the clips that are new in the set.
+
+    Raises:
+        ReferencesError: a label is empty, or the folder cannot be written to.
+    """
+    addition = Addition(folder)
+    with addition.undone_on_failure():
+        for path, name, label in files:
+            addition.bring(path, ReferenceClip(_own_name(path, name, label), clean_label(label)), copy=True)
+        with lock(folder / CSV_LOCK), disk_errors():
+            rows = clips_of(folder) if (folder / CSV_NAME).is_file() else addition.before
+            write_csv(folder, [*rows, *addition.clips])
+    return [clip.file for clip in addition.clips]
+
+
+def rename(folder: Path, files: Sequence[str], label: str) -> None:
+    """Give clips another label. Raises ReferencesError where it is empty or a clip is not in the set."""
+    label = clean_label(label)
+    with lock(folder / CSV_LOCK), disk_errors():
+        clips = _chosen(folder, files)
+        write_csv(folder, [replace(clip, label=label) if clip.file in files else clip for clip in clips])
+
+
+def remove(folder: Path, files: Sequence[str]) -> None:
+    """Take clips out of a set; files that were added by hand are deleted too. The others keep their places on the map.
+
+    Raises:
+        ReferencesError: a clip is not in the set, or none would be left.
+    """
+    with lock(folder / CSV_LOCK), disk_errors():
+        clips = [clip for clip in _chosen(folder, files) if clip.file not in files]
+        if not clips:
+            raise ReferencesError("A set needs at least one clip: keep one, or add another first.")
+        write_csv(folder, clips)
+        for file in files:
+            if file.startswith(f"{OWN}/"):
+                (folder / file).unlink(missing_ok=True)
+
+
+def clean_label(label: str) -> str:
+    """A label in one line, in Unicode's composed form. Raises ReferencesError where nothing is left."""
+    label = one_line(composed(label), LABEL_LENGTH)
+    if not label:
+        raise ReferencesError("The clips need a label: write what is in them, in a word or two.")
+    return label
+
+
+def _chosen(folder: Path, files: Sequence[str]) -> list[ReferenceClip]:
+    clips = read_folder(folder)
+    if not files:
+        raise ReferencesError("No clip is chosen: choose one or more from the list.")
+    if not set(files) <= {clip.file for clip in clips}:
+        raise ReferencesError("A clip that was chosen is no longer in the set: choose again.")
+    return clips
+
+
+def _plain(name: str) -> str:
+    """A part of a path that every system takes."""
+    return re.sub(r"[^\w-]+", "_", composed(name)).strip("_")[:LABEL_LENGTH] or "clip"
+
+
+def _own_name(path: Path, name: str, label: str) -> str:
+    """The name in the set of an upload: its ending says what it is, too."""
+    suffix = Path(name).suffix.lower()
+    if suffix not in VIDEO_SUFFIXES | IMAGE_SUFFIXES:
+        suffix = ".mp4"
+        with contextlib.suppress(MediaError):
+            suffix = SUFFIXES[sniff(path)]
+    return f"{OWN}/{_plain(label)}/{_plain(Path(name).stem)}{suffix}"

@@ -1,0 +1,375 @@
+"""A folder of reference clips becomes a ReferenceSet: embedded where no stored vector fits, and stored."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import random
+import threading
+import traceback
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vjepa_demo import jobs
+from vjepa_demo.embedding import Fingerprint, Pooling
+from vjepa_demo.errors import BusyError, MediaError, ReferencesError, RequestError, Stopped
+from vjepa_demo.files import known_hash, lock, sweep
+from vjepa_demo.media.reader import Sampling
+from vjepa_demo.media.worker import read_clip
+from vjepa_demo.references.comparison import ReferenceClip, ReferenceSet
+from vjepa_demo.references.listing import (  # noqa: F401, the folder's words are asked for here, too
+    CSV_NAME,
+    IMAGE_SUFFIXES,
+    STORED,
+    VIDEO_SUFFIXES,
+    read_folder,
+    write_csv,
+)
+from vjepa_demo.references.map import lay_out
+from vjepa_demo.references.store import THUMBNAILS, Parts, Stored, save_thumbnail
+from vjepa_demo.settings import ASSETS, settings
+
+log = logging.getLogger(__name__)
+
+SHIPPED = ASSETS / "references"
+MISSING = "The file is missing or cannot be opened: check that it is there."
+# Vectors from elsewhere are proven on so many of their clips, chosen so that nobody can know which; on an app that
+# strangers share all of a small set are embedded anew.
+PROVEN, PROVEN_WHOLE = 2, 8
+# Between two machines, or in half precision, a vector differs by less; that of another clip by more.
+LEAST_COSINE, MOST_DIFFERENCE = 0.99, 0.05
+
+# (clips done, clips in all, what is happening)
+Progress = Callable[[int, int, str], None]
+
+# Sets in memory, by where their vectors are stored, with what the folder looked like when each was prepared.
+MOST_IN_MEMORY = 8
+_sets: OrderedDict[Path, tuple[list[Any], ReferenceSet]] = OrderedDict()
+_guard = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Way:
+    """How clips become vectors; see `prepare`."""
+
+    encoder: Any
+    sampling: Sampling
+    fit: str
+    pooling: Pooling
+
+    @cached_property
+    def fingerprint(self) -> Fingerprint:
+        return self.encoder.fingerprint(self.sampling, self.fit, self.pooling)
+
+
+def prepare(
+    folder: str | Path,
+    encoder: Any,
+    sampling: Sampling | None = None,
+    fit: str = "crop",
+    pooling: Pooling = "mean",
+    *,
+    progress: Progress | None = None,
+    store: str | Path | None = None,
+    more: Sequence[Path] = (),
+    unproven: Sequence[Path] = (),
+    clips: Sequence[ReferenceClip] | None = None,
+    refit: bool = False,
+) -> ReferenceSet:
+    """The reference set of a folder: stored vectors where they fit, a forward pass for every other clip.
+
+    Vectors are looked for in the folder itself (`vectors/`) and in `store`. New ones are kept as soon as they are made,
+    so that an interrupted run goes on where it stopped; where the disk takes none, they are kept in memory. Clips that
+    are new on a known map are placed on it and move none of the old points. A set that is ready is given at once, one
+    that somebody else is making is waited for; between two clips others have the machine's turn, so a job must not
+    have it when it calls this.
+
+    Args:
+        folder: with `clips.csv`, or sub-folders named after labels.
+        encoder: an `encoder.Encoder`.
+        sampling, fit, pooling: how clips are sampled, fitted and made a vector; part of the fingerprint.
+        progress: told (done, all, message) after every clip that was embedded.
+        store: where new vectors are kept; see `store_of` when None.
+        more: other folders in which stored vectors may be found; the places in them count where there is no map yet.
+        unproven: the same for vectors made by somebody else: they are used where a sample, embedded here, holds.
+        clips: the clips, where they are not those of `read_folder`.
+        refit: lay all clips out anew, turned to lie near their old places.
+
+    Raises:
+        ReferencesError: the folder holds no clip, or none that can be embedded.
+        Stopped: the job that asks for it is to end.
+    """
+    folder, way = Path(folder), Way(encoder, sampling or Sampling(), fit, pooling)
+    clips = read_folder(folder) if clips is None else list(clips)
+    name = f"{way.fingerprint.key}.safetensors"
+    target = (Path(store) if store else store_of(folder)) / name
+    look = _look(folder, clips)
+    found = None if refit else _ready(target, look)
+    if found is None:
+        with lock(target.with_suffix(".lock")):
+            found = None if refit else _ready(target, look)
+            if found is None:
+                paths = [path / name for path in (*more, folder / STORED)]
+                run = _Run(folder, way, target, progress)
+                found = run.make(clips, paths, [path / name for path in unproven], refit)
+                _remember(target, look, found)
+    return found
+
+
+def missing(folder: str | Path, encoder: Any, sampling: Sampling, fit: str, pooling: Pooling) -> int:
+    """How many clips of a folder `prepare` would have to embed first. Raises ReferencesError where it holds none."""
+    folder, way = Path(folder), Way(encoder, sampling, fit, pooling)
+    clips = read_folder(folder)
+    target = store_of(folder) / f"{way.fingerprint.key}.safetensors"
+    if _ready(target, _look(folder, clips)):
+        return 0  # what cannot be embedded is known, too
+    known = set(Parts(target).read())
+    for path in {folder / STORED / target.name, target}:
+        if stored := Stored.load(path, way.fingerprint):
+            known.update(stored.hashes)
+    count = 0
+    for clip in clips:
+        jobs.check()
+        with contextlib.suppress(OSError, ValueError):  # what cannot be read is not embedded
+            count += known_hash(folder / clip.file) not in known
+    return count
+
+
+def _look(folder: Path, clips: Sequence[ReferenceClip]) -> list[Any]:
+    return [(clip, *_size_and_time(folder / clip.file)) for clip in clips]
+
+
+def _ready(target: Path, look: list[Any]) -> ReferenceSet | None:
+    with _guard:
+        held = _sets.get(target)
+        if held is None or held[0] != look:
+            return None
+        _sets.move_to_end(target)
+        return held[1]
+
+
+def _remember(target: Path, look: list[Any], found: ReferenceSet) -> None:
+    with _guard:
+        _sets[target] = look, found
+        _sets.move_to_end(target)
+        while len(_sets) > MOST_IN_MEMORY:
+            _sets.popitem(last=False)
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return -1, -1
+    return status.st_size, status.st_mtime_ns
+
+
+class _Run:
+    """One making of a set: what is known of its vectors so far."""
+
+    def __init__(self, folder: Path, way: Way, target: Path, progress: Progress | None) -> None:
+        self.folder, self.way, self.target = folder, way, target
+        self.progress = progress or (lambda done, total, message: None)
+        self.parts = Parts(target)
+        self.vectors: dict[str, np.ndarray] = {}  # by SHA-256
+        self.failures: dict[str, str] = {}  # by file
+        self.looks: dict[str, tuple[int, int]] = {}  # size and time of each file when it was hashed
+        self.stored_all, self.traced = True, False
+
+    def make(self, clips: list[ReferenceClip], paths: list[Path], unproven: list[Path], refit: bool) -> ReferenceSet:
+        """`paths` are files of stored vectors, the later ones more to be believed, and more than all the target."""
+        for place in (self.target.parent, self.target.parent / THUMBNAILS, self.parts.folder):
+            sweep(place)
+        made = self.way.fingerprint
+        loaded = [Stored.load(path, made) for path in dict.fromkeys((*paths, self.target))]
+        own = [stored for stored in (*loaded[-2:], self._held()) if stored]
+        known = [stored for stored in (*loaded[:-2], *own) if stored]
+        # Places of different maps must not be mixed: those of other sets count only where this one has no map.
+        mapped = own or known[-1:]
+        for stored in known:
+            self.vectors.update(stored.by_hash())
+        self.vectors.update(self.parts.read())
+
+        hashes = self._hash(clips)
+        for path in unproven:
+            foreign = Stored.load(path, made)
+            if foreign and self._holds(foreign, clips, hashes):
+                self.vectors = {**foreign.by_hash(), **self.vectors}
+                mapped = mapped or [foreign]
+        for number, (clip, sha) in enumerate(zip(clips, hashes, strict=True), start=1):
+            if sha and sha not in self.vectors and self._embed(clip, sha, number, len(clips)):
+                self.progress(number, len(clips), "Embedding reference clips")
+        good = [(clip, sha) for clip, sha in zip(clips, hashes, strict=True) if clip.file not in self.failures]
+        self._tell_failures(len(clips))
+        if not good:
+            first = next(iter(self.failures.values()), MISSING)
+            raise ReferencesError(f"None of the reference clips can be read; of the first: {first}")
+
+        whole = self._place([sha for _, sha in good], mapped, refit)
+        if whole not in loaded[-2:] and self._store(lambda: whole.save(self.target, made)):
+            self.parts.clear()
+        folder = self.folder.resolve()
+        return ReferenceSet(
+            fingerprint=made,
+            clips=tuple(clip for clip, _ in good),
+            vectors=whole.vectors,
+            coordinates=whole.coordinates,
+            space=whole.space,
+            hashes=whole.hashes,
+            folder=folder,
+            thumbnails=(folder / STORED / THUMBNAILS, self.target.parent.resolve() / THUMBNAILS),
+            failures=tuple((clip.file, self.failures[clip.file]) for clip in clips if clip.file in self.failures),
+        )
+
+    def _held(self) -> Stored | None:
+        """The set as it is in memory: all there is of it, where the disk takes nothing."""
+        with _guard:
+            held = _sets.get(self.target)
+        found = held[1] if held else None
+        return Stored(found.hashes, found.vectors, found.coordinates, found.space) if found else None
+
+    def _hash(self, clips: Sequence[ReferenceClip]) -> list[str]:
+        """The SHA-256 of each clip's file; "" where it cannot be read, which is a failure then."""
+        hashes = []
+        for clip in clips:
+            jobs.check()
+            self.looks[clip.file] = _size_and_time(self.folder / clip.file)
+            try:
+                hashes.append(known_hash(self.folder / clip.file))
+            except (OSError, ValueError):
+                hashes.append("")
+                self.failures[clip.file] = MISSING
+        return hashes
+
+    def _holds(self, stored: Stored, clips: list[ReferenceClip], hashes: list[str]) -> bool:
+        """Whether vectors made elsewhere are what is made here of some of their clips; those are embedded for it."""
+        claimed = stored.by_hash()
+        new = [row for row, sha in enumerate(hashes) if sha in claimed and sha not in self.vectors]
+        count = len(new) if settings.public and len(new) <= PROVEN_WHOLE else min(PROVEN, len(new))
+        tried = 0
+        for row in random.SystemRandom().sample(new, len(new)):
+            tried += self._embed(clips[row], hashes[row], row + 1, len(clips))
+            if tried == count:
+                break
+        return tried > 0 and self._agree(claimed)
+
+    def _agree(self, claimed: dict[str, np.ndarray]) -> bool:
+        agree = all(_alike(claimed[sha], self.vectors[sha]) for sha in claimed.keys() & self.vectors.keys())
+        if not agree:
+            log.warning("vectors that came with clips are not those of the clips, and are not used")
+        return agree
+
+    def _embed(self, clip: ReferenceClip, sha: str, number: int, total: int) -> bool:
+        """Put a clip's vector to the others; False, and a failure, where it has none."""
+        path = self.folder / clip.file
+        if sha in self.vectors or clip.file in self.failures:
+            return sha in self.vectors
+        jobs.check()
+        waiting = "Embedding reference clips ({})".format
+        with jobs.turn(lambda words: self.progress(number - 1, total, waiting(words.lower()))):
+            try:
+                read = read_clip(path, self.way.sampling)
+            except (MediaError, RequestError) as error:
+                self.failures[clip.file] = str(error)
+            except (BusyError, Stopped, MemoryError):  # nothing of the clip's
+                raise
+            except OSError:
+                self.failures[clip.file] = MISSING
+            except Exception as error:  # one file, however odd, is not the end of a thousand others
+                self._trace(error)
+                self.failures[clip.file] = "Something in the file is not as it should be: save or convert it again."
+            else:
+                try:
+                    vector = self.way.encoder.encode(read, fit=self.way.fit).vector(self.way.pooling)
+                except (MediaError, RequestError) as error:
+                    self.failures[clip.file] = str(error)
+        if clip.file in self.failures:
+            return False
+        if not np.isfinite(vector).all():
+            self.failures[clip.file] = "The checkpoint makes no numbers of this clip: leave it out."
+        elif _size_and_time(path) != self.looks[clip.file]:
+            self.failures[clip.file] = "The file changed while it was read: try again when it is written."
+        if clip.file in self.failures:
+            return False
+        self.vectors[sha] = vector
+        thumbnail = self.target.parent / THUMBNAILS / f"{sha}.jpg"
+        self._store(lambda: save_thumbnail(read.frames[len(read.frames) // 2], thumbnail))
+        self._store(lambda: self.parts.add(sha, vector))
+        return True
+
+    def _store(self, write: Callable[[], None]) -> bool:
+        """Write something; False where the disk does not take it, which ends nothing."""
+        try:
+            write()
+        except OSError as error:
+            if self.stored_all:
+                log.warning("reference vectors stay in memory, they cannot be stored: %s", error.strerror)
+            self.stored_all = False
+            return False
+        return True
+
+    def _place(self, hashes: list[str], mapped: list[Stored], refit: bool) -> Stored:
+        """The vectors with their places: those they have, or a map of all where there is none."""
+        stacked = np.stack([self.vectors[sha] for sha in hashes]).astype(np.float32)
+        for stored in [] if refit else reversed(mapped):
+            if stored.hashes == tuple(hashes) and np.array_equal(stored.vectors, stacked):
+                return stored
+        self.progress(len(hashes), len(hashes), "Laying out the map")
+        flat = {sha: row for stored in mapped for sha, row in zip(stored.hashes, stored.coordinates, strict=True)}
+        deep = {sha: row for stored in mapped for sha, row in zip(stored.hashes, stored.space, strict=True)}
+        jobs.check()
+        with jobs.turn(lambda words: self.progress(len(hashes), len(hashes), words)):
+            return Stored(
+                tuple(hashes),
+                stacked,
+                lay_out(stacked, [flat.get(sha) for sha in hashes], dims=2, refit=refit),
+                lay_out(stacked, [deep.get(sha) for sha in hashes], dims=3, refit=refit),
+            )
+
+    def _trace(self, error: Exception) -> None:
+        """Log the first unforeseen error of a run and how it came; its text may hold a visitor's name."""
+        if not self.traced:
+            way = "".join(traceback.format_tb(error.__traceback__))
+            words = "" if settings.public else f": {str(error)[:200]!r}"
+            log.error("a reference clip ended with %s%s\n%s", type(error).__name__, words, way)
+        self.traced = True
+
+    def _tell_failures(self, count: int) -> None:
+        """One line for all: a list may be long."""
+        if self.failures:
+            name, sentence = next(iter(self.failures.items()))
+            first = sentence if settings.public else f"{name[:100]!r}: {sentence}"
+            log.warning("%d of %d reference clips not embedded; the first: %s", len(self.failures), count, first)
+
+
+def _alike(claimed: np.ndarray, made: np.ndarray) -> bool:
+    if claimed.shape != made.shape:
+        return False
+    a, b = claimed.astype(np.float64), made.astype(np.float64)
+    cosine = float(a @ b) / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-12)
+    return bool(cosine >= LEAST_COSINE and np.abs(a - b).max() <= MOST_DIFFERENCE * np.abs(b).max())
+
+
+def store_of(folder: Path) -> Path:
+    """Where new vectors of a folder are kept: in it, where it carries vectors along already, else in the cache.
+
+    The shipped references stay as they were shipped.
+    """
+    carried = folder / STORED
+    if carried.is_dir() and os.access(carried, os.W_OK) and folder.resolve() != SHIPPED.resolve():
+        return carried
+    return cache_of(folder)
+
+
+def cache_of(folder: Path) -> Path:
+    """Where vectors of a folder are cached: named by its path alone, since its files are checked one by one."""
+    name = hashlib.sha256(str(folder.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    return Path(settings.cache_dir) / "references" / name

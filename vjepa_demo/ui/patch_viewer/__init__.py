@@ -1,0 +1,44 @@
+"""The patch viewer as a Gradio component: hover a patch, and every place of the clip that is alike lights up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.data_classes import FileData
+
+FOLDER = Path(__file__).parent
+# In the order of their needs: products, decoding and cosines, painting, one clip's view, the controls, state, actions.
+SCRIPTS = ("dot.js", "decode.js", "draw.js", "view.js", "controls.js", "viewer.js", "actions.js")
+
+
+def patch_viewer(**kwargs: Any) -> gr.HTML:
+    """The component; its value comes from `viewer_value`.
+
+    Its event `query` tells which patches are pinned, shortly after that has changed: `viewer.query(handler)` calls
+    `handler(event: gr.EventData)` with `pinned` (bool), `add` and `subtract` (lists of `{"clip": 0 or 1, "at": [step,
+    row, column]}`) and `centred` (bool) as attributes of the event.
+    """
+    return gr.HTML(
+        html_template="<div></div>",
+        css_template=(FOLDER / "patch_viewer.css").read_text(encoding="utf-8"),
+        js_on_load="\n".join((FOLDER / name).read_text(encoding="utf-8") for name in SCRIPTS),
+        apply_default_css=False,
+        **kwargs,
+    )
+
+
+def viewer_value(
+    primary: str | Path, compare: str | Path | None = None, *, name: str = "", compare_name: str = ""
+) -> dict[str, Any]:
+    """What the patch viewer shows: one or two files written from `similarity.pack`, and their names.
+
+    The names are the user's text; they are shown as text, never as markup.
+    """
+    return {
+        "primary": FileData(path=str(primary), mime_type="application/octet-stream").model_dump(),
+        "compare": FileData(path=str(compare), mime_type="application/octet-stream").model_dump() if compare else None,
+        "name": name,
+        "compare_name": compare_name,
+    }

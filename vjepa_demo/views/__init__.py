@@ -1,0 +1,1 @@
+"""An `Embedding` becomes something to see."""

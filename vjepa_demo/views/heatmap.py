@@ -1,0 +1,274 @@
+"""Taking it home: a heatmap as a picture or a film, and code that makes the same tokens in a notebook."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+
+from vjepa_demo.embedding import Embedding
+from vjepa_demo.errors import RequestError
+from vjepa_demo.media.pictures import NEUTRAL_GROUND
+from vjepa_demo.media.reader import ROUNDING, Clip
+from vjepa_demo.model.encoder import IMAGE_FRAMES
+from vjepa_demo.settings import ASSETS
+from vjepa_demo.views.similarity import Position, colour_table, score_range
+
+VIDEO_SIDE = 960
+TILE_SIDE = 480
+FOOT = 36
+IMAGE_FPS = 4.0
+# What the model did not see is dimmed, padding is grey, and low scores are fainter than high ones, as in the browser.
+DIMMED = 0.28
+PADDING = 64
+FAINTEST = 0.25
+SHADE = 0.5
+
+
+def heatmap_video(clip: Clip, embedding: Embedding, scores: np.ndarray, path: str | Path) -> None:
+    """Write an H.264 MP4 of the sampled frames, at the pace they were sampled, under a map of the scores.
+
+    Args:
+        clip, embedding: what was embedded, and the embedding.
+        scores: float `[T', H', W']`, e.g. from `similarity.similarity`; NaN is left clear. One scale holds for all frames.
+        path: must end in ".mp4".
+
+    Raises:
+        RequestError: FFmpeg's libraries on this machine cannot write H.264.
+    """
+    import torch
+    from torchcodec.encoders import VideoEncoder
+
+    _check(embedding, scores)
+    painter = _Painter(clip, embedding, scores, VIDEO_SIDE)
+    count = 2 * embedding.grid[0]
+    frames = np.stack([painter.frame(i, with_scale=True) for i in range(count)]).transpose(0, 3, 1, 2)
+    times = embedding.timestamps
+    span = float(times[-1] - times[0])
+    rate = (len(times) - 1) / span if span > 0 else IMAGE_FPS
+    encoder = VideoEncoder(torch.from_numpy(np.ascontiguousarray(frames)), frame_rate=min(60.0, max(1.0, rate)))
+    try:
+        encoder.to_file(path, codec="libx264", pixel_format="yuv420p", crf=18, preset="fast")
+    except RuntimeError as error:
+        raise RequestError("The film could not be written: install an FFmpeg that has libx264.") from error
+
+
+def heatmap_image(clip: Clip, embedding: Embedding, scores: np.ndarray, path: str | Path) -> None:
+    """Write a PNG of all time steps beside each other, each under its map of the scores, with one scale.
+
+    Args:
+        clip, embedding, scores, path: as for `heatmap_video`; the first frame of each step is shown.
+    """
+    from PIL import Image
+
+    _check(embedding, scores)
+    steps = embedding.grid[0]
+    painter = _Painter(clip, embedding, scores, TILE_SIDE)
+    # Of the layouts that leave no gap, the one whose shape is nearest to 16:10.
+    shape = 1.6 * painter.height / painter.width * steps
+    columns = min((n for n in range(1, steps + 1) if steps % n == 0), key=lambda n: abs(math.log(n * n / shape)))
+    rows = steps // columns
+    sheet = np.full((rows * (painter.height + 4), columns * (painter.width + 4), 3), 16, dtype=np.uint8)
+    for step in range(steps):
+        y, x = step // columns * (painter.height + 4), step % columns * (painter.width + 4)
+        sheet[y : y + painter.height, x : x + painter.width] = painter.frame(2 * step, with_scale=False)
+    Image.fromarray(np.concatenate([sheet, painter.scale(sheet.shape[1])])).save(path, "PNG")
+
+
+def _check(embedding: Embedding, scores: np.ndarray) -> None:
+    if scores.shape != embedding.grid:
+        raise ValueError(f"scores have the shape {scores.shape}, the grid is {embedding.grid}")
+
+
+class _Painter:
+    """Paints frames of a clip with the model's window and a map, as the patch viewer shows them.
+
+    The canvas covers the source and the window together: under "pad" the window reaches beyond the picture.
+    """
+
+    def __init__(self, clip: Clip, embedding: Embedding, scores: np.ndarray, side: int) -> None:
+        self.frames, self.scores = clip.frames, scores
+        self.low, self.high = score_range(scores)
+        (left, top, right, bottom), (width, height) = embedding.window, embedding.source_size
+        x0, y0, x1, y1 = min(0.0, left), min(0.0, top), max(width, right), max(height, bottom)
+        scale = min(1.0, side / max(x1 - x0, y1 - y0))
+        self.width, self.height = (max(2, round(n * scale / 2) * 2) for n in (x1 - x0, y1 - y0))
+        # The source's coordinates of each canvas pixel's centre, and from them the pixel's patch, or -1.
+        self.x = x0 + (np.arange(self.width) + 0.5) * (x1 - x0) / self.width
+        self.y = y0 + (np.arange(self.height) + 0.5) * (y1 - y0) / self.height
+        _, rows, cols = embedding.grid
+        self.col = _bins(self.x, left, right, cols)
+        self.row = _bins(self.y, top, bottom, rows)
+        self.inside = (self.row >= 0)[:, None] & (self.col >= 0)[None, :]
+        self.picture = ((self.y >= 0) & (self.y < height))[:, None] & ((self.x >= 0) & (self.x < width))[None, :]
+        self.place = tuple(round(n * self.width / (x1 - x0)) for n in (-x0, -y0, width, height))
+
+    def frame(self, index: int, *, with_scale: bool) -> np.ndarray:
+        """uint8 `[height, width, 3]`, with the scale below it if asked for: sampled frame `index` under its map."""
+        from PIL import Image
+
+        source = Image.fromarray(np.ascontiguousarray(self.frames[min(index, len(self.frames) - 1)].transpose(1, 2, 0)))
+        left, top, width, height = self.place
+        base = Image.new("RGB", (self.width, self.height), (PADDING,) * 3)
+        base.paste(
+            source.resize((max(1, width), max(1, height)), Image.Resampling.BICUBIC, reducing_gap=2.0), (left, top)
+        )
+        canvas = np.asarray(base, dtype=np.float32).copy()
+        canvas[self.picture & ~self.inside] *= DIMMED
+        level = (self.scores[index // 2] - self.low) / (self.high - self.low)
+        level = np.where(self.inside, level[self.row][:, self.col], np.nan)
+        painted = ~np.isnan(level)
+        level = np.clip(level[painted], 0.0, 1.0)
+        alpha = (FAINTEST + (1 - FAINTEST) * level)[:, None] * 0.8
+        canvas[painted] = canvas[painted] * SHADE * (1 - alpha) + _colours(level) * alpha
+        out = np.round(canvas).astype(np.uint8)
+        return np.concatenate([out, self.scale(self.width)]) if with_scale else out
+
+    def scale(self, width: int) -> np.ndarray:
+        """uint8 `[FOOT, width, 3]`: the colours from the lowest to the highest score, with both numbers."""
+        from PIL import Image, ImageDraw, ImageFont
+
+        foot = np.full((FOOT, width, 3), 16, dtype=np.uint8)
+        bar = max(1, min(240, width - 120))
+        foot[10:26, 60 : 60 + bar] = _colours(np.linspace(0, 1, bar))[: width - 60]
+        image = Image.fromarray(foot)
+        draw, font = ImageDraw.Draw(image), ImageFont.load_default(14)
+        draw.text((52, FOOT // 2), f"{self.low:.2f}", fill="white", font=font, anchor="rm")
+        draw.text((68 + bar, FOOT // 2), f"{self.high:.2f} cosine", fill="white", font=font, anchor="lm")
+        return np.asarray(image)
+
+
+def _bins(x: np.ndarray, start: float, end: float, count: int) -> np.ndarray:
+    """Which of `count` equal parts of [start, end) each x lies in; -1 outside."""
+    index = np.floor((x - start) / (end - start) * count).astype(int)
+    return np.where((index >= 0) & (index < count), index, -1)
+
+
+def _colours(level: np.ndarray) -> np.ndarray:
+    """float `[..., 3]`, the colour of each level from 0 to 1, between the table's entries."""
+    table = colour_table().astype(np.float32)
+    place = np.linspace(0.0, 1.0, len(table))
+    return np.stack([np.interp(level, place, table[:, channel]) for channel in range(3)], axis=-1)
+
+
+# --- code ------------------------------------------------------------------------------------------------------------
+
+
+def snippet(embedding: Embedding, clip: Clip, at: Position | None = None) -> str:
+    """Code that makes this embedding's tokens again with transformers, torchcodec and Pillow alone.
+
+    It names the file "clip.mp4" or "image.png", reads the same moments, fits them to the model's square in the same
+    way, and leaves `tokens` `[T', H', W', D]`; with `at` (step, row, column) also `scores`, the centred cosine.
+
+    Raises:
+        RequestError: the position is outside the grid, or the clip is an animated picture.
+    """
+    if at is not None:
+        embedding.check_position(at)
+    if clip.source.kind == "video" and clip.source.codec in ("gif", "webp", "png", "avif"):
+        raise RequestError("There is no code for an animated picture: save it as a video and embed that.")
+    steps, rows, cols = embedding.grid
+    dim, made = embedding.tokens.shape[-1], embedding.fingerprint
+    what = "last layer, normalised" if embedding.layer is None else f"layer {embedding.layer}"
+    lines = [
+        f"# tokens [{steps}, {rows}, {cols}, {dim}]: time steps, rows, columns, channels ({what}).",
+        *(
+            ["# They were computed in bf16 here: expect differences of a few percent."]
+            if made.precision == "bf16"
+            else []
+        ),
+        *_imports(clip, embedding),
+        "",
+        f'FILE = "{"image.png" if clip.is_image else "clip.mp4"}"',
+        *_checkpoint(embedding),
+        *(_read_image() if clip.is_image else _read_video(clip, embedding)),
+        *_fit(embedding),
+        *([f"pixels = pixels.repeat(1, {IMAGE_FRAMES}, 1, 1, 1)"] if clip.is_image else []),
+        "with torch.inference_mode():",
+        *_forward(embedding),
+        f"tokens = tokens[0].reshape({steps}, {rows}, {cols}, {dim})",
+    ]
+    if at is not None:
+        seen = embedding.patch_mask
+        part = [f"{int(np.flatnonzero(a)[0])}:{int(np.flatnonzero(a)[-1]) + 1}" for a in (seen.any(1), seen.any(0))]
+        lines += [
+            "",
+            f"mean = tokens[:, {part[0]}, {part[1]}].mean(dim=(0, 1, 2))  # of the patches that are not padding",
+            f"query = tokens[{at[0]}, {at[1]}, {at[2]}] - mean",
+            "scores = torch.cosine_similarity(tokens - mean, query, dim=-1)",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _imports(clip: Clip, embedding: Embedding) -> list[str]:
+    fitted = embedding.fingerprint.fit == "pad"
+    return [
+        *(["import numpy as np"] if clip.is_image else []),
+        "import torch",
+        *(["from PIL import Image, ImageOps"] if clip.is_image else ["from torchcodec.decoders import VideoDecoder"]),
+        *([] if clip.is_image else ["from torchcodec.transforms import Resize"]),
+        *(["from torch.nn.functional import pad"] if fitted else []),
+        "from transformers import AutoModel, AutoVideoProcessor",
+    ]
+
+
+def _checkpoint(embedding: Embedding) -> list[str]:
+    made = embedding.fingerprint
+    name, revision = made.checkpoint, ""
+    if made.checkpoint == "nano":
+        name = (ASSETS / "nano").relative_to(ASSETS.parent).as_posix()  # beside the notebook, in a clone
+    elif not Path(made.checkpoint).is_absolute():
+        revision = f", revision={json.dumps(made.revision)}"
+    return [
+        f"CHECKPOINT = {json.dumps(name)}",
+        "",
+        f"processor = AutoVideoProcessor.from_pretrained(CHECKPOINT{revision})",
+        f"model = AutoModel.from_pretrained(CHECKPOINT{revision}, dtype=torch.float32).eval()",
+    ]
+
+
+def _read_image() -> list[str]:
+    return [
+        'image = ImageOps.exif_transpose(Image.open(FILE)).convert("RGB")',
+        "frames = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]",
+    ]
+
+
+def _read_video(clip: Clip, embedding: Embedding) -> list[str]:
+    times = ", ".join(f"{t:.6f}".rstrip("0").rstrip(".") for t in embedding.timestamps)
+    height, width = clip.frames.shape[-2:]
+    return [
+        f"SECONDS = [{times}]",
+        "decoder = VideoDecoder(FILE)",
+        f"if (decoder.metadata.height, decoder.metadata.width) != ({height}, {width}):  # pixels that are not square",
+        f"    decoder = VideoDecoder(FILE, transforms=[Resize(({height}, {width}))])",
+        f"begin = (decoder.metadata.begin_stream_seconds or 0.0) + {ROUNDING}",
+        "frames = decoder.get_frames_played_at([begin + t for t in SECONDS]).data",
+    ]
+
+
+def _fit(embedding: Embedding) -> list[str]:
+    fit = embedding.fingerprint.fit
+    lines, options = [], ""
+    if fit == "pad":
+        lines = [
+            "height, width = frames.shape[-2:]",
+            "side = max(height, width)",
+            "top, left = (side - height) // 2, (side - width) // 2",
+            f"frames = pad(frames, (left, side - width - left, top, side - height - top), value={NEUTRAL_GROUND[0]})",
+        ]
+    if fit in ("pad", "squash"):
+        lines.append('square = {"height": model.config.crop_size, "width": model.config.crop_size}')
+        options = ", do_center_crop=False, size=square"
+    return [*lines, f'pixels = processor(frames, return_tensors="pt"{options})["pixel_values_videos"]']
+
+
+def _forward(embedding: Embedding) -> list[str]:
+    if embedding.layer is None:
+        return ["    tokens = model.get_vision_features(pixels)"]
+    return [
+        "    output = model(pixels, skip_predictor=True, output_hidden_states=True)",
+        f"    tokens = output.hidden_states[{embedding.layer + 1}]",
+    ]

@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from vjepa_demo.media import reader, worker
-from vjepa_demo.media.reader import Clip
+from vjepa_demo.media.clip import Clip
 
 BAR = 1.1
 PICTURE = "testsrc2=size=1280x720:rate=30,noise=alls=8:allf=t,format=yuv420p"

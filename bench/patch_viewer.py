@@ -25,7 +25,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from vjepa_demo.embedding import Embedding, Fingerprint
-from vjepa_demo.media.reader import Clip, Sampling, Source
+from vjepa_demo.media.clip import Clip, Source
+from vjepa_demo.options import Sampling
 from vjepa_demo.ui.patch_viewer import patch_viewer, viewer_value
 from vjepa_demo.views.similarity import pack
 

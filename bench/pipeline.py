@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from vjepa_demo import explore
+from vjepa_demo.embedder import Embedder
 from vjepa_demo.errors import ReferencesError
-from vjepa_demo.media.reader import Sampling, read_clip
-from vjepa_demo.model.encoder import get_encoder
+from vjepa_demo.options import Options
+from vjepa_demo.references.preparing import prepare
+from vjepa_demo.settings import settings
 from vjepa_demo.views.similarity import pack
 
 BAR = 3.0
@@ -50,20 +52,20 @@ def main() -> int:
 
 
 def measure(path: Path, runs: int) -> int:
-    request = explore.Request(frames=16)
-    encoder = get_encoder(request.checkpoint)
-    pixels, _ = encoder.preprocess(read_clip(path, Sampling(16)))
+    options = Options(frames=16)
+    embedder = Embedder.open(options)
+    encoder = embedder.encoder
+    pixels, _ = encoder.preprocess(embedder.read(path))
     try:
-        references = explore.reference_set(request)
+        references = prepare(settings.reference_folder, embedder, embedder.pooling)
     except ReferencesError:
         references = None
     stages: dict[str, list[float]] = {name: [] for name in ("decode", "preprocess", "encode", "pack", "place")}
 
     def upload() -> None:
-        *_, result = explore.run(path, request, with_references=references is not None)
-        assert result.embedding is not None
+        result = explore.embed(path, options)
         packing = milliseconds(lambda: pack(result.embedding, result.clip))
-        placing = milliseconds(lambda: explore.place(result.embedding, references)) if references else 0.0
+        placing = milliseconds(lambda: references.compare(result.vector).flat) if references else 0.0
         for name, value in {**result.embedding.timings_ms, "pack": packing, "place": placing}.items():
             stages[name].append(value)
 

@@ -13,9 +13,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from vjepa_demo.embedder import Embedder
 from vjepa_demo.embedding import unit_vectors
-from vjepa_demo.media.reader import Sampling
 from vjepa_demo.model.encoder import get_encoder
+from vjepa_demo.options import Sampling
 from vjepa_demo.references.comparison import place
 from vjepa_demo.references.map import SEED, map_quality
 from vjepa_demo.references.preparing import SHIPPED, prepare
@@ -26,7 +27,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     import umap
 
-    shipped = prepare(SHIPPED, get_encoder("nano", device="cpu", precision="fp32"), Sampling(16))
+    shipped = prepare(SHIPPED, Embedder(get_encoder("nano", device="cpu", precision="fp32"), Sampling(16)))
     shares = []
     for row in range(len(shipped)):
         rest = np.delete(shipped.vectors, row, axis=0)

@@ -17,13 +17,13 @@ from playwright.sync_api import Page, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from vjepa_demo.embedding import Embedding, Fingerprint
+from vjepa_demo.embedding import Embedding, Fingerprint, Kind
 from vjepa_demo.references.comparison import ReferenceClip, ReferenceSet
 from vjepa_demo.ui.reference_map import map_value, reference_map
 
 COUNT, LABELS, WIDTH = 2000, 16, 64
 MOVES = 120
-MADE = Fingerprint("bench", "1", "fp32", "even-16", "crop")
+MADE = Kind(Fingerprint("bench", "1", "fp32", "even-16", "crop"))
 
 FRAMES = """() => { window.frames_ = []; const tick = (t) => { frames_.push(t); requestAnimationFrame(tick); };
     requestAnimationFrame(tick); }"""
@@ -35,7 +35,7 @@ def random_set(folder: Path) -> ReferenceSet:
     centres = rng.normal(size=(LABELS, WIDTH)) * 2
     places = (centres[labels, :3] * 4 + rng.normal(size=(COUNT, 3))).astype(np.float32)
     return ReferenceSet(
-        fingerprint=MADE,
+        kind=MADE,
         clips=tuple(ReferenceClip(f"{i}.mp4", f"label {label}") for i, label in enumerate(labels)),
         vectors=(centres[labels] + rng.normal(size=(COUNT, WIDTH))).astype(np.float32),
         coordinates=places[:, :2],
@@ -70,7 +70,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         references = random_set(Path(scratch))
         tokens = np.repeat(references.vectors[:8], 4, axis=0).reshape(8, 2, 2, WIDTH)
-        clip = Embedding(tokens, np.arange(16) / 4, MADE, "cpu", (0, 0, 64, 64), (64, 64))
+        clip = Embedding(tokens, np.arange(16) / 4, MADE.fingerprint, "cpu", (0, 0, 64, 64), (64, 64))
         with gr.Blocks(analytics_enabled=False) as demo:
             widget = reference_map()
             demo.load(lambda: map_value(references, clip, Path(scratch)), None, widget)

@@ -9,7 +9,6 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from vjepa_demo.embedding import Fingerprint
-from vjepa_demo.references.comparison import ReferenceClip, ReferenceSet
+from vjepa_demo.embedding import Fingerprint, Kind, Vector
+from vjepa_demo.references.comparison import Comparison, ReferenceClip, ReferenceSet
 
 COUNT = 10_000
 WIDTHS = (192, 1024)
 QUERIES = 30
-MADE = Fingerprint("bench", "1", "fp32", "even-16", "crop")
+MADE = Kind(Fingerprint("bench", "1", "fp32", "even-16", "crop"))
 
 
 def main() -> None:
@@ -31,19 +30,23 @@ def main() -> None:
     rng = np.random.default_rng(0)
     for width in WIDTHS:
         references = ReferenceSet(
-            fingerprint=MADE,
+            kind=MADE,
             clips=tuple(ReferenceClip(f"{i}.mp4", f"label {i % 100}") for i in range(COUNT)),
             vectors=rng.normal(size=(COUNT, width)).astype(np.float32),
             coordinates=rng.normal(size=(COUNT, 2)).astype(np.float32),
             space=rng.normal(size=(COUNT, 3)).astype(np.float32),
         )
+
+        def compare(query: np.ndarray, references: ReferenceSet = references) -> Comparison:
+            return references.compare(Vector(query, MADE))
+
         started = time.perf_counter()
         _ = references.unit, references.far_threshold
         once = time.perf_counter() - started
         asks: dict[str, Callable[[np.ndarray], Any]] = {
-            "neighbours": partial(references.neighbours, fingerprint=MADE, k=10),
-            "place": partial(references.place, fingerprint=MADE),
-            "far": partial(references.is_far, fingerprint=MADE),
+            "neighbours": lambda query: compare(query).neighbours(10),
+            "place": lambda query: compare(query).flat,
+            "far": lambda query: compare(query).far,
         }
         times: dict[str, list[float]] = {name: [] for name in asks}
         for query in rng.normal(size=(QUERIES, width)).astype(np.float32):

@@ -1,27 +1,35 @@
-"""An encoder for the tests of what is done with vectors, not of the vectors."""
+"""An embedder for the tests of what is done with vectors, not of the vectors."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
-from vjepa_demo.embedding import Fingerprint
+from vjepa_demo.embedding import Fingerprint, Kind, Vector
+from vjepa_demo.media.clip import Clip
+from vjepa_demo.media.worker import read_clip
+from vjepa_demo.options import Sampling
 
-MADE = Fingerprint("test", "1", "fp32", "even-16", "crop")
+MADE = Kind(Fingerprint("test", "1", "fp32", "even-16", "crop"))
 
 
 class Colours:
-    """Stands in for an encoder where only the bookkeeping is tested: a clip's vector is its mean colour."""
+    """Stands in for an embedder where only the bookkeeping is tested: a clip's vector is its mean colour."""
 
     def __init__(self) -> None:
         self.calls = 0
 
-    def fingerprint(self, sampling, fit, pooling="mean"):
+    def kind(self, pooling: str = "mean") -> Kind:
         return MADE
 
-    def encode(self, clip, fit="crop"):
+    def read(self, path: Path) -> Clip:
+        return read_clip(path, Sampling())
+
+    def embed(self, clip: Clip) -> Colours:
         self.calls += 1
         self.mean = clip.frames.astype(np.float32).mean(axis=(0, 2, 3))
         return self
 
-    def vector(self, pooling):
-        return self.mean
+    def vector(self, pooling: str) -> Vector:
+        return Vector(self.mean, self.kind(pooling))

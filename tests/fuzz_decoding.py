@@ -21,6 +21,8 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+from vjepa_demo.options import Sampling
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
@@ -43,7 +45,7 @@ def read(data: bytes) -> None:
 
     target.write_bytes(data)
     try:
-        clip = reader.read_clip(target, reader.Sampling(frames=2), LIMITS)
+        clip = reader.read_clip(target, Sampling(frames=2), LIMITS)
     except UserError as error:
         outcomes["sentences"] += 1
         # What `media` did not foresee, it tells in this sentence and writes to the log.

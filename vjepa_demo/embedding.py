@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from vjepa_demo.errors import FingerprintMismatch, RequestError, cut
+from vjepa_demo.options import Options
 
 # How the tokens of a clip become one vector: their mean, or how much they change, where and when.
 Pooling = Literal["mean", "motion"]
@@ -26,23 +27,63 @@ PLACES_WEIGHT = 0.2
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """How a pooled vector was made. Vectors are compared only when these agree."""
+    """How a clip was embedded: all that makes the tokens of two embeddings unlike.
+
+    Attributes:
+        checkpoint, revision: the checkpoint's name, and which one of this name it was.
+        precision: "fp32" or "bf16".
+        sampling: mode and frames, e.g. "even-16".
+        fit: "crop", "squash" or "pad".
+        layer: index of the encoder layer whose output it is; None for the last one, normalised.
+    """
 
     checkpoint: str
     revision: str
     precision: str
     sampling: str
     fit: str
+    layer: int | None = None
+
+    @property
+    def options(self) -> Options:
+        """What embeds other clips like this one, each from its beginning to its end."""
+        mode, frames = self.sampling.split("-")
+        return Options(self.checkpoint, int(frames), sampling=mode, fit=self.fit, precision=self.precision)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What kind of vector: how its clip was embedded, and how the tokens became one vector.
+
+    Vectors are compared only when these agree.
+    """
+
+    fingerprint: Fingerprint
     pooling: Pooling = "mean"
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """All of it as JSON; the layer only where it is not the last."""
+        fields = {**asdict(self.fingerprint), "pooling": self.pooling}
+        if fields["layer"] is None:
+            del fields["layer"]
+        return fields
+
+    @classmethod
+    def parse(cls, fields: Mapping[str, Any]) -> Kind:
+        """What `fields` gave. Raises KeyError or TypeError where it is something else."""
+        rest = dict(fields)
+        pooling = rest.pop("pooling")
+        return cls(Fingerprint(**rest), pooling)
 
     @property
     def key(self) -> str:
         """A short name for files and caches: the first 16 hex digits of the SHA-256 of the fields."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(self.fields, sort_keys=True).encode()).hexdigest()[:16]
 
-    def require(self, other: Fingerprint) -> None:
-        """Raises FingerprintMismatch, naming the fields that differ, unless both were made alike."""
-        mine, theirs = asdict(self), asdict(other)
+    def require(self, other: Kind) -> None:
+        """Raises FingerprintMismatch, naming the fields that differ, unless both are alike."""
+        mine, theirs = ({"layer": None, **kind.fields} for kind in (self, other))
         differing = [f"{name} ({mine[name]} / {theirs[name]})" for name in mine if mine[name] != theirs[name]]
         if differing:
             raise FingerprintMismatch(
@@ -50,7 +91,18 @@ class Fingerprint:
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Vector:
+    """One vector a clip, float32 `[D]`, or several of one kind, `[..., D]`."""
+
+    array: np.ndarray
+    kind: Kind
+
+    def __repr__(self) -> str:
+        return f"Vector({list(self.array.shape)}, {self.kind.pooling} of {self.kind.fingerprint.checkpoint})"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Embedding:
     """What the encoder made of one clip.
 
@@ -63,8 +115,10 @@ class Embedding:
             reaches beyond the picture where the input was padded.
         source_size: (width, height) of the upright source, in pixels.
         timings_ms: milliseconds for "decode", "preprocess", "encode".
-        layer: index of the encoder layer whose output this is; None is the last one, normalised.
         notes: sentences about what was done differently from what was asked.
+
+    Raises:
+        ValueError: the arrays are not of these shapes.
     """
 
     tokens: np.ndarray
@@ -74,8 +128,22 @@ class Embedding:
     window: tuple[float, float, float, float]
     source_size: tuple[int, int]
     timings_ms: Mapping[str, float] = field(default_factory=dict)
-    layer: int | None = None
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.tokens.ndim != 4 or self.tokens.dtype != np.float32:
+            raise ValueError(f"tokens must be float32 [T', H', W', D], not {self.tokens.dtype} {self.tokens.shape}")
+        if self.timestamps.ndim != 1 or len(self.timestamps) % len(self.tokens):
+            raise ValueError(f"{len(self.tokens)} time steps cannot be {self.timestamps.shape} frames")
+
+    def __repr__(self) -> str:
+        made = self.fingerprint
+        return f"Embedding(tokens {list(self.tokens.shape)}, {made.checkpoint}, {made.sampling}, {made.fit})"
+
+    @property
+    def layer(self) -> int | None:
+        """Index of the encoder layer whose output this is; None is the last one, normalised."""
+        return self.fingerprint.layer
 
     @property
     def grid(self) -> tuple[int, int, int]:
@@ -113,21 +181,20 @@ class Embedding:
         """`motion` of the tokens, with no motion in padding."""
         return motion(self.tokens, self.patch_mask)
 
-    def vector(self, pooling: Pooling) -> np.ndarray:
-        """The clip as one float32 vector: `pooled()` or `motion()`.
+    def vector(self, pooling: Pooling = "mean") -> Vector:
+        """The clip as one vector: `pooled()` or `motion()`.
 
         Raises:
             RequestError: the motion within a single time step is asked for.
         """
-        if pooling == "mean":
-            return self.pooled()
-        if len(self.tokens) < 2:
+        if pooling == "motion" and len(self.tokens) < 2:
             raise RequestError("Clips of 2 frames cannot be compared by their motion: take 4 frames or more.")
-        return self.motion()
+        return Vector(self.pooled() if pooling == "mean" else self.motion(), Kind(self.fingerprint, pooling))
 
-    def made(self, pooling: Pooling) -> Fingerprint:
-        """How `vector(pooling)` was made."""
-        return replace(self.fingerprint, pooling=pooling)
+    def path(self) -> Vector:
+        """float32 `[T', D]`: the mean of each time step's tokens, as if it were a clip of its own."""
+        means = self.tokens[:, self.patch_mask].mean(axis=1, dtype=np.float64).astype(np.float32)
+        return Vector(means, Kind(self.fingerprint))
 
     def check_position(self, at: tuple[int, int, int]) -> None:
         """Raises RequestError where (step, row, column) is not on the grid."""
@@ -148,7 +215,7 @@ class Embedding:
             "precision": self.fingerprint.precision,
             "sampling": self.fingerprint.sampling,
             "fit": self.fingerprint.fit,
-            "pooling": self.fingerprint.pooling,
+            "pooling": "mean",
             "device": self.device,
             "layer": self.layer,
             "timings_ms": {name: round(ms, 2) for name, ms in self.timings_ms.items()},

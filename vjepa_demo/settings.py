@@ -125,6 +125,11 @@ class Settings:
         """Whether only the machine itself reaches the app."""
         return is_loopback(self.server_name)
 
+    @property
+    def reference_folder(self) -> Path:
+        """The references that everybody sees: the owner's, or the shipped ones."""
+        return Path(self.references or ASSETS / "references")
+
     @classmethod
     def from_environment(cls) -> Settings:
         """Read the fields from the environment.

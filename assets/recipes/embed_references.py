@@ -16,15 +16,17 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+
+from vjepa_demo.embedder import Embedder
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from vjepa_demo.embedding import Embedding
-from vjepa_demo.media.reader import Clip, Sampling
+from vjepa_demo.media.clip import Clip
 from vjepa_demo.model.encoder import get_encoder
+from vjepa_demo.options import Sampling
 from vjepa_demo.references.map import align
 from vjepa_demo.references.preparing import SHIPPED, STORED, prepare
 from vjepa_demo.references.store import THUMBNAILS, Stored
@@ -35,17 +37,17 @@ POOLINGS = ("mean", "motion")
 
 
 class Remembering:
-    """An encoder that embeds a clip once, however often it is asked: each pooling wants the same tokens."""
+    """An embedder that embeds a clip once, however often it is asked: each pooling wants the same tokens."""
 
-    def __init__(self, encoder: Any) -> None:
-        self.encoder, self.fingerprint = encoder, encoder.fingerprint
-        self._made: dict[tuple[str, str], Embedding] = {}
+    def __init__(self, embedder: Embedder) -> None:
+        self.kind, self.read, self._embedder = embedder.kind, embedder.read, embedder
+        self._embedded: dict[str, Embedding] = {}
 
-    def encode(self, clip: Clip, fit: str) -> Embedding:
-        key = hashlib.sha256(clip.frames.tobytes()).hexdigest(), fit
-        if key not in self._made:
-            self._made[key] = self.encoder.encode(clip, fit=fit)
-        return self._made[key]
+    def embed(self, clip: Clip) -> Embedding:
+        key = hashlib.sha256(clip.frames.tobytes()).hexdigest()
+        if key not in self._embedded:
+            self._embedded[key] = self._embedder.embed(clip)
+        return self._embedded[key]
 
 
 def main() -> None:
@@ -54,14 +56,14 @@ def main() -> None:
     shutil.rmtree(folder, ignore_errors=True)
     first: dict[str, Stored] = {}
     for fit, precision in itertools.product(FITS, PRECISIONS):
-        encoder = Remembering(get_encoder("nano", device="cpu", precision=precision))
+        embedder = Remembering(Embedder(get_encoder("nano", device="cpu", precision=precision), Sampling(16), fit))
         for pooling in POOLINGS:
             started = time.perf_counter()
             with tempfile.TemporaryDirectory() as store:
-                made = prepare(SHIPPED, encoder, Sampling(16), fit, pooling, store=store)
+                made = prepare(SHIPPED, embedder, pooling, store=store)
                 if made.failures:
                     sys.exit(f"these clips cannot be embedded: {made.failures}")
-                stored = Stored.load(Path(store) / f"{made.fingerprint.key}.safetensors", made.fingerprint)
+                stored = Stored.load(Path(store) / f"{made.kind.key}.safetensors", made.kind)
                 if not (folder / THUMBNAILS).exists():
                     shutil.copytree(Path(store) / THUMBNAILS, folder / THUMBNAILS)
             assert stored is not None
@@ -69,8 +71,8 @@ def main() -> None:
             like = first.setdefault(pooling, stored)
             flat = align(stored.coordinates, like.coordinates, rows, rows)
             space = align(stored.space, like.space, rows, rows)
-            path = folder / f"{made.fingerprint.key}.safetensors"
-            Stored(stored.hashes, stored.vectors, flat, space).save(path, made.fingerprint)
+            path = folder / f"{made.kind.key}.safetensors"
+            Stored(stored.hashes, stored.vectors, flat, space).save(path, made.kind)
             seconds = time.perf_counter() - started
             print(f"{path.name}  {fit:6} {precision} {pooling:6}  {len(made)} clips, {seconds:.0f} s", flush=True)
 

@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
-from vjepa_demo.embedding import Embedding, Fingerprint
+from vjepa_demo.embedding import Embedding, Fingerprint, Kind, Vector
 from vjepa_demo.references.comparison import ReferenceClip, ReferenceSet
 from vjepa_demo.references.evaluation import evaluate
 from vjepa_demo.references.store import save_thumbnail
 
-MADE = Fingerprint("test", "1", "fp32", "even-16", "crop")
+MADE = Kind(Fingerprint("test", "1", "fp32", "even-16", "crop"))
 LABELS = ("roll", "fall", "swing", "<b>spin</b>${1+1}")
 EACH = 6
 WIDTH = 32
@@ -40,7 +40,7 @@ def make_references(folder: Path, video: Path) -> ReferenceSet:
     for number, sha in enumerate(hashes):
         save_thumbnail(np.full((3, 48, 64), 10 * number, np.uint8), folder / "thumbnails" / f"{sha}.jpg")
     return ReferenceSet(
-        fingerprint=MADE,
+        kind=MADE,
         clips=tuple(clips),
         vectors=np.array(vectors, np.float32),
         coordinates=np.array(places, np.float32)[:, :2],
@@ -54,7 +54,7 @@ def make_references(folder: Path, video: Path) -> ReferenceSet:
 def make_embedding(steps: np.ndarray, seconds: np.ndarray) -> Embedding:
     """A clip whose tokens at each time step are `steps` `[T', D]`."""
     tokens = np.repeat(steps, 4, axis=0).reshape(len(steps), 2, 2, -1).astype(np.float32)
-    return Embedding(tokens, seconds, MADE, "cpu", (0, 0, 64, 64), (64, 64))
+    return Embedding(tokens, seconds, MADE.fingerprint, "cpu", (0, 0, 64, 64), (64, 64))
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +138,7 @@ def test_it_is_empty_until_there_is_something_to_show(page, url, console_errors)
 def test_neighbours_and_vote_are_those_of_the_set(page, url, references, clips, console_errors, left_localhost):
     region = show(page, url)
     pooled = clips["near"].pooled()
-    expected = references.neighbours(pooled, MADE, 10)
+    expected = references.compare(Vector(pooled, MADE)).neighbours(10)
     rows = region.get_by_role("list", name="Nearest references").get_by_role("listitem")
     expect(rows).to_have_count(10)
     for row, near in zip(rows.all(), expected, strict=True):
@@ -158,7 +158,7 @@ def test_neighbours_and_vote_are_those_of_the_set(page, url, references, clips, 
 
 def test_the_star_is_where_the_clip_was_placed(page, url, references, clips):
     show(page, url)
-    place = references.place(clips["near"].pooled(), MADE)
+    place = references.compare(Vector(clips["near"].pooled(), MADE)).flat
     star = page.evaluate("""() => {
         const trace = document.querySelector(".rm-plot").data.find((trace) => trace.meta === "clip");
         return [trace.x[0], trace.y[0]];
@@ -214,9 +214,11 @@ def test_the_path_tells_the_step_under_the_pointer(page, url, references, clips)
     page.evaluate(
         "() => { window.steps = []; document.addEventListener('stepfocus', (e) => steps.push(e.detail.step)); }"
     )
-    path = references.place(clips["near"].tokens.mean(axis=(1, 2)), MADE)
+    path = references.compare(Vector(clips["near"].tokens.mean(axis=(1, 2)), MADE)).flat
     # The step that stands most apart, so that no other point is nearer to the pointer.
-    others = np.concatenate([path, references.coordinates, references.place(clips["near"].pooled(), MADE)[None]])
+    others = np.concatenate(
+        [path, references.coordinates, references.compare(Vector(clips["near"].pooled(), MADE)).flat[None]]
+    )
     apart = np.sort(np.linalg.norm(path[:, None] - others[None], axis=2), axis=1)[:, 1]
     step = int(np.argmax(apart))
     page.mouse.move(*pixel(page, *path[step]))
@@ -234,11 +236,11 @@ def test_a_step_queried_elsewhere_is_marked_on_the_path(page, url, references, c
         return [trace.x[0], trace.y[0]];
     }""")
     steps = clips["near"].tokens.mean(axis=(1, 2))
-    assert ring == pytest.approx(references.place(steps, MADE)[2].tolist(), abs=1e-3)
+    assert ring == pytest.approx(references.compare(Vector(steps, MADE)).flat[2].tolist(), abs=1e-3)
 
 
 def test_a_clip_far_from_all_says_so(page, url, references, clips):
-    assert references.is_far(clips["far"].pooled(), MADE)
+    assert references.compare(Vector(clips["far"].pooled(), MADE)).far
     region = show(page, url, "far")
     expect(region.get_by_role("note")).to_contain_text("Far from all references")
     page.get_by_role("button", name="near", exact=True).click()

@@ -12,7 +12,8 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from vjepa_demo.embedding import Embedding, Fingerprint
-from vjepa_demo.media.reader import Clip, Sampling, Source
+from vjepa_demo.media.clip import Clip, Source
+from vjepa_demo.options import Sampling
 from vjepa_demo.ui.patch_viewer import patch_viewer, viewer_value
 from vjepa_demo.views.similarity import pack
 

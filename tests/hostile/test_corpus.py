@@ -13,7 +13,8 @@ from hostile.make import make
 
 from vjepa_demo.errors import UserError
 from vjepa_demo.media import worker
-from vjepa_demo.media.reader import Clip, Sampling
+from vjepa_demo.media.clip import Clip
+from vjepa_demo.options import Sampling
 from vjepa_demo.settings import MIB, settings
 
 SECONDS = 6.0

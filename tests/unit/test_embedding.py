@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vjepa_demo.embedding import Embedding, Fingerprint, motion
+from vjepa_demo.embedding import Embedding, Fingerprint, Kind, motion
 from vjepa_demo.errors import FingerprintMismatch, RequestError
 
 MADE = Fingerprint("nano", "abc", "fp32", "even-4", "crop")
@@ -18,7 +18,7 @@ MADE = Fingerprint("nano", "abc", "fp32", "even-4", "crop")
 
 def make(window=(0.0, 0.0, 100.0, 100.0), size=(100, 100), shape=(2, 4, 4, 5), **changes) -> Embedding:
     tokens = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    return Embedding(tokens, np.arange(4) / 4, MADE, "cpu", window, size, **changes)
+    return Embedding(tokens, np.arange(2 * shape[0]) / 4, MADE, "cpu", window, size, **changes)
 
 
 def test_shapes() -> None:
@@ -38,7 +38,7 @@ def test_pooling_is_the_mean_of_all_tokens() -> None:
 
 def test_pooling_in_double_precision() -> None:
     tokens = np.full((64, 16, 16, 1), 0.1, dtype=np.float32)
-    embedding = dataclasses.replace(make(), tokens=tokens)
+    embedding = dataclasses.replace(make(), tokens=tokens, timestamps=np.arange(128.0))
     assert embedding.pooled()[0] == np.float32(0.1), "a sum of 16,384 terms in float32 would drift"
 
 
@@ -97,11 +97,11 @@ def test_motion_does_not_see_what_stands_still_nor_the_padding() -> None:
 
 def test_a_vector_says_how_it_was_made() -> None:
     embedding = make()
-    assert np.array_equal(embedding.vector("mean"), embedding.pooled())
-    assert np.array_equal(embedding.vector("motion"), embedding.motion())
-    assert embedding.made("mean") == embedding.fingerprint
+    assert np.array_equal(embedding.vector("mean").array, embedding.pooled())
+    assert np.array_equal(embedding.vector("motion").array, embedding.motion())
+    assert embedding.vector("mean").kind == Kind(embedding.fingerprint)
     with pytest.raises(FingerprintMismatch, match="pooling"):
-        embedding.made("motion").require(embedding.fingerprint)
+        embedding.vector("motion").kind.require(Kind(embedding.fingerprint))
     with pytest.raises(RequestError, match="4 frames"):
         dataclasses.replace(embedding, tokens=embedding.tokens[:1]).vector("motion")
 
@@ -155,8 +155,8 @@ def test_saved_without_pickle(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Fingerprint)])
 def test_vectors_made_differently_are_not_compared(name: str) -> None:
-    other = dataclasses.replace(MADE, **{name: "other"})
-    assert other.key != MADE.key
+    other = Kind(dataclasses.replace(MADE, **{name: 2 if name == "layer" else "other"}))
+    assert other.key != Kind(MADE).key
     with pytest.raises(FingerprintMismatch, match=name):
-        MADE.require(other)
-    MADE.require(dataclasses.replace(MADE))
+        Kind(MADE).require(other)
+    Kind(MADE).require(Kind.parse(json.loads(json.dumps(Kind(MADE).fields))))

@@ -17,8 +17,8 @@ PACKAGE = ROOT / "vjepa_demo"
 
 # The way of the data: a room imports only from those before it, and a folder is one room.
 ROOMS = (
-    *("settings", "errors", "jobs", "files", "scratch", "embedding"),
-    *("media", "model", "views", "references", "explore", "cli", "__main__", "ui"),
+    *("settings", "errors", "jobs", "files", "scratch", "options", "embedding"),
+    *("media", "model", "embedder", "views", "references", "explore", "cli", "__main__", "ui"),
 )
 # What a first visitor or `--help` waits for may not take seconds to import; these may.
 HEAVY = ("model/encoder.py", "views/heatmap.py", "__main__.py", "ui/")

@@ -12,11 +12,13 @@ import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
 from vjepa_demo.cli import references
 from vjepa_demo.errors import RequestError, UserError
+from vjepa_demo.options import Options
 from vjepa_demo.settings import settings
 
 log = logging.getLogger(__name__)
@@ -53,21 +55,17 @@ def build_parser() -> Parser:
     add_pooling(neighbours)
     neighbours.set_defaults(run=run_neighbours)
 
-    references.add_parser(commands, references.Shell(add_options, add_pooling, make_request, say, tell))
+    references.add_parser(commands, references.Shell(add_options, add_pooling, options_of, say, tell))
     return parser
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options that say how a file is embedded."""
-    parser.add_argument(
-        "--checkpoint", default=settings.checkpoint, metavar="nano|HUB-ID|DIR", help="default: %(default)s"
-    )
-    parser.add_argument("--frames", type=int, metavar="N", help="how many frames (default: as the model was trained)")
-    parser.add_argument("--start", type=float, default=0.0, metavar="S", help="start of the span in seconds")
-    parser.add_argument("--end", type=float, metavar="S", help="end of the span in seconds")
-    parser.add_argument("--sampling", choices=("even", "fps"), default="even", help="spread, or 4 frames a second")
-    parser.add_argument("--fit", choices=("crop", "squash", "pad"), default="crop", help="how a square is made of it")
-    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto")
+    """The options that say how a file is embedded, one for each field of `Options`."""
+    kinds = {"int": int, "float": float, "str": str}
+    for option in fields(Options):
+        known = {name: option.metadata[name] for name in ("help", "metavar", "choices") if name in option.metadata}
+        kind = kinds.get(str(option.type).split(" ")[0], str)
+        parser.add_argument(f"--{option.name}", type=kind, default=option.default, **known)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -85,8 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code."""
     logging.basicConfig(level=os.environ.get("VJEPA_DEMO_LOG", "ERROR"), format="%(name)s: %(message)s")
     try:
-        options = build_parser().parse_args(argv)
-        return options.run(options)
+        given = build_parser().parse_args(argv)
+        return given.run(given)
     except UserError as error:
         log.debug("user error", exc_info=True)
         say(str(error))
@@ -99,71 +97,62 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-def run_embed(options: argparse.Namespace) -> int:
+def run_embed(given: argparse.Namespace) -> int:
     from vjepa_demo import explore
 
-    out = writable(options.out, ".npz")
-    _, embedding = explore.embed(options.file, make_request(options), say)
+    out = writable(given.out, ".npz")
+    embedding = explore.embed(given.file, options_of(given), progress=say).embedding
     if out:
         with writing():
             embedding.save(out)
         say(f"Wrote {out}")
     summary = explore.embedding_json(embedding)
-    tell(options, summary, f"{summary['shape']}: {grid_in_words(summary)}")
+    tell(given, summary, f"{summary['shape']}: {grid_in_words(summary)}")
     return 0
 
 
-def run_similarity(options: argparse.Namespace) -> int:
+def run_similarity(given: argparse.Namespace) -> int:
     import numpy as np
 
     from vjepa_demo import explore
     from vjepa_demo.views.heatmap import heatmap_image
     from vjepa_demo.views.similarity import similarity
 
-    at = explore.parse_position(options.at)
-    out = writable(options.out, ".npz", ".png")
-    clip, embedding = explore.embed(options.file, make_request(options), say)
-    scores = similarity(embedding, at, centred=not options.raw)
+    at = explore.parse_position(given.at)
+    out = writable(given.out, ".npz", ".png")
+    found = explore.embed(given.file, options_of(given), progress=say)
+    scores = similarity(found.embedding, at, centred=not given.raw)
     if out:
         with writing():
             if out.suffix == ".npz":
-                np.savez(out, scores=scores, at=np.array(at), meta=np.array(json.dumps(embedding.meta())))
+                np.savez(out, scores=scores, at=np.array(at), meta=np.array(json.dumps(found.embedding.meta())))
             else:
-                heatmap_image(clip, embedding, scores, out)
+                heatmap_image(found.clip, found.embedding, scores, out)
         say(f"Wrote {out}")
     best = np.nanmax(scores.reshape(len(scores), -1), axis=1)
     words = "best match at each time step: " + " ".join(f"{x:.3f}" for x in best)
-    tell(options, explore.similarity_json(embedding, at, not options.raw), words)
+    tell(given, explore.similarity_json(found.embedding, at, not given.raw, scores), words)
     return 0
 
 
-def run_neighbours(options: argparse.Namespace) -> int:
+def run_neighbours(given: argparse.Namespace) -> int:
     from vjepa_demo import explore
 
-    *_, result = explore.run(options.file, make_request(options), k=options.k, progress=say)
-    assert result.embedding is not None
-    assert result.place is not None
-    lines = [f"{near.cosine:.3f}  {near.label}  {near.file}" for near in result.place.neighbours]
-    if result.place.far:
+    explore.check_count(given.k)
+    folder = Path(given.references or settings.reference_folder)
+    compared = explore.compare(
+        explore.embed(given.file, options_of(given), pooling=given.pooling, progress=say), folder, say
+    )
+    lines = [f"{near.cosine:.3f}  {near.label}  {near.file}" for near in compared.comparison.neighbours(given.k)]
+    if compared.comparison.far:
         lines.append("This clip is far from all references: take its neighbours with care.")
-    tell(options, explore.neighbours_json(result.embedding, result.place), "\n".join(lines))
+    tell(given, explore.neighbours_json(compared, given.k), "\n".join(lines))
     return 0
 
 
-def make_request(options: argparse.Namespace) -> Any:
-    from vjepa_demo.explore import Request
-
-    return Request(
-        checkpoint=options.checkpoint,
-        frames=options.frames,
-        start=options.start,
-        end=options.end,
-        sampling=options.sampling,
-        fit=options.fit,
-        precision=options.precision,
-        references=getattr(options, "references", None),
-        pooling=getattr(options, "pooling", None),
-    )
+def options_of(given: argparse.Namespace) -> Options:
+    """The options among the arguments."""
+    return Options(**{option.name: getattr(given, option.name) for option in fields(Options)})
 
 
 def writable(name: str | None, *suffixes: str) -> Path | None:
@@ -192,9 +181,9 @@ def grid_in_words(summary: dict[str, Any]) -> str:
     return f"{steps} time steps × {rows} × {cols} patches × {summary['shape'][-1]} channels"
 
 
-def tell(options: argparse.Namespace, summary: dict[str, Any], words: str) -> None:
+def tell(given: argparse.Namespace, summary: dict[str, Any], words: str) -> None:
     """Print the JSON object, or the words for a person."""
-    print(json.dumps(summary) if options.json else words)
+    print(json.dumps(summary) if given.json else words)
 
 
 def say(message: str) -> None:

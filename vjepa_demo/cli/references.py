@@ -6,9 +6,13 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vjepa_demo.errors import RequestError
+from vjepa_demo.options import Options
+
+if TYPE_CHECKING:
+    from vjepa_demo.embedder import Embedder
 
 
 @dataclass(frozen=True)
@@ -18,14 +22,14 @@ class Shell:
     Attributes:
         add_options: adds the options that say how a file is embedded to a parser.
         add_pooling: adds the option that says how clips are compared.
-        make_request: options -> `explore.Request`.
+        options_of: arguments -> `Options`.
         say: prints a message for a person.
-        tell: (options, object, words) prints the result, as JSON or in words.
+        tell: (arguments, object, words) prints the result, as JSON or in words.
     """
 
     add_options: Callable[[Any], None]
     add_pooling: Callable[[Any], None]
-    make_request: Callable[[argparse.Namespace], Any]
+    options_of: Callable[[argparse.Namespace], Options]
     say: Callable[[str], None]
     tell: Callable[[argparse.Namespace, dict[str, Any], str], None]
 
@@ -52,10 +56,10 @@ def add_parser(commands: Any, shell: Shell) -> None:
         shell.add_pooling(parser)
 
 
-def run_build(shell: Shell, options: argparse.Namespace) -> int:
+def run_build(shell: Shell, given: argparse.Namespace) -> int:
     from vjepa_demo.references.sources import build
 
-    encoder, sampling, pooling = _way(shell, options)
+    embedder = _embedder(shell, given)
     embedded = 0
 
     def progress(done: int, total: int, message: str) -> None:
@@ -63,45 +67,34 @@ def run_build(shell: Shell, options: argparse.Namespace) -> int:
         embedded += message.startswith("Embedding")
         shell.say(f"{message}: {done} of {total}")
 
-    made = build(
-        options.source,
-        options.out,
-        encoder,
-        sampling,
-        options.fit,
-        pooling,
-        progress=progress,
-        refit=options.new_map,
-    )
+    made = build(given.source, given.out, embedder, given.pooling, progress=progress, refit=given.new_map)
     for name, sentence in made.notes:
         shell.say(f"{name!r} {sentence}")
     for name, sentence in made.failures:
         shell.say(f"left out {name!r}: {sentence}")
     summary = {
-        "out": options.out,
+        "out": given.out,
         "clips": len(made),
         "labels": len({clip.label for clip in made.clips}),
         "embedded": embedded,
         "failures": [{"file": name, "error": sentence} for name, sentence in made.failures],
         "notes": [{"file": name, "note": sentence} for name, sentence in made.notes],
-        "fingerprint": vars(made.fingerprint),
+        "fingerprint": made.kind.fields,
     }
     words = f"{len(made)} clips in {summary['labels']} labels, {embedded} embedded now, {len(made.failures)} left out"
-    shell.tell(options, summary, words)
+    shell.tell(given, summary, words)
     return 0
 
 
-def run_evaluate(shell: Shell, options: argparse.Namespace) -> int:
+def run_evaluate(shell: Shell, given: argparse.Namespace) -> int:
     from vjepa_demo.references.evaluation import evaluate
     from vjepa_demo.references.preparing import prepare
 
-    encoder, sampling, pooling = _way(shell, options)
+    embedder = _embedder(shell, given)
     found = prepare(
-        options.folder,
-        encoder,
-        sampling,
-        options.fit,
-        pooling,
+        given.folder,
+        embedder,
+        given.pooling,
         progress=lambda done, total, words: shell.say(f"{words}: {done} of {total}"),
     )
     measured = evaluate(found)
@@ -111,17 +104,14 @@ def run_evaluate(shell: Shell, options: argparse.Namespace) -> int:
         " " * 14 + "raw  centred",
     ]
     lines += [f"{name:12}{measured['raw'][name]:5.3f}  {measured['centred'][name]:5.3f}" for name in names]
-    shell.tell(options, {**measured, "fingerprint": vars(found.fingerprint)}, "\n".join(lines))
+    shell.tell(given, {**measured, "fingerprint": found.kind.fields}, "\n".join(lines))
     return 0
 
 
-def _way(shell: Shell, options: argparse.Namespace) -> tuple[Any, Any, Any]:
-    """How the set's clips are embedded: encoder, sampling and pooling."""
-    from vjepa_demo.model.encoder import get_encoder
+def _embedder(shell: Shell, given: argparse.Namespace) -> Embedder:
+    """What embeds the set's clips."""
+    from vjepa_demo.embedder import Embedder
 
-    if options.start or options.end is not None:
+    if given.start or given.end is not None:
         raise RequestError("Reference clips are embedded whole: leave --start and --end out.")
-    request = shell.make_request(options)
-    sampling = request.check()
-    encoder = get_encoder(request.checkpoint, precision=request.precision, progress=shell.say)
-    return encoder, sampling, request.pooling
+    return Embedder.open(shell.options_of(given), shell.say)

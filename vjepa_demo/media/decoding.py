@@ -24,8 +24,9 @@ import numpy as np
 
 from vjepa_demo.errors import UserError
 from vjepa_demo.media import reader
+from vjepa_demo.media.clip import Clip
 from vjepa_demo.media.containers import sniff
-from vjepa_demo.media.reader import Clip, Sampling
+from vjepa_demo.options import Sampling
 from vjepa_demo.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -4,123 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from vjepa_demo.errors import MediaError, RequestError, UserError, cut
+from vjepa_demo.errors import MediaError, UserError, cut
+from vjepa_demo.media.clip import Clip, Source
 from vjepa_demo.media.containers import Container, searchable, sniff
 from vjepa_demo.media.pictures import open_picture
+from vjepa_demo.options import ROUNDING, Sampling
 from vjepa_demo.settings import Settings, settings
 
 log = logging.getLogger(__name__)
 
-# V-JEPA 2 was pretrained on clips sampled at 4 frames a second (arXiv 2506.09985, section 2).
-PRETRAINING_FPS = 4.0
-# Seconds that keep a moment which falls on a frame's start from being rounded to the frame before it.
-ROUNDING = 5e-4
 # A video frame costs some time however small it is, about as much as this many pixels.
 LEAST_PIXELS = 50_000
 
 TOO_MUCH_MEMORY = "Reading the file takes more memory than there is for one file: scale it down or cut it first."
 
-SamplingMode = Literal["even", "fps"]
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """Which moments of a video are taken.
-
-    Attributes:
-        frames: how many, an even number of at least 2 (a tubelet holds two frames).
-        mode: "even" spreads them over the span; "fps" takes PRETRAINING_FPS a second from the start of the span.
-        start, end: the span in seconds from the first frame; None means the end of the video.
-    """
-
-    frames: int = 16
-    mode: SamplingMode = "even"
-    start: float = 0.0
-    end: float | None = None
-
-    def check(self, limits: Settings = settings) -> None:
-        """Raises RequestError where the numbers cannot be met by any video."""
-        if self.frames < 2 or self.frames % 2:
-            raise RequestError(
-                f"The number of frames must be even and at least 2, not {cut(self.frames)}: "
-                "the model reads frames in pairs (tubelets)."
-            )
-        if self.frames > limits.max_frames:
-            raise RequestError(
-                f"At most {limits.max_frames} frames can be sampled, not {cut(self.frames)}: ask for fewer."
-            )
-        if self.mode not in ("even", "fps"):
-            raise RequestError(f"The sampling must be 'even' or 'fps', not {cut(self.mode)}.")
-        if not math.isfinite(self.start) or self.start < 0:
-            raise RequestError(f"The start of the span must be 0 seconds or later, not {self.start:g}.")
-        if self.end is not None and not self.end > self.start:
-            raise RequestError(f"The end of the span ({self.end:g} s) must be later than its start ({self.start:g} s).")
-
-    def moments(self, duration: float) -> np.ndarray:
-        """The moments to show, float64 `[frames]`, in seconds from the first frame of a video of this duration.
-
-        "even" takes the middle of each of `frames` equal parts of the span, so that a span of exactly `frames` frames
-        gives each of them once.
-
-        Raises:
-            RequestError: the span starts after the video has ended.
-        """
-        if self.start >= duration:
-            raise RequestError(
-                f"The span starts at {self.start:g} s, but the video lasts {duration:.2f} s: start it earlier."
-            )
-        end = duration if self.end is None else min(self.end, duration)
-        if self.mode == "fps":
-            # The last moment of the span stands for all that lie beyond it.
-            moments = self.start + np.arange(self.frames) / PRETRAINING_FPS
-            return np.clip(moments, self.start, max(self.start, end - 2 * ROUNDING))
-        return self.start + (np.arange(self.frames) + 0.5) * (end - self.start) / self.frames
-
-
-@dataclass(frozen=True)
-class Source:
-    """What the file was. Sizes are of the upright picture with square pixels."""
-
-    kind: Literal["video", "image"]
-    width: int
-    height: int
-    codec: str
-    duration: float = 0.0
-    fps: float = 0.0
-    frame_count: int = 1
-    rotation: float = 0.0
-
-
-@dataclass(frozen=True)
-class Clip:
-    """Frames as they were sampled, upright, with square pixels.
-
-    Attributes:
-        frames: uint8 `[T, 3, H, W]`; an image is a clip of one frame.
-        timestamps: float64 `[T]`, seconds from the first frame of the video, of the frames that were really shown.
-        source: what the file was.
-        sampling: how the frames were chosen.
-        notes: sentences about what had to be done differently from what was asked.
-    """
-
-    frames: np.ndarray
-    timestamps: np.ndarray
-    source: Source
-    sampling: Sampling
-    notes: tuple[str, ...] = ()
-
-    @property
-    def is_image(self) -> bool:
-        return self.source.kind == "image"
 
 
 def read_clip(path: str | Path, sampling: Sampling | None = None, limits: Settings = settings) -> Clip:

@@ -34,7 +34,8 @@ import numpy as np
 from vjepa_demo import jobs, scratch
 from vjepa_demo.errors import BusyError, MediaError, RequestError
 from vjepa_demo.media import reader
-from vjepa_demo.media.reader import Clip, Sampling, Source
+from vjepa_demo.media.clip import Clip, Source
+from vjepa_demo.options import Sampling
 from vjepa_demo.settings import Settings, settings
 
 log = logging.getLogger(__name__)

@@ -11,23 +11,22 @@ import types
 import weakref
 from collections import OrderedDict, defaultdict
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 
 from vjepa_demo import jobs
-from vjepa_demo.embedding import Embedding, Fingerprint, Pooling
+from vjepa_demo.embedding import Embedding, Fingerprint
 from vjepa_demo.errors import CheckpointError, RequestError, cut
+from vjepa_demo.media.clip import Clip
 from vjepa_demo.media.pictures import NEUTRAL_GROUND
-from vjepa_demo.media.reader import Clip, Sampling
 from vjepa_demo.model import checkpoints
+from vjepa_demo.options import Fit, Sampling
 from vjepa_demo.settings import settings
 
 log = logging.getLogger(__name__)
 
-Fit = Literal["crop", "squash", "pad"]
-Precision = Literal["auto", "fp32", "bf16"]
 
 # The model card embeds an image as 16 equal frames.
 IMAGE_FRAMES = 16
@@ -95,15 +94,15 @@ class Encoder:
         """How many layers the encoder has."""
         return self.config.num_hidden_layers
 
-    def fingerprint(self, sampling: Sampling, fit: Fit = "crop", pooling: Pooling = "mean") -> Fingerprint:
-        """How vectors made with these options are made; an image counts as a clip sampled with the same options."""
+    def fingerprint(self, sampling: Sampling, fit: Fit = "crop", layer: int | None = None) -> Fingerprint:
+        """How clips are embedded with these options; an image counts as a clip sampled with the same options."""
         return Fingerprint(
             checkpoint=self.checkpoint.id,
             revision=self.revision,
             precision=self.precision,
             sampling=f"{sampling.mode}-{sampling.frames}",
             fit=fit,
-            pooling=pooling,
+            layer=layer,
         )
 
     def preprocess(self, clip: Clip, fit: Fit = "crop") -> tuple[torch.Tensor, tuple[float, float, float, float]]:
@@ -173,12 +172,11 @@ class Encoder:
         return Embedding(
             tokens=tokens.reshape(-1, rows, rows, tokens.shape[-1]),
             timestamps=np.zeros(IMAGE_FRAMES) if clip.is_image else clip.timestamps,
-            fingerprint=self.fingerprint(clip.sampling, fit),
+            fingerprint=self.fingerprint(clip.sampling, fit, layer),
             device=self.device,
             window=window,
             source_size=(clip.source.width, clip.source.height),
             timings_ms={"preprocess": (ready - started) * 1e3, "encode": (encoded - ready) * 1e3},
-            layer=layer,
             notes=clip.notes,
         )
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from vjepa_demo import jobs
+from vjepa_demo.embedder import Embedder
 from vjepa_demo.embedding import Pooling
 from vjepa_demo.jobs import Job, Visitor
-from vjepa_demo.media.reader import Sampling
 from vjepa_demo.references.comparison import ReferenceSet
 from vjepa_demo.references.preparing import prepare
 from vjepa_demo.settings import settings
@@ -68,9 +68,7 @@ _lock = threading.Lock()
 _builds: dict[Any, _Build] = {}
 
 
-def prepared(
-    folder: Path, encoder: Any, sampling: Sampling, fit: str, pooling: Pooling, *, progress: Say
-) -> ReferenceSet:
+def prepared(folder: Path, embedder: Embedder, pooling: Pooling, *, progress: Say) -> ReferenceSet:
     """The reference set of a folder, as `preparing.prepare` makes it; outside a job, just that.
 
     Within a job, what has to be embedded is embedded by one thread for all who ask for the same set, with low
@@ -81,7 +79,7 @@ def prepared(
     """
 
     def make(tell: Callable[[int, int, str], None]) -> ReferenceSet:
-        return prepare(folder, encoder, sampling, fit, pooling, progress=tell)
+        return prepare(folder, embedder, pooling, progress=tell)
 
     if jobs.current() is None:
         return make(lambda done, total, message: progress(f"{message}: {done} of {total}"))
@@ -89,7 +87,7 @@ def prepared(
     def say(message: str) -> None:  # an object of its own for each who waits
         progress(message)
 
-    key = (folder.resolve(), encoder.fingerprint(sampling, fit, pooling))
+    key = (folder.resolve(), embedder.kind(pooling))
     with _lock:
         build = _builds.get(key)
         begin = build is None or build.over.is_set() or not build.waiting

@@ -13,13 +13,12 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
+from vjepa_demo.embedder import Embedder
 from vjepa_demo.embedding import Pooling
 from vjepa_demo.errors import MediaError, ReferencesError
 from vjepa_demo.files import disk_errors, lock, put
 from vjepa_demo.media.containers import Container, sniff
-from vjepa_demo.media.reader import Sampling
 from vjepa_demo.references.comparison import ReferenceClip, ReferenceSet
 from vjepa_demo.references.listing import (
     CSV_LOCK,
@@ -70,9 +69,7 @@ def take(
     folder: Path,
     files: Iterable[tuple[Path, str]],
     label: str,
-    encoder: Any,
-    sampling: Sampling | None = None,
-    fit: str = "crop",
+    embedder: Embedder,
     pooling: Pooling = "mean",
     *,
     progress: Progress | None = None,
@@ -87,7 +84,7 @@ def take(
         folder: the set.
         files: (path, the name it had) for each upload.
         label: may be empty where only zips say the labels themselves.
-        encoder, sampling, fit, pooling, progress: as for `preparing.prepare`.
+        embedder, pooling, progress: as for `preparing.prepare`.
 
     Raises:
         ReferencesError: a label is missing, a zip is damaged, nothing in all of it can be embedded, or the folder
@@ -117,11 +114,8 @@ def take(
             addition.bring(path, ReferenceClip(_own_name(path, name, label), clean_label(label)), copy=True)
         made = settle(
             folder,
-            encoder,
-            sampling,
-            fit,
+            embedder,
             pooling,
-            more=[cache_of(folder)],
             unproven=unproven,
             new=addition.clips,
             progress=progress,

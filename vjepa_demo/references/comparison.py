@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vjepa_demo.embedding import Fingerprint, unit_vectors
+from vjepa_demo.embedding import Kind, Vector, unit_vectors
 
 # How many of the nearest references decide where a clip is placed: UMAP's own default neighbourhood.
 PLACE_NEIGHBOURS = 15
@@ -66,24 +66,12 @@ class Vote:
     margin: float
 
 
-@dataclass(frozen=True)
-class Nearness:
-    """How near a clip is to its nearest reference, and what would be unusual: far when `cosine` < `threshold`."""
-
-    cosine: float
-    threshold: float
-
-    @property
-    def far(self) -> bool:
-        return self.cosine < self.threshold
-
-
 @dataclass(frozen=True, eq=False)
 class ReferenceSet:
     """Reference clips with their vectors and their places on a map that does not move.
 
     Attributes:
-        fingerprint: how all the vectors were made.
+        kind: what kind all the vectors are.
         clips: R reference clips.
         vectors: float32 `[R, D]`, the pooled embeddings as they came from the encoder.
         coordinates: float32 `[R, 2]`, in the map's own units.
@@ -95,7 +83,7 @@ class ReferenceSet:
         notes: (file, sentence) for every file that was taken otherwise than it was named.
     """
 
-    fingerprint: Fingerprint
+    kind: Kind
     clips: tuple[ReferenceClip, ...]
     vectors: np.ndarray
     coordinates: np.ndarray
@@ -108,6 +96,9 @@ class ReferenceSet:
 
     def __len__(self) -> int:
         return len(self.clips)
+
+    def __repr__(self) -> str:
+        return f"ReferenceSet({len(self)} clips, vectors {list(self.vectors.shape)}, {self.kind.pooling})"
 
     @cached_property
     def mean(self) -> np.ndarray:
@@ -134,36 +125,56 @@ class ReferenceSet:
         nearest = [block.max(axis=1) for block in leave_one_out(self.vectors, rows=measured_rows(len(self)))]
         return float(np.percentile(np.concatenate(nearest), FAR_PERCENTILE))
 
-    def cosines(self, pooled: np.ndarray, fingerprint: Fingerprint) -> np.ndarray:
-        """float32 `[..., R]`: the cosine of pooled vectors `[..., D]` with every reference, all centred.
+    def compare(self, vector: Vector) -> Comparison:
+        """Compare one vector, or several, with every reference: one product, from which all else is read.
 
         Raises:
-            FingerprintMismatch: the vectors were made in another way than the references'.
+            FingerprintMismatch: it is of another kind than the references' vectors.
         """
-        self.fingerprint.require(fingerprint)
-        return unit_vectors(np.asarray(pooled, np.float32) - self.mean) @ self.unit.T
+        self.kind.require(vector.kind)
+        return Comparison(self, unit_vectors(np.asarray(vector.array, np.float32) - self.mean) @ self.unit.T)
 
-    def neighbours(self, pooled: np.ndarray, fingerprint: Fingerprint, k: int = 5) -> list[Neighbour]:
-        """The k references with the largest cosine to `pooled` `[D]`, nearest first; every reference is compared."""
-        cosines = self.cosines(pooled, fingerprint)
-        nearest = np.argsort(-cosines, kind="stable")[: max(k, 0)]
-        return [Neighbour(self.clips[i].file, self.clips[i].label, float(cosines[i]), int(i)) for i in nearest]
 
-    def place(self, pooled: np.ndarray, fingerprint: Fingerprint) -> np.ndarray:
-        """float32 `[..., 2]`: where vectors `[..., D]` belong on the fixed map (see `place`)."""
-        return place(self.cosines(pooled, fingerprint), self.coordinates)
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Vectors `[..., D]` among one set of R references.
 
-    def place_in_space(self, pooled: np.ndarray, fingerprint: Fingerprint) -> np.ndarray:
+    Attributes:
+        references: the set.
+        cosines: float32 `[..., R]`, with every reference, all centred.
+    """
+
+    references: ReferenceSet
+    cosines: np.ndarray
+
+    def __repr__(self) -> str:
+        return f"Comparison({list(self.cosines.shape)} cosines)"
+
+    def neighbours(self, k: int = 5) -> list[Neighbour]:
+        """The k references with the largest cosine to a single vector, nearest first."""
+        clips = self.references.clips
+        nearest = np.argsort(-self.cosines, kind="stable")[: max(k, 0)]
+        return [Neighbour(clips[i].file, clips[i].label, float(self.cosines[i]), int(i)) for i in nearest]
+
+    @property
+    def nearest(self) -> float:
+        """The cosine of a single vector with its nearest reference."""
+        return float(self.cosines.max())
+
+    @property
+    def far(self) -> bool:
+        """Whether a single vector is less similar to its nearest reference than is usual among the references."""
+        return self.nearest < self.references.far_threshold
+
+    @cached_property
+    def flat(self) -> np.ndarray:
+        """float32 `[..., 2]`: where the vectors belong on the fixed map (see `place`)."""
+        return place(self.cosines, self.references.coordinates)
+
+    @cached_property
+    def space(self) -> np.ndarray:
         """float32 `[..., 3]`: the same on the map in three dimensions."""
-        return place(self.cosines(pooled, fingerprint), self.space)
-
-    def nearness(self, pooled: np.ndarray, fingerprint: Fingerprint) -> Nearness:
-        """How near `pooled` `[D]` is to its nearest reference, beside the threshold of the far rule."""
-        return Nearness(float(self.cosines(pooled, fingerprint).max()), self.far_threshold)
-
-    def is_far(self, pooled: np.ndarray, fingerprint: Fingerprint) -> bool:
-        """True when `pooled` `[D]` is less similar to its nearest reference than is usual among the references."""
-        return self.nearness(pooled, fingerprint).far
+        return place(self.cosines, self.references.space)
 
 
 def vote(neighbours: Sequence[Neighbour]) -> Vote | None:

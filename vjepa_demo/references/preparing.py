@@ -11,19 +11,16 @@ import threading
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vjepa_demo import jobs
-from vjepa_demo.embedding import Fingerprint, Pooling
+from vjepa_demo.embedder import Embedder
+from vjepa_demo.embedding import Kind, Pooling
 from vjepa_demo.errors import BusyError, MediaError, ReferencesError, RequestError, Stopped
 from vjepa_demo.files import known_hash, lock, sweep
-from vjepa_demo.media.reader import Sampling
-from vjepa_demo.media.worker import read_clip
 from vjepa_demo.references.comparison import ReferenceClip, ReferenceSet
 from vjepa_demo.references.listing import (  # noqa: F401, the folder's words are asked for here, too
     CSV_NAME,
@@ -56,25 +53,9 @@ _sets: OrderedDict[Path, tuple[list[Any], ReferenceSet]] = OrderedDict()
 _guard = threading.Lock()
 
 
-@dataclass(frozen=True)
-class Way:
-    """How clips become vectors; see `prepare`."""
-
-    encoder: Any
-    sampling: Sampling
-    fit: str
-    pooling: Pooling
-
-    @cached_property
-    def fingerprint(self) -> Fingerprint:
-        return self.encoder.fingerprint(self.sampling, self.fit, self.pooling)
-
-
 def prepare(
     folder: str | Path,
-    encoder: Any,
-    sampling: Sampling | None = None,
-    fit: str = "crop",
+    embedder: Embedder,
     pooling: Pooling = "mean",
     *,
     progress: Progress | None = None,
@@ -94,8 +75,7 @@ def prepare(
 
     Args:
         folder: with `clips.csv`, or sub-folders named after labels.
-        encoder: an `encoder.Encoder`.
-        sampling, fit, pooling: how clips are sampled, fitted and made a vector; part of the fingerprint.
+        embedder, pooling: how clips are embedded and made a vector.
         progress: told (done, all, message) after every clip that was embedded.
         store: where new vectors are kept; see `store_of` when None.
         more: other folders in which stored vectors may be found; the places in them count where there is no map yet.
@@ -107,9 +87,9 @@ def prepare(
         ReferencesError: the folder holds no clip, or none that can be embedded.
         Stopped: the job that asks for it is to end.
     """
-    folder, way = Path(folder), Way(encoder, sampling or Sampling(), fit, pooling)
+    folder, kind = Path(folder), embedder.kind(pooling)
     clips = read_folder(folder) if clips is None else list(clips)
-    name = f"{way.fingerprint.key}.safetensors"
+    name = f"{kind.key}.safetensors"
     target = (Path(store) if store else store_of(folder)) / name
     look = _look(folder, clips)
     found = None if refit else _ready(target, look)
@@ -118,22 +98,22 @@ def prepare(
             found = None if refit else _ready(target, look)
             if found is None:
                 paths = [path / name for path in (*more, folder / STORED)]
-                run = _Run(folder, way, target, progress)
+                run = _Run(folder, embedder, kind, target, progress)
                 found = run.make(clips, paths, [path / name for path in unproven], refit)
                 _remember(target, look, found)
     return found
 
 
-def missing(folder: str | Path, encoder: Any, sampling: Sampling, fit: str, pooling: Pooling) -> int:
+def missing(folder: str | Path, embedder: Embedder, pooling: Pooling) -> int:
     """How many clips of a folder `prepare` would have to embed first. Raises ReferencesError where it holds none."""
-    folder, way = Path(folder), Way(encoder, sampling, fit, pooling)
+    folder, kind = Path(folder), embedder.kind(pooling)
     clips = read_folder(folder)
-    target = store_of(folder) / f"{way.fingerprint.key}.safetensors"
+    target = store_of(folder) / f"{kind.key}.safetensors"
     if _ready(target, _look(folder, clips)):
         return 0  # what cannot be embedded is known, too
     known = set(Parts(target).read())
     for path in {folder / STORED / target.name, target}:
-        if stored := Stored.load(path, way.fingerprint):
+        if stored := Stored.load(path, kind):
             known.update(stored.hashes)
     count = 0
     for clip in clips:
@@ -175,8 +155,8 @@ def _size_and_time(path: Path) -> tuple[int, int]:
 class _Run:
     """One making of a set: what is known of its vectors so far."""
 
-    def __init__(self, folder: Path, way: Way, target: Path, progress: Progress | None) -> None:
-        self.folder, self.way, self.target = folder, way, target
+    def __init__(self, folder: Path, embedder: Embedder, kind: Kind, target: Path, progress: Progress | None) -> None:
+        self.folder, self.embedder, self.kind, self.target = folder, embedder, kind, target
         self.progress = progress or (lambda done, total, message: None)
         self.parts = Parts(target)
         self.vectors: dict[str, np.ndarray] = {}  # by SHA-256
@@ -188,8 +168,7 @@ class _Run:
         """`paths` are files of stored vectors, the later ones more to be believed, and more than all the target."""
         for place in (self.target.parent, self.target.parent / THUMBNAILS, self.parts.folder):
             sweep(place)
-        made = self.way.fingerprint
-        loaded = [Stored.load(path, made) for path in dict.fromkeys((*paths, self.target))]
+        loaded = [Stored.load(path, self.kind) for path in dict.fromkeys((*paths, self.target))]
         own = [stored for stored in (*loaded[-2:], self._held()) if stored]
         known = [stored for stored in (*loaded[:-2], *own) if stored]
         # Places of different maps must not be mixed: those of other sets count only where this one has no map.
@@ -200,7 +179,7 @@ class _Run:
 
         hashes = self._hash(clips)
         for path in unproven:
-            foreign = Stored.load(path, made)
+            foreign = Stored.load(path, self.kind)
             if foreign and self._holds(foreign, clips, hashes):
                 self.vectors = {**foreign.by_hash(), **self.vectors}
                 mapped = mapped or [foreign]
@@ -214,11 +193,11 @@ class _Run:
             raise ReferencesError(f"None of the reference clips can be read; of the first: {first}")
 
         whole = self._place([sha for _, sha in good], mapped, refit)
-        if whole not in loaded[-2:] and self._store(lambda: whole.save(self.target, made)):
+        if whole not in loaded[-2:] and self._store(lambda: whole.save(self.target, self.kind)):
             self.parts.clear()
         folder = self.folder.resolve()
         return ReferenceSet(
-            fingerprint=made,
+            kind=self.kind,
             clips=tuple(clip for clip, _ in good),
             vectors=whole.vectors,
             coordinates=whole.coordinates,
@@ -276,7 +255,7 @@ class _Run:
         waiting = "Embedding reference clips ({})".format
         with jobs.turn(lambda words: self.progress(number - 1, total, waiting(words.lower()))):
             try:
-                read = read_clip(path, self.way.sampling)
+                read = self.embedder.read(path)
             except (MediaError, RequestError) as error:
                 self.failures[clip.file] = str(error)
             except (BusyError, Stopped, MemoryError):  # nothing of the clip's
@@ -288,7 +267,7 @@ class _Run:
                 self.failures[clip.file] = "Something in the file is not as it should be: save or convert it again."
             else:
                 try:
-                    vector = self.way.encoder.encode(read, fit=self.way.fit).vector(self.way.pooling)
+                    vector = self.embedder.embed(read).vector(self.kind.pooling).array
                 except (MediaError, RequestError) as error:
                     self.failures[clip.file] = str(error)
         if clip.file in self.failures:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from vjepa_demo import jobs
+from vjepa_demo.embedder import Embedder
 from vjepa_demo.embedding import Pooling
 from vjepa_demo.errors import ReferencesError, is_full
 from vjepa_demo.files import DISK_FULL, disk_errors, lock, put, sweep
-from vjepa_demo.media.reader import Sampling
 from vjepa_demo.references.comparison import ReferenceClip, ReferenceSet
 from vjepa_demo.references.listing import (
     CSV_LOCK,
@@ -43,9 +43,7 @@ NO_CLIP_NAME = "Only videos and images are taken, under names that are not hidde
 def build(
     source: str,
     out: str | Path,
-    encoder: Any,
-    sampling: Sampling | None = None,
-    fit: str = "crop",
+    embedder: Embedder,
     pooling: Pooling = "mean",
     *,
     progress: Progress | None = None,
@@ -63,7 +61,7 @@ def build(
     Args:
         source: a folder (`listing.read_folder`) or `hf://datasets/OWNER/NAME[@REVISION][/FOLDER]`.
         out: the folder to make or to add to.
-        encoder, sampling, fit, pooling, progress, refit: as for `preparing.prepare`.
+        embedder, pooling, progress, refit: as for `preparing.prepare`.
 
     Raises:
         ReferencesError: the source cannot be reached or holds no clip that can be embedded, or `out` cannot be written.
@@ -73,7 +71,7 @@ def build(
     more, unproven = [cache_of(folder)], [folder / STORED]
     if folder.resolve() == out.resolve():
         listed = (out / CSV_NAME).is_file()
-        made = settle(out, encoder, sampling, fit, pooling, more=more, progress=progress, refit=refit)
+        made = settle(out, embedder, pooling, more=more, progress=progress, refit=refit)
         if not listed and made.failures:
             with lock(out / CSV_LOCK), disk_errors():
                 write_csv(out, made.clips)
@@ -84,9 +82,7 @@ def build(
         addition.collect(folder, clips, progress)
         made = settle(
             out,
-            encoder,
-            sampling,
-            fit,
+            embedder,
             pooling,
             more=more,
             unproven=unproven,
@@ -235,9 +231,7 @@ def _same_content(path: Path, target: Path) -> bool:
 
 def settle(
     folder: Path,
-    encoder: Any,
-    sampling: Sampling | None = None,
-    fit: str = "crop",
+    embedder: Embedder,
     pooling: Pooling = "mean",
     *,
     more: Sequence[Path] = (),
@@ -252,7 +246,7 @@ def settle(
 
     Args:
         new: clips whose files are in the folder, but which are not on its list yet.
-        folder, encoder, sampling, fit, pooling, more, unproven, progress, refit: as for `preparing.prepare`.
+        folder, embedder, pooling, more, unproven, progress, refit: as for `preparing.prepare`.
 
     Raises:
         ReferencesError: as `prepare`, or the list cannot be written.
@@ -264,18 +258,16 @@ def settle(
     listed = {clip.file for clip in rows}
     made = prepare(
         folder,
-        encoder,
-        sampling,
-        fit,
+        embedder,
         pooling,
         store=store,
-        more=more,
+        more=(cache_of(folder), *more),
         unproven=unproven,
         clips=[*rows, *(clip for clip in new if clip.file not in listed)] or None,
         progress=progress,
         refit=refit,
     )
-    for source in (*more, *unproven):
+    for source in (cache_of(folder), *more, *unproven):
         for sha in made.hashes:
             target = store / THUMBNAILS / f"{sha}.jpg"
             if not target.exists() and os.path.isfile(source / THUMBNAILS / target.name):

@@ -13,12 +13,12 @@ import io
 import json
 import logging
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from vjepa_demo.embedding import Fingerprint
+from vjepa_demo.embedding import Kind
 from vjepa_demo.files import file_hash, replace_file
 from vjepa_demo.references.map import MIN_DIST, SEED
 
@@ -42,14 +42,14 @@ class Stored:
     coordinates: np.ndarray
     space: np.ndarray
 
-    def save(self, path: Path, fingerprint: Fingerprint) -> None:
-        """Write the arrays, and as metadata (JSON strings) the fingerprint, the hashes, the map's settings, and the
+    def save(self, path: Path, kind: Kind) -> None:
+        """Write the arrays, and as metadata (JSON strings) the kind of vector, the hashes, the map's settings, and the
         SHA-256 of all that."""
         from safetensors.numpy import save_file
 
         metadata = {
             "format": FORMAT,
-            "fingerprint": json.dumps(asdict(fingerprint), sort_keys=True),
+            "fingerprint": json.dumps(kind.fields, sort_keys=True),
             "sha256": json.dumps(self.hashes),
             "map": json.dumps({"method": "umap", "metric": "cosine", "min_dist": MIN_DIST, "seed": SEED}),
         }
@@ -59,10 +59,10 @@ class Stored:
         replace_file(path, lambda target: save_file(tensors, target, metadata))
 
     @classmethod
-    def load(cls, path: Path, fingerprint: Fingerprint) -> Stored | None:
+    def load(cls, path: Path, kind: Kind) -> Stored | None:
         """What `save` wrote; None where the file is missing, damaged, or was made in another way."""
-        made, stored = _read(path) if path.is_file() else (None, None)
-        return stored if made == fingerprint else None
+        found, stored = _read(path) if path.is_file() else (None, None)
+        return stored if found == kind else None
 
     def by_hash(self) -> dict[str, np.ndarray]:
         """float32 `[D]` by SHA-256."""
@@ -84,12 +84,12 @@ class Stored:
 
 def copy_stored(path: Path, target: Path) -> None:
     """Copy a file of stored vectors to another name; nothing, where it is damaged."""
-    made, stored = _read(path)
-    if made and stored:
-        stored.save(target, made)
+    kind, stored = _read(path)
+    if kind and stored:
+        stored.save(target, kind)
 
 
-def _read(path: Path) -> tuple[Fingerprint, Stored] | tuple[None, None]:
+def _read(path: Path) -> tuple[Kind, Stored] | tuple[None, None]:
     from safetensors import safe_open
 
     try:
@@ -100,10 +100,10 @@ def _read(path: Path) -> tuple[Fingerprint, Stored] | tuple[None, None]:
             intact = file_hash(path) == _listed_sum(path)
         else:
             intact = metadata["format"] == FORMAT and metadata.get("checksum") == _checksum(metadata, tensors)
-        made = Fingerprint(**json.loads(metadata["fingerprint"]))
+        kind = Kind.parse(json.loads(metadata["fingerprint"]))
         stored = Stored(tuple(json.loads(metadata["sha256"])), **tensors)
         if intact and stored.sound():
-            return made, stored
+            return kind, stored
         log.warning("stored vectors not used: %s", "shapes or values are wrong" if intact else "the checksum is wrong")
     except Exception as error:  # whatever a damaged or foreign file makes of its readers, it is not believed
         log.warning("stored vectors not used: %s: %.200s", type(error).__name__, error)

@@ -9,40 +9,43 @@ import logging
 import math
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from vjepa_demo import explore, jobs, scratch
+from vjepa_demo.embedder import Embedder
+from vjepa_demo.embedding import Pooling
 from vjepa_demo.errors import RequestError, UserError
-from vjepa_demo.explore import Progress, Request, Result
+from vjepa_demo.explore import Compared, Embedded, Progress
 from vjepa_demo.model import checkpoints
-from vjepa_demo.model.encoder import device_name, get_encoder
+from vjepa_demo.model.encoder import device_name
+from vjepa_demo.options import Options
 from vjepa_demo.settings import ASSETS, settings
 from vjepa_demo.ui import sessions, under_way, visits
 from vjepa_demo.ui.kept import Store
 from vjepa_demo.ui.outcome import Update, event, safe, sentence, status
 from vjepa_demo.ui.patch_viewer import viewer_value
-from vjepa_demo.ui.reference_map import key_of, map_value
+from vjepa_demo.ui.reference_map import describe_clip, key_of, map_value
 from vjepa_demo.views.similarity import pack
 
 log = logging.getLogger(__name__)
 
 AUTO = "auto"
 
-results: Store[Result] = Store()
+results: Store[Embedded] = Store()
 
 
-def keep(result: Result) -> str:
+def keep(result: Embedded) -> str:
     """The id under which the page finds a result again."""
     return results.put(result, result.parts, sessions.jobs_visitor().address)
 
 
-def summary(result: Result) -> str:
+def summary(result: Embedded) -> str:
     """The embedding's shape, what its parts mean, and what took how long."""
     embedding = result.embedding
-    assert embedding is not None
     batch, count, channels = embedding.shape
     steps, rows, cols = embedding.grid
     made, times = embedding.fingerprint, embedding.timings_ms
@@ -63,7 +66,18 @@ def summary(result: Result) -> str:
     )
 
 
-OWN_ID = 6  # its place among the arguments of a request
+@dataclass(frozen=True)
+class Request:
+    """What the page's controls ask for: how to embed a file, and with which references to compare it."""
+
+    options: Options
+    pooling: Pooling | None
+    own_id: str | None
+
+    @property
+    def references(self) -> Path:
+        """The folder of references that this visitor sees."""
+        return sessions.folder_of(self.own_id)
 
 
 def make_request(
@@ -77,15 +91,28 @@ def make_request(
     pooling: str = AUTO,
 ) -> Request:
     """A request from the controls; an empty field means its default."""
-    return Request(
+    options = make_options(checkpoint, frames, start, end, sampling, fit)
+    return Request(options, pooling_asked(pooling), own_id)
+
+
+def make_options(
+    checkpoint: str,
+    frames: float | None,
+    start: float | None,
+    end: float | None,
+    sampling: str,
+    fit: str,
+    precision: str = "auto",
+) -> Options:
+    """Options from what was sent; an empty field means its default. Raises RequestError."""
+    return Options(
         checkpoint=allowed(checkpoint),
         frames=None if frames is None else int(number(frames, "number of frames")),
         start=number(start or 0.0, "start of the span"),
         end=number(end, "end of the span") if end else None,
         sampling=sampling,  # type: ignore[arg-type]
-        fit=fit,
-        references=sessions.folder_of(own_id),
-        pooling=pooling_asked(pooling),
+        fit=fit,  # type: ignore[arg-type]
+        precision=precision,  # type: ignore[arg-type]
     )
 
 
@@ -140,12 +167,11 @@ def _embed(say: Progress, folder: Path, file: str | None, *controls: Any) -> Ite
     if not file:
         raise RequestError("There is nothing to embed yet: drop a video or an image, or choose an example.")
     request = make_request(*controls)
-    for result in explore.run(file, request, with_references=False, progress=say):
-        if result.embedding is not None:
-            end_older()  # what was asked of the clip before while this one was embedded
-            yield show(result, folder)
-            yield compare_or_offer(result, request.references, say)
-    if told := sessions.own.parting(controls[OWN_ID]):
+    embedded = explore.embed(file, request.options, pooling=request.pooling, progress=say)
+    end_older()  # what was asked of the clip before while this one was embedded
+    yield show(embedded, folder)
+    yield compare_or_offer(embedded, request.references, say)
+    if told := sessions.own.parting(request.own_id):
         yield {"status": status(f"Done. {told}")}
 
 
@@ -161,7 +187,7 @@ def compare_anyway(say: Progress, folder: Path, result_id: str | None, own_id: s
     result, references = shown(result_id), sessions.folder_of(own_id)
     yield {"offer": gr.update(interactive=False)}
     try:
-        compared = explore.among(result, references, result.pooling, say)
+        compared = explore.compare(result, references, say)
     except UserError:
         yield {"offer": offer(*price(result, references))}
         raise
@@ -179,10 +205,10 @@ def cancel(result_id: str | None, own_id: str | None) -> tuple[Any, Any, Any]:
     )
 
 
-def shown(result_id: str | None) -> Result:
+def shown(result_id: str | None) -> Embedded:
     """The result of this id. Raises RequestError where it was dropped to make room."""
     result = results.get(result_id)
-    if result is None or result.embedding is None:
+    if result is None:
         raise RequestError("This result is no longer kept here: embed the file again.")
     return result
 
@@ -193,7 +219,7 @@ AT_ONCE_S = 5.0  # references are embedded unasked where it takes no longer than
 NO_OFFER = gr.update(visible=False)
 
 
-def compare_or_offer(result: Result, references: str | None, say: Progress) -> Update:
+def compare_or_offer(result: Embedded, references: Path, say: Progress) -> Update:
     """The clip's place among the references; where these are not embedded in its way yet, what that would cost.
 
     Nothing that takes more than a few seconds begins by itself.
@@ -205,11 +231,11 @@ def compare_or_offer(result: Result, references: str | None, say: Progress) -> U
             "map": None,
             "offer": offer(missing, seconds),
         }
-    compared = explore.among(result, references, result.pooling, say)
+    compared = explore.compare(result, references, say)
     return {"status": status("Done."), "map": show_map(compared), "offer": NO_OFFER}
 
 
-def price(result: Result, references: str | None) -> tuple[int, float]:
+def price(result: Embedded, references: Path) -> tuple[int, float]:
     """How many of the references are not embedded in a clip's way yet, and how many seconds that would take."""
     missing = explore.references_missing(result, references)
     return missing, missing * seconds_of(result)
@@ -221,18 +247,17 @@ def offer(missing: int, seconds: float) -> Any:
     return gr.update(value=words, visible=True, interactive=True) if missing else NO_OFFER
 
 
-def require_references(result: Result) -> None:
+def require_references(result: Embedded) -> None:
     """On a public app a client may not set off the embedding of all references. Raises RequestError."""
-    if settings.public and (missing := explore.references_missing(result, None)):
+    if settings.public and (missing := explore.references_missing(result, settings.reference_folder)):
         raise RequestError(
             f"{missing} of the reference clips are not embedded in this way, and that is not done for clients of a "
             "shared app: leave checkpoint, frames, sampling and fit at what they are by default."
         )
 
 
-def seconds_of(result: Result) -> float:
+def seconds_of(result: Embedded) -> float:
     """How long one clip like this took, from the file to its tokens."""
-    assert result.embedding is not None
     return sum(result.embedding.timings_ms.values()) / 1e3
 
 
@@ -243,12 +268,9 @@ def duration(seconds: float) -> str:
     return f"{round(seconds / 60)} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
 
 
-def show(result: Result, folder: Path) -> Update:
+def show(result: Embedded, folder: Path) -> Update:
     """Everything but the map: the summary, the patches, the choice of layers, and the id under which it is kept."""
-    assert result.embedding is not None
-    layers = get_encoder(
-        result.embedding.fingerprint.checkpoint, precision=result.embedding.fingerprint.precision
-    ).layers
+    layers = Embedder.open(result.embedding.fingerprint.options).layers
     choices = [("last, normalised", LAST_LAYER), *((f"{layer}", layer) for layer in range(layers))]
     return {
         "summary": summary(result),
@@ -258,43 +280,41 @@ def show(result: Result, folder: Path) -> Update:
     }
 
 
-def show_patches(result: Result, folder: Path, second: Result | None = None) -> dict[str, Any]:
+def show_patches(result: Embedded, folder: Path, second: Embedded | None = None) -> dict[str, Any]:
     """What the patch viewer gets: one clip, or two beside each other."""
     paths = []
     for number, clip in enumerate((result, second)):
         if clip is not None:
-            assert clip.embedding is not None
             paths.append(folder / f"clip{number}.bin")
             paths[-1].write_bytes(pack(clip.embedding, clip.clip))
     return viewer_value(*paths, name=result.name, compare_name=second.name if second else "")
 
 
-def show_map(result: Result) -> dict[str, Any]:
-    assert result.references is not None
-    return map_value(result.references, result.embedding)
+def show_map(compared: Compared) -> dict[str, Any]:
+    return map_value(compared.comparison.references, describe_clip(compared.embedded.embedding, compared.comparison))
 
 
 @functools.lru_cache(maxsize=1)
-def first_result() -> Result | str:
+def first_result() -> Compared | str:
     """The example that the page opens with, embedded once; a sentence where it cannot be, which the log explains."""
     try:
         for _ in range(2):  # the first pass loads libraries and weights, and its times would say nothing of the clip
-            *_, result = explore.run(examples()[0], Request(checkpoint="nano"))
+            embedded = explore.embed(examples()[0], Options("nano"))
+        return explore.compare(embedded, settings.reference_folder)
     except Exception as error:
         return sentence(error)
-    return result
 
 
 @functools.lru_cache(maxsize=1)
 def first_view() -> dict[str, Any]:
-    """All that shows the first example, made once: every visitor sees the same, and it counts once in the store."""
-    result = first_result()
-    if isinstance(result, str):
-        return {"status": status(result, "error")}
+    """All that shows the first example, made once: every visitor sees the same."""
+    first = first_result()
+    if isinstance(first, str):
+        return {"status": status(first, "error")}
     folder = scratch.folder(scratch.UPLOADS) / "first"  # from where it is served, for as long as the app runs
     folder.mkdir(exist_ok=True)
     words = "This is an example. Move the pointer over it, or drop in a video of your own."
-    return {**show(result, folder), "status": status(words), "map": show_map(result), "offer": NO_OFFER}
+    return {**show(first.embedded, folder), "status": status(words), "map": show_map(first), "offer": NO_OFFER}
 
 
 _first = threading.Lock()
@@ -302,14 +322,12 @@ _first = threading.Lock()
 
 def first_paint() -> tuple[Any, ...]:
     """What a visitor sees before they have done anything: a finished example."""
-    result = first_result()
+    first = first_result()
     with _first:
-        if not isinstance(result, str):  # all of it may have had to make room for others
-            assert result.references is not None
-            key_of(result.references)
-            if results.get(first_view()["result"]) is None:
-                first_view()["result"] = keep(result)
-    view = copy.deepcopy(first_view())  # Gradio takes updates apart when it sends them
+        view = copy.deepcopy(first_view())  # Gradio takes updates apart when it sends them
+    if not isinstance(first, str):  # all of it may have had to make room for others
+        key_of(first.comparison.references)
+        view["result"] = keep(first.embedded)
     return tuple(view.get(name, gr.skip()) for name in OUTPUTS)
 
 

@@ -38,7 +38,8 @@ class Store(Generic[T]):
     def put(self, item: T, size: int | Mapping[int, int], owner: str = "") -> str:
         """Keep an item. Returns its id.
 
-        Where it needs the room, the longest unused of the owner who has most of it goes, again and again.
+        One that is kept already keeps its id. Where it needs the room, the longest unused of the owner who has most of
+        it goes, again and again.
 
         Args:
             item: what to keep.
@@ -48,6 +49,9 @@ class Store(Generic[T]):
         """
         key = secrets.token_urlsafe(16)
         with self._lock:
+            for known, kept in self._items.items():
+                if kept.item is item:
+                    return known
             parts = {key: size} if isinstance(size, int) else dict(size)
             self._items[key] = _Item(item, parts, owner, time.monotonic())
             while self.bytes_held > self.max_bytes and len(self._items) > 1:

@@ -9,13 +9,13 @@ from typing import Any
 import gradio as gr
 
 from vjepa_demo import explore
+from vjepa_demo.embedder import Embedder
 from vjepa_demo.embedding import Pooling
 from vjepa_demo.errors import ReferencesError
-from vjepa_demo.media.reader import Sampling
-from vjepa_demo.model.encoder import get_encoder
 from vjepa_demo.references.change import OWN, clean_label, export, remove, rename, take
 from vjepa_demo.references.comparison import ReferenceSet
-from vjepa_demo.references.preparing import Progress, Way, cache_of, read_folder
+from vjepa_demo.references.listing import read_folder
+from vjepa_demo.references.preparing import Progress
 from vjepa_demo.references.sources import settle
 from vjepa_demo.references.zips import unpacked_size
 from vjepa_demo.scratch import check_room, size_of, using
@@ -24,7 +24,7 @@ from vjepa_demo.ui import handlers, sessions, under_way, visits
 from vjepa_demo.ui.files import to_be_saved
 from vjepa_demo.ui.handlers import results
 from vjepa_demo.ui.outcome import RUN, Update, event, status
-from vjepa_demo.ui.reference_map import map_value
+from vjepa_demo.ui.reference_map import describe_clip, map_value
 from vjepa_demo.ui.sessions import are_kept, folder_of
 
 SHOWN_FAILURES = 5
@@ -33,8 +33,8 @@ SHOWN_FAILURES = 5
 OUTPUTS = ("status", "map", "own", "chosen", "saved", "files", "folder")
 
 Say = Callable[[str], None]
-# Does something to the folder of references: returns what to say, and the set as it is then.
-Work = Callable[[Path, Way, Progress], tuple[str, ReferenceSet]]
+# Does something to the folder of references, whose clips it embeds: returns what to say, and the set as it is then.
+Work = Callable[[Path, Embedder, Pooling, Progress], tuple[str, ReferenceSet]]
 
 
 def panel() -> dict[str, Any]:
@@ -112,8 +112,8 @@ def add_clips(
     if not all(name.lower().endswith(".zip") for _, name in uploads):
         clean_label(label)
 
-    def work(folder: Path, way: Way, progress: Progress) -> tuple[str, ReferenceSet]:
-        report = take(folder, uploads, label, way.encoder, way.sampling, way.fit, way.pooling, progress=progress)
+    def work(folder: Path, embedder: Embedder, pooling: Pooling, progress: Progress) -> tuple[str, ReferenceSet]:
+        report = take(folder, uploads, label, embedder, pooling, progress=progress)
         words = f"{report.added} clip{'s' * (report.added != 1)} added."
         if not report.added:
             words = "Nothing was added." if report.failures else "Nothing was added: the set has all of it already."
@@ -136,9 +136,9 @@ def add_clips(
 def rename_clips(
     say: Say, scratch: Path, own_id: str | None, result_id: str | None, chosen: list[str], label: str
 ) -> Iterator[Update]:
-    def work(folder: Path, way: Way, progress: Progress) -> tuple[str, ReferenceSet]:
+    def work(folder: Path, embedder: Embedder, pooling: Pooling, progress: Progress) -> tuple[str, ReferenceSet]:
         rename(folder, chosen or [], label)
-        return "Renamed.", settle_as(way, folder, progress)
+        return "Renamed.", settle(folder, embedder, pooling, progress=progress)
 
     yield change(say, own_id, result_id, work)
 
@@ -147,25 +147,27 @@ def rename_clips(
 def remove_clips(
     say: Say, scratch: Path, own_id: str | None, result_id: str | None, chosen: list[str]
 ) -> Iterator[Update]:
-    def work(folder: Path, way: Way, progress: Progress) -> tuple[str, ReferenceSet]:
+    def work(folder: Path, embedder: Embedder, pooling: Pooling, progress: Progress) -> tuple[str, ReferenceSet]:
         remove(folder, chosen or [])
-        return "Removed. The other points stay where they were.", settle_as(way, folder, progress)
+        return "Removed. The other points stay where they were.", settle(folder, embedder, pooling, progress=progress)
 
     yield change(say, own_id, result_id, work)
 
 
 @event(*OUTPUTS, kind="own", seconds=settings.build_seconds)
 def fit_again(say: Say, scratch: Path, own_id: str | None, result_id: str | None) -> Iterator[Update]:
-    def work(folder: Path, way: Way, progress: Progress) -> tuple[str, ReferenceSet]:
-        return "A new fit, turned to lie near the old one.", settle_as(way, folder, progress, refit=True)
+    def work(folder: Path, embedder: Embedder, pooling: Pooling, progress: Progress) -> tuple[str, ReferenceSet]:
+        return "A new fit, turned to lie near the old one.", settle(
+            folder, embedder, pooling, progress=progress, refit=True
+        )
 
     yield change(say, own_id, result_id, work)
 
 
 @event(*OUTPUTS, kind="own", seconds=settings.build_seconds)
 def save_set(say: Say, scratch: Path, own_id: str | None, result_id: str | None) -> Iterator[Update]:
-    def work(folder: Path, way: Way, progress: Progress) -> tuple[str, ReferenceSet]:
-        made = settle_as(way, folder, progress)
+    def work(folder: Path, embedder: Embedder, pooling: Pooling, progress: Progress) -> tuple[str, ReferenceSet]:
+        made = settle(folder, embedder, pooling, progress=progress)
         check_room(size_of(folder))
         export(folder, path)
         return "The set as one file: clips, clips.csv, vectors and thumbnails. Drop it above to bring it back.", made
@@ -191,52 +193,35 @@ def change(
             new are taken back, and what was renamed or removed already stays so.
     """
     result = results.get(result_id)
-    if result is not None and result.embedding is not None and result.embedding.layer is not None:
+    if result is not None:
         result = explore.at_layer(result, None)
-    embedding = result.embedding if result else None
     if result and handlers.price(result, folder_of(own_id))[1] > handlers.AT_ONCE_S:
         raise ReferencesError(
             "The reference clips are not embedded yet in the way in which the clip is: press the button above the map "
             "first, or embed the clip in another way."
         )
     with sessions.change(own_id, needed, may_begin=may_begin) as changed:
+        embedder = Embedder.open(result.embedding.fingerprint.options) if result else Embedder.open()
         words, references = work(
             changed.folder,
-            way_of(embedding, result.pooling if result else None),
+            embedder,
+            result.pooling if result else embedder.pooling,
             lambda done, total, message: say(f"{message}: {done} of {total}"),
         )
+        clip = describe_clip(result.embedding, references.compare(result.vector)) if result else None
         return {
             "status": status(f"{words} {changed.told}".strip()),
-            "map": map_value(references, embedding),
+            "map": map_value(references, clip),
             "own": changed.id,
             "chosen": choices(changed.folder),
             "saved": gr.update(value=None, visible=False),
         }
 
 
-def settle_as(way: Way, folder: Path, progress: Progress, *, refit: bool = False) -> ReferenceSet:
-    """A folder's set, embedded in this way."""
-    more = [cache_of(folder)]
-    return settle(folder, way.encoder, way.sampling, way.fit, way.pooling, more=more, progress=progress, refit=refit)
-
-
-def way_of(embedding: Any, pooling: Pooling | None) -> Way:
-    """How the clip that is shown was embedded and compared; as a new request would be, where none is shown."""
-    if embedding is None:
-        request = explore.Request()
-        encoder, sampling, fit = get_encoder(request.checkpoint), request.check(), request.fit
-    else:
-        made = embedding.fingerprint
-        mode, frames = made.sampling.split("-")
-        encoder = get_encoder(made.checkpoint, precision=made.precision)
-        sampling, fit = Sampling(int(frames), mode), made.fit
-    return Way(encoder, sampling, fit, pooling or encoder.checkpoint.pooling)
-
-
 def list_clips(own_id: str | None) -> Any:
     """The clips to choose from, as the page opens."""
     try:
-        return choices(Path(folder_of(own_id) or explore.Request().reference_folder))
+        return choices(folder_of(own_id))
     except ReferencesError:
         return gr.skip()
 
@@ -247,7 +232,7 @@ def choices(folder: Path) -> Any:
     return gr.update(choices=[(f"{clip.label} · {Path(clip.file).name}", clip.file) for clip in clips], value=[])
 
 
-def size_when_added(path: Path, folder: str | None) -> int:
+def size_when_added(path: Path, folder: Path) -> int:
     """Bytes that an upload will take in a set: those of a zip unpacked, less what is in the set already.
 
     Raises:
@@ -255,5 +240,5 @@ def size_when_added(path: Path, folder: str | None) -> int:
     """
     if path.suffix.lower() != ".zip":
         return path.stat().st_size
-    files = Path(folder or explore.Request().reference_folder).rglob("*")
+    files = folder.rglob("*")
     return unpacked_size(path, {(file.name, file.stat().st_size) for file in files if file.is_file()})

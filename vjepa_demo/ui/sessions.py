@@ -22,7 +22,6 @@ from gradio.utils import LRUCache
 
 from vjepa_demo import jobs, scratch
 from vjepa_demo.errors import DiskError, ReferencesError
-from vjepa_demo.explore import Request
 from vjepa_demo.jobs import Visitor
 from vjepa_demo.references.change import copy_set
 from vjepa_demo.references.preparing import cache_of
@@ -90,13 +89,13 @@ class Sessions:
             return next((session for session in self._all.values() if session.owner == who), None)
         return self._all.get(own_id or "")
 
-    def folder_of(self, own_id: str | None) -> str | None:
+    def folder_of(self, own_id: str | None) -> Path | None:
         """The folder of a session, or None where there is none any more."""
         with self.held(own_id) as folder:
             return folder
 
     @contextlib.contextmanager
-    def held(self, own_id: str | None) -> Iterator[str | None]:
+    def held(self, own_id: str | None) -> Iterator[Path | None]:
         """The folder of a session, which stays as long as the context, or None."""
         with self._lock:
             session = self._of(own_id)
@@ -106,7 +105,7 @@ class Sessions:
             yield None
             return
         try:
-            yield str(session.folder)
+            yield session.folder
         finally:
             self._release(session)
 
@@ -173,7 +172,7 @@ class Sessions:
                 raise
         try:
             if before is None:
-                copy_set(Request().reference_folder, session.folder)
+                copy_set(settings.reference_folder, session.folder)
             yield
             size = max(LEAST_BYTES, scratch.size_of(session.folder, _shipped()))
             with self._lock:
@@ -317,14 +316,14 @@ def are_kept() -> bool:
     return bool(settings.references) and not settings.public
 
 
-def folder_of(own_id: str | None) -> str | None:
-    """The visitor's folder of references for `explore.Request`, or None for that of all."""
-    return None if are_kept() else own.folder_of(own_id)
+def folder_of(own_id: str | None) -> Path:
+    """The folder of references that a visitor sees: their own, or that of all."""
+    return (None if are_kept() else own.folder_of(own_id)) or settings.reference_folder
 
 
 @contextlib.contextmanager
-def held(own_id: str | None) -> Iterator[str | None]:
-    """What `folder_of` gives; within this context it stays."""
+def held(own_id: str | None) -> Iterator[Path | None]:
+    """The folder of a visitor's own references, which stays as long as the context; None where they see that of all."""
     with contextlib.nullcontext() if are_kept() else own.held(own_id) as folder:
         yield folder
 
@@ -337,7 +336,7 @@ def change(own_id: str | None, needed: int = 0, *, may_begin: bool = True) -> It
             yield changed
         return
     with jobs.locked(_kept_changing):
-        yield Change(Request().reference_folder)
+        yield Change(settings.reference_folder)
 
 
 def jobs_visitor() -> Visitor:
@@ -352,7 +351,7 @@ def _new_folder() -> Path:
 
 def _shipped() -> frozenset[tuple[int, int]]:
     """The files that a session has only links to."""
-    folder = Request().reference_folder
+    folder = settings.reference_folder
     return scratch.inodes_of(folder, cache_of(folder))
 
 

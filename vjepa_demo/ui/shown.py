@@ -11,7 +11,7 @@ import gradio as gr
 
 from vjepa_demo import explore, jobs
 from vjepa_demo.errors import RequestError
-from vjepa_demo.explore import Progress, Result
+from vjepa_demo.explore import Embedded, Progress
 from vjepa_demo.ui import sessions
 from vjepa_demo.ui.handlers import (
     LAST_LAYER,
@@ -50,9 +50,8 @@ def change_pooling(
 ) -> Iterator[Update]:
     """Compare the clip with the references in another way."""
     result = shown(result_id)
-    result = replace(
-        result, pooling=explore.pooling_of(explore.as_embedded(result, pooling_asked(choice)), result.clip)
-    )
+    checkpoint = result.embedding.fingerprint.checkpoint
+    result = replace(result, pooling=explore.pooling_of(pooling_asked(choice), checkpoint, result.clip))
     update = compare_or_offer(result, sessions.folder_of(own_id), say)
     if update["map"]:
         words = {"mean": "what they show", "motion": "how they move"}[result.pooling]
@@ -104,7 +103,6 @@ def is_places(value: Any) -> bool:
 def take_embedding(say: Progress, folder: Path, result_id: str | None) -> Iterator[Update]:
     """The embedding as `.npz`."""
     result = shown(result_id)
-    assert result.embedding is not None
     result.embedding.save(folder / "embedding.npz")
     yield {"status": status(READY), "file": str(folder / "embedding.npz")}
 
@@ -113,7 +111,6 @@ def take_embedding(say: Progress, folder: Path, result_id: str | None) -> Iterat
 def take_video(say: Progress, folder: Path, result_id: str | None, query: Any) -> Iterator[Update]:
     """The clip with the pinned patch's heatmap as MP4."""
     result = shown(result_id)
-    assert result.embedding is not None
     scores = pinned_scores(result, query)
     with jobs.turn(say):
         heatmap_video(result.clip, result.embedding, scores, folder / "heatmap.mp4")
@@ -124,18 +121,16 @@ def take_video(say: Progress, folder: Path, result_id: str | None, query: Any) -
 def take_snippet(say: Progress, folder: Path, result_id: str | None, query: Any) -> Iterator[Update]:
     """Code that makes the same tokens with transformers alone."""
     result = shown(result_id)
-    assert result.embedding is not None
     at = query_places(query, "add")
     code = snippet(result.embedding, result.clip, at[0] if at else None)
     yield {"status": status("The code makes the same tokens in a notebook."), "text": code}
 
 
-def pinned_scores(result: Result, query: dict[str, Any] | None) -> Any:
+def pinned_scores(result: Embedded, query: dict[str, Any] | None) -> Any:
     """Scores `[T', H', W']` of the pinned patches of the first clip. Raises RequestError where none is pinned."""
     add = query_places(query, "add")
     if not add:
         raise RequestError("No patch of this clip is pinned: click on one first, then the heatmap can be saved.")
-    assert result.embedding is not None
     subtract = query_places(query, "subtract")
     centred = bool(query and query["centred"])
     return similarity(result.embedding, add[0], add=add[1:], subtract=subtract, centred=centred)

@@ -10,9 +10,10 @@ import numpy as np
 
 from vjepa_demo.embedding import Embedding
 from vjepa_demo.errors import RequestError
+from vjepa_demo.media.clip import Clip
 from vjepa_demo.media.pictures import NEUTRAL_GROUND
-from vjepa_demo.media.reader import ROUNDING, Clip
 from vjepa_demo.model.encoder import IMAGE_FRAMES
+from vjepa_demo.options import ROUNDING
 from vjepa_demo.settings import ASSETS
 from vjepa_demo.views.similarity import Position, colour_table, score_range
 
@@ -32,7 +33,7 @@ def heatmap_video(clip: Clip, embedding: Embedding, scores: np.ndarray, path: st
 
     Args:
         clip, embedding: what was embedded, and the embedding.
-        scores: float `[T', H', W']`, e.g. from `similarity.similarity`; NaN is left clear. One scale holds for all frames.
+        scores: float `[T', H', W']`, as from `similarity`; NaN is left clear. One scale holds for all frames.
         path: must end in ".mp4".
 
     Raises:

@@ -13,7 +13,7 @@ import numpy as np
 
 from vjepa_demo.embedding import Embedding
 from vjepa_demo.errors import RequestError
-from vjepa_demo.media.reader import Clip
+from vjepa_demo.media.clip import Clip
 
 Position = tuple[int, int, int]
 

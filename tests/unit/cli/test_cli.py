@@ -16,8 +16,9 @@ from conftest import MakeVideo, ffmpeg
 from PIL import Image
 
 from vjepa_demo import cli, explore
-from vjepa_demo.media.reader import Sampling, read_clip
+from vjepa_demo.media.reader import read_clip
 from vjepa_demo.model.encoder import get_encoder
+from vjepa_demo.options import Sampling
 
 ROOT = Path(__file__).parents[3]
 META = {

@@ -15,7 +15,8 @@ from PIL import Image
 from vjepa_demo.errors import MediaError
 from vjepa_demo.media import animations, reader
 from vjepa_demo.media.animations import read_header
-from vjepa_demo.media.reader import Sampling, read_clip
+from vjepa_demo.media.reader import read_clip
+from vjepa_demo.options import Sampling
 from vjepa_demo.settings import settings
 
 KINDS = ("gif", "png", "webp")

@@ -18,7 +18,9 @@ from PIL import Image, features
 
 from vjepa_demo.errors import MediaError, RequestError
 from vjepa_demo.media import containers, reader
-from vjepa_demo.media.reader import Clip, Sampling, read_clip
+from vjepa_demo.media.clip import Clip
+from vjepa_demo.media.reader import read_clip
+from vjepa_demo.options import Sampling
 from vjepa_demo.settings import settings
 
 NEUTRAL = 128

@@ -25,8 +25,9 @@ from PIL import Image
 from vjepa_demo.errors import BusyError, MediaError, RequestError, Stopped
 from vjepa_demo.jobs import Job
 from vjepa_demo.media import reader, worker
-from vjepa_demo.media.reader import Clip, Sampling
+from vjepa_demo.media.clip import Clip
 from vjepa_demo.media.worker import CRASHED, NOT_STARTED, PROGRAM, Pool, Worker
+from vjepa_demo.options import Sampling
 from vjepa_demo.settings import settings
 
 ROOT = Path(__file__).parents[3]
@@ -317,7 +318,7 @@ def test_what_the_child_started_and_wrote_goes_with_it(photo: Path) -> None:
 def test_the_child_dies_with_its_parent(tmp_path: Path, body: str) -> None:
     child = SUBSTITUTE.format(body="open(path + '.pid', 'w').write(str(os.getpid())); " + body)
     code = (
-        "import sys\nfrom vjepa_demo.media.worker import Pool\nfrom vjepa_demo.media.reader import Sampling\n"
+        "import sys\nfrom vjepa_demo.media.worker import Pool\nfrom vjepa_demo.options import Sampling\n"
         "from vjepa_demo.settings import settings\n"
         f"Pool([sys.executable, '-c', {child!r}]).read_clip({str(tmp_path / 'bad')!r}, Sampling(), settings)\n"
     )

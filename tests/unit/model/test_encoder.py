@@ -18,8 +18,10 @@ from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2RopeAttention
 
 from vjepa_demo.errors import CheckpointError, RequestError, Stopped
 from vjepa_demo.jobs import Job
-from vjepa_demo.media.reader import Clip, Sampling, Source, read_clip
+from vjepa_demo.media.clip import Clip, Source
+from vjepa_demo.media.reader import read_clip
 from vjepa_demo.model import checkpoints, encoder
+from vjepa_demo.options import Sampling
 
 NATURAL = "mandelbrot=size=160x120:rate=25,format=yuv420p"
 

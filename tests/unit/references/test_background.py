@@ -14,10 +14,9 @@ import pytest
 from vjepa_demo import jobs
 from vjepa_demo.errors import ReferencesError, Stopped
 from vjepa_demo.jobs import Job
-from vjepa_demo.media.reader import Sampling
 from vjepa_demo.references import background
 
-ENCODER = SimpleNamespace(fingerprint=lambda sampling, fit, pooling: (sampling, fit, pooling))
+EMBEDDER = SimpleNamespace(kind=lambda pooling: pooling)
 
 
 class Waiter(threading.Thread):
@@ -33,9 +32,7 @@ class Waiter(threading.Thread):
     def run(self) -> None:
         with self.job.running():
             try:
-                self.result = background.prepared(
-                    self.folder, ENCODER, Sampling(), "crop", "mean", progress=self.told.append
-                )
+                self.result = background.prepared(self.folder, EMBEDDER, "mean", progress=self.told.append)
             except Exception as error:
                 self.result = error
 
@@ -141,7 +138,7 @@ def test_it_lets_everybody_else_go_first(monkeypatch, tmp_path):
 def test_outside_a_job_it_is_made_at_once(making, tmp_path):
     making.go.set()
     told: list[str] = []
-    made = background.prepared(tmp_path, ENCODER, Sampling(), "crop", "mean", progress=told.append)
+    made = background.prepared(tmp_path, EMBEDDER, "mean", progress=told.append)
     assert made == f"the set of {tmp_path.name}"
     assert told == ["Embedding reference clips: 1 of 9"]
     assert contextvars.copy_context().get(jobs._current) is None

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vjepa_demo.embedding import Fingerprint
+from vjepa_demo.embedding import Fingerprint, Kind, Vector
 from vjepa_demo.errors import FingerprintMismatch, ReferencesError
-from vjepa_demo.media.reader import Sampling
+from vjepa_demo.media.worker import read_clip
+from vjepa_demo.options import Sampling
 from vjepa_demo.references import preparing
 from vjepa_demo.references.comparison import (
     CURVE_A,
@@ -28,7 +29,7 @@ from vjepa_demo.references.map import MIN_DIST, UMAP_LOCK, align, fit_map, map_q
 from vjepa_demo.references.preparing import prepare, read_folder, write_csv
 from vjepa_demo.references.store import Parts, Stored
 
-MADE = Fingerprint("test", "1", "fp32", "even-16", "crop")
+MADE = Kind(Fingerprint("test", "1", "fp32", "even-16", "crop"))
 
 
 def clusters(labels: int = 12, each: int = 8, width: int = 192, spread: float = 0.6, seed: int = 0) -> np.ndarray:
@@ -68,7 +69,7 @@ def test_neighbours_are_those_of_a_plain_loop():
         return sum(p * q for p, q in zip(x, y, strict=True)) / (sum(p * p for p in x) * sum(q * q for q in y)) ** 0.5
 
     slow = sorted(((cosine(query, row), i) for i, row in enumerate(references.vectors)), reverse=True)[:7]
-    found = references.neighbours(query, MADE, 7)
+    found = references.compare(Vector(query, MADE)).neighbours(7)
     assert [near.index for near in found] == [i for _, i in slow]
     assert [near.cosine for near in found] == pytest.approx([c for c, _ in slow], abs=1e-5)
     assert [near.file for near in found] == [f"{i}.mp4" for _, i in slow]
@@ -77,7 +78,7 @@ def test_neighbours_are_those_of_a_plain_loop():
 def test_a_reference_is_its_own_nearest_neighbour():
     references = make_set(clusters())
     for row in (0, 41, 95):
-        nearest = references.neighbours(references.vectors[row], MADE, 1)[0]
+        nearest = references.compare(Vector(references.vectors[row], MADE)).neighbours(1)[0]
         assert nearest.index == row
         assert nearest.cosine == pytest.approx(1, abs=1e-6)
 
@@ -85,10 +86,9 @@ def test_a_reference_is_its_own_nearest_neighbour():
 @pytest.mark.parametrize("field", ["checkpoint", "revision", "precision", "sampling", "fit", "pooling"])
 def test_vectors_made_otherwise_are_refused(field):
     references = make_set(clusters())
-    other = replace(MADE, **{field: "other"})
-    for ask in (references.neighbours, references.place, references.is_far):
-        with pytest.raises(FingerprintMismatch, match=field):
-            ask(references.vectors[0], other)
+    other = Kind.parse({**MADE.fields, field: "other"})
+    with pytest.raises(FingerprintMismatch, match=field):
+        references.compare(Vector(references.vectors[0], other))
 
 
 @pytest.mark.parametrize("centred", [True, False])
@@ -108,9 +108,9 @@ def test_far_is_what_is_less_similar_than_the_references_are_among_themselves():
     references = make_set(clusters())
     rng = np.random.default_rng(3)
     noise = references.mean + rng.normal(size=(200, 192)).astype(np.float32)
-    assert all(references.is_far(vector, MADE) for vector in noise)
+    assert all(references.compare(Vector(vector, MADE)).far for vector in noise)
     near = clusters(spread=0.6, seed=0) + 0.1 * rng.normal(size=(96, 192)).astype(np.float32)
-    assert np.mean([references.is_far(vector, MADE) for vector in near]) < 0.05
+    assert np.mean([references.compare(Vector(vector, MADE)).far for vector in near]) < 0.05
     # By its own rule, one in forty of the references is far from the others.
     nearest = np.concatenate(list(leave_one_out(references.vectors))).max(axis=1)
     assert np.mean(nearest < references.far_threshold) == pytest.approx(0.025, abs=0.011)
@@ -118,13 +118,13 @@ def test_far_is_what_is_less_similar_than_the_references_are_among_themselves():
 
 def test_far_rule_says_nothing_about_a_set_too_small_to_have_a_habit():
     references = make_set(clusters()[:2])
-    assert not references.is_far(-references.vectors[0], MADE)
+    assert not references.compare(Vector(-references.vectors[0], MADE)).far
 
 
 def test_a_set_of_one_clip_has_neighbours_and_a_place():
     references = make_set(clusters()[:1], np.zeros((1, 2), np.float32))
-    assert references.neighbours(references.vectors[0], MADE, 5)[0].cosine == pytest.approx(1, abs=1e-6)
-    assert references.place(references.vectors[0], MADE).tolist() == [0, 0]
+    assert references.compare(Vector(references.vectors[0], MADE)).neighbours(5)[0].cosine == pytest.approx(1, abs=1e-6)
+    assert references.compare(Vector(references.vectors[0], MADE)).flat.tolist() == [0, 0]
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_placement_lands_where_umap_transform_does(fitted):
             for row in fold:
                 query = fitted.vectors[row]
                 theirs = mapper.transform(unit_vectors(query - vectors.mean(axis=0))[None])[0]
-                shares.append(np.linalg.norm(rest.place(query, MADE) - theirs) / rest.span)
+                shares.append(np.linalg.norm(rest.compare(Vector(query, MADE)).flat - theirs) / rest.span)
     assert np.median(shares) < 0.02
     assert np.percentile(shares, 90) < 0.05
 
@@ -176,14 +176,14 @@ def test_the_curve_is_umaps():
 
 def test_many_are_placed_as_each_one_is(fitted):
     queries = clusters(seed=7)[:5]
-    together = fitted.place(queries, MADE)
+    together = fitted.compare(Vector(queries, MADE)).flat
     assert together.shape == (5, 2)
-    np.testing.assert_allclose(together, [fitted.place(query, MADE) for query in queries], atol=1e-4)
+    np.testing.assert_allclose(together, [fitted.compare(Vector(query, MADE)).flat for query in queries], atol=1e-4)
 
 
 def test_a_place_is_on_the_map_or_at_its_edge(fitted):
     queries = np.random.default_rng(2).normal(size=(50, 192)).astype(np.float32)
-    places = fitted.place(queries, MADE)
+    places = fitted.compare(Vector(queries, MADE)).flat
     assert (places >= fitted.coordinates.min(axis=0) - 0.1 * fitted.span).all()
     assert (places <= fitted.coordinates.max(axis=0) + 0.1 * fitted.span).all()
 
@@ -254,22 +254,26 @@ def test_align_is_scipys_procrustes_and_undoes_a_turned_map():
 
 
 class Colours:
-    """Stands in for an encoder where only the bookkeeping is tested: a clip's vector is its mean colour."""
+    """Stands in for an embedder where only the bookkeeping is tested: a clip's vector is its mean colour."""
 
-    def __init__(self, revision: str = "1") -> None:
+    def __init__(self, revision: str = "1", sampling: Sampling | None = None, fit: str = "crop") -> None:
         self.calls: list[int] = []
-        self.revision = revision
+        self.revision, self.sampling, self.fit = revision, sampling or Sampling(), fit
 
-    def fingerprint(self, sampling, fit, pooling="mean"):
-        return Fingerprint("colours", self.revision, "fp32", f"{sampling.mode}-{sampling.frames}", fit, pooling)
+    def kind(self, pooling="mean"):
+        sampling = f"{self.sampling.mode}-{self.sampling.frames}"
+        return Kind(Fingerprint("colours", self.revision, "fp32", sampling, self.fit), pooling)
 
-    def encode(self, clip, fit="crop"):
+    def read(self, path):
+        return read_clip(path, self.sampling)
+
+    def embed(self, clip):
         self.calls.append(len(clip.frames))
         self.mean = clip.frames.astype(np.float32).mean(axis=(0, 2, 3))
         return self
 
     def vector(self, pooling):
-        return self.mean
+        return Vector(self.mean, self.kind(pooling))
 
 
 @pytest.fixture
@@ -363,7 +367,7 @@ def test_a_changed_clip_costs_one_pass_and_moves_no_other_point(folder, tmp_path
     np.testing.assert_array_equal(before.vectors[same], after.vectors[same])
     np.testing.assert_array_equal(before.coordinates[same], after.coordinates[same])
     assert after.vectors[2].tolist() == [1, 2, 3]
-    np.testing.assert_allclose(after.coordinates[2], after.place(after.vectors[2], after.fingerprint), atol=2)
+    np.testing.assert_allclose(after.coordinates[2], after.compare(Vector(after.vectors[2], after.kind)).flat, atol=2)
 
 
 def test_an_added_clip_moves_nothing_until_a_new_fit(folder, tmp_path_factory):
@@ -389,7 +393,7 @@ def test_three_dimensions_are_laid_out_too_and_kept(folder, tmp_path_factory):
     store = tmp_path_factory.mktemp("store")
     first = prepare(folder, Colours(), store=store)
     assert first.space.shape == (8, 3)
-    assert first.place_in_space(first.vectors[:2], first.fingerprint).shape == (2, 3)
+    assert first.compare(Vector(first.vectors[:2], first.kind)).space.shape == (2, 3)
     preparing._sets.clear()
     np.testing.assert_array_equal(prepare(folder, Colours(), store=store).space, first.space)
 
@@ -408,10 +412,10 @@ def test_another_checkpoint_or_sampling_is_embedded_anew(folder, tmp_path_factor
     store = tmp_path_factory.mktemp("store")
     encoder, other = Colours(), Colours(revision="2")
     prepare(folder, encoder, store=store)
-    prepare(folder, encoder, Sampling(frames=32), store=store)
-    prepare(folder, encoder, fit="pad", store=store)
-    prepare(folder, other, store=store)
-    assert (len(encoder.calls), len(other.calls)) == (24, 8)
+    longer, padded = Colours(sampling=Sampling(frames=32)), Colours(fit="pad")
+    for each in (longer, padded, other):
+        prepare(folder, each, store=store)
+    assert [len(each.calls) for each in (encoder, longer, padded, other)] == [8] * 4
     assert len(list(store.glob("*.safetensors"))) == 4
 
 
@@ -420,25 +424,25 @@ def test_damaged_vectors_are_made_again(folder, tmp_path_factory, fault):
     store = tmp_path_factory.mktemp("store")
     encoder = Colours()
     first = prepare(folder, encoder, store=store)
-    path = store / f"{first.fingerprint.key}.safetensors"
-    stored = Stored.load(path, first.fingerprint)
+    path = store / f"{first.kind.key}.safetensors"
+    stored = Stored.load(path, first.kind)
     assert stored is not None
     if fault == "cut":
         path.write_bytes(path.read_bytes()[:-40])
     elif fault == "empty":
         path.write_bytes(b"")
     elif fault == "nan":
-        replace(stored, vectors=stored.vectors * np.float32("nan")).save(path, first.fingerprint)
+        replace(stored, vectors=stored.vectors * np.float32("nan")).save(path, first.kind)
     elif fault == "short":
-        replace(stored, coordinates=stored.coordinates[:-1]).save(path, first.fingerprint)
+        replace(stored, coordinates=stored.coordinates[:-1]).save(path, first.kind)
     else:
-        stored.save(path, replace(first.fingerprint, revision="other"))
-    assert Stored.load(path, first.fingerprint) is None
+        stored.save(path, replace(first.kind, fingerprint=replace(first.kind.fingerprint, revision="other")))
+    assert Stored.load(path, first.kind) is None
     preparing._sets.clear()
     second = prepare(folder, encoder, store=store)
     assert len(encoder.calls) == 16
     np.testing.assert_array_equal(first.vectors, second.vectors)
-    assert Stored.load(path, first.fingerprint) is not None
+    assert Stored.load(path, first.kind) is not None
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped(folder, tmp_path_factory):
@@ -520,15 +524,15 @@ def test_stored_vectors_say_how_they_were_made(folder, tmp_path_factory):
 
     store = tmp_path_factory.mktemp("store")
     references = prepare(folder, Colours(), store=store)
-    with safe_open(store / f"{references.fingerprint.key}.safetensors", "numpy") as file:
+    with safe_open(store / f"{references.kind.key}.safetensors", "numpy") as file:
         metadata = file.metadata()
-    assert Fingerprint(**json.loads(metadata["fingerprint"])) == references.fingerprint
+    assert Kind.parse(json.loads(metadata["fingerprint"])) == references.kind
     assert json.loads(metadata["map"])["method"] == "umap"
 
 
 def test_errors_of_the_encoder_are_not_swallowed(folder, tmp_path_factory):
     class Broken(Colours):
-        def encode(self, clip, fit="crop"):
+        def embed(self, clip):
             raise MemoryError
 
     with pytest.raises(MemoryError):

@@ -12,6 +12,7 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import colours
 import numpy as np
 import pytest
 from colours import MADE, Colours
@@ -185,10 +186,10 @@ class Odd(Colours):
         super().__init__()
         self.error = error
 
-    def encode(self, clip, fit="crop"):
+    def embed(self, clip):
         if self.calls == 2:
             raise self.error
-        return super().encode(clip, fit)
+        return super().embed(clip)
 
 
 @pytest.mark.parametrize("error", [Stopped("Stopped."), KeyboardInterrupt(), MemoryError(), RuntimeError("CUDA")])
@@ -226,14 +227,14 @@ def test_one_odd_clip_is_its_own_failure(tmp_path, monkeypatch, caplog):
 
     for number in range(4):
         picture(tmp_path / "set" / "a" / f"{number}.png", number)
-    read, words = preparing.read_clip, "EXIF of private" + "_name.png"
+    read, words = colours.read_clip, "EXIF of private" + "_name.png"
 
     def odd(path, sampling):
         if path.name in {"1.png", "2.png"}:
             raise struct.error(words)
         return read(path, sampling)
 
-    monkeypatch.setattr(preparing, "read_clip", odd)
+    monkeypatch.setattr(colours, "read_clip", odd)
     monkeypatch.setattr(preparing, "settings", replace(preparing.settings, public=True))
     with caplog.at_level(logging.INFO):
         made = prepare(tmp_path / "set", Colours(), store=tmp_path / "store")
@@ -248,14 +249,14 @@ def test_one_odd_clip_is_its_own_failure(tmp_path, monkeypatch, caplog):
 def test_a_decoder_that_cannot_be_had_is_no_fault_of_the_clips(tmp_path, monkeypatch):
     for number in range(3):
         picture(tmp_path / "set" / "a" / f"{number}.png", number)
-    read, busy = preparing.read_clip, [True]
+    read, busy = colours.read_clip, [True]
 
     def sometimes(path, sampling):
         if path.name == "1.png" and busy:
             raise BusyError("No file can be read here at the moment.")
         return read(path, sampling)
 
-    monkeypatch.setattr(preparing, "read_clip", sometimes)
+    monkeypatch.setattr(colours, "read_clip", sometimes)
     with pytest.raises(BusyError):
         prepare(tmp_path / "set", Colours(), store=tmp_path / "store")
     busy.clear()
@@ -332,10 +333,10 @@ def test_a_set_that_is_ready_does_not_wait_for_another(tmp_path):
     inside, go_on = threading.Event(), threading.Event()
 
     class Slow(Colours):
-        def encode(self, clip, fit="crop"):
+        def embed(self, clip):
             inside.set()
             assert go_on.wait(30)
-            return super().encode(clip, fit)
+            return super().embed(clip)
 
     slow, made = Slow(), []
     threads = [
@@ -366,9 +367,9 @@ def test_others_have_the_machines_turn_between_two_clips(tmp_path):
     job, held = jobs.Job(), []
 
     class Watching(Colours):
-        def encode(self, clip, fit="crop"):
+        def embed(self, clip):
             held.append(job.holds_turn)
-            return super().encode(clip, fit)
+            return super().embed(clip)
 
     with job.running():
         prepare(

@@ -7,9 +7,10 @@ import itertools
 import numpy as np
 import pytest
 
-from vjepa_demo.embedding import Fingerprint, unit_vectors
-from vjepa_demo.media.reader import Sampling, read_clip
+from vjepa_demo.embedder import Embedder
+from vjepa_demo.embedding import Vector, unit_vectors
 from vjepa_demo.model.encoder import get_encoder
+from vjepa_demo.options import Sampling
 from vjepa_demo.references.comparison import ReferenceSet
 from vjepa_demo.references.map import UMAP_LOCK, align, fit_map, map_quality
 from vjepa_demo.references.preparing import SHIPPED, STORED, prepare, read_folder
@@ -21,19 +22,19 @@ POOLINGS = ("mean", "motion")
 SAMPLING = Sampling(16)
 
 
-def fingerprint(fit: str, precision: str, pooling: str) -> Fingerprint:
-    return get_encoder("nano", device="cpu", precision=precision).fingerprint(SAMPLING, fit, pooling)
+def embedder(fit: str = "crop", precision: str = "fp32") -> Embedder:
+    return Embedder(get_encoder("nano", device="cpu", precision=precision), SAMPLING, fit)
 
 
 @pytest.fixture(scope="module", params=POOLINGS)
 def shipped(request, tmp_path_factory) -> ReferenceSet:
     """As the app opens them; nothing may have to be embedded for it."""
-    encoder, store = get_encoder("nano", device="cpu", precision="fp32"), tmp_path_factory.mktemp("store")
+    store = tmp_path_factory.mktemp("store")
 
     def progress(done: int, total: int, message: str) -> None:
         raise AssertionError("the shipped vectors do not fit the clips: run assets/recipes/embed_references.py")
 
-    return prepare(SHIPPED, encoder, SAMPLING, pooling=request.param, progress=progress, store=store)
+    return prepare(SHIPPED, embedder(), request.param, progress=progress, store=store)
 
 
 def test_there_are_enough_of_them():
@@ -47,11 +48,11 @@ def test_there_are_enough_of_them():
 def test_vectors_are_stored_for_every_way_of_embedding_and_for_nothing_else():
     hashes = tuple(file_hash(SHIPPED / clip.file) for clip in read_folder(SHIPPED))
     names = set()
-    for way in itertools.product(FITS, PRECISIONS, POOLINGS):
-        made = fingerprint(*way)
-        path = SHIPPED / STORED / f"{made.key}.safetensors"
-        stored = Stored.load(path, made)
-        assert stored is not None, f"{way}: run assets/recipes/embed_references.py"
+    for fit, precision, pooling in itertools.product(FITS, PRECISIONS, POOLINGS):
+        kind = embedder(fit, precision).kind(pooling)
+        path = SHIPPED / STORED / f"{kind.key}.safetensors"
+        stored = Stored.load(path, kind)
+        assert stored is not None, f"{kind}: run assets/recipes/embed_references.py"
         assert stored.hashes == hashes
         names.add(path.name)
     assert {path.name for path in (SHIPPED / STORED).glob("*.safetensors")} == names
@@ -61,15 +62,15 @@ def test_vectors_are_stored_for_every_way_of_embedding_and_for_nothing_else():
 @pytest.mark.parametrize("pooling", POOLINGS)
 @pytest.mark.parametrize("fit", FITS)
 def test_vectors_are_those_of_the_clips(fit, pooling):
-    encoder, made = get_encoder("nano", device="cpu", precision="fp32"), fingerprint(fit, "fp32", pooling)
+    made = embedder(fit).kind(pooling)
     stored = Stored.load(SHIPPED / STORED / f"{made.key}.safetensors", made)
-    half = fingerprint(fit, "bf16", pooling)
+    half = embedder(fit, "bf16").kind(pooling)
     rounded = Stored.load(SHIPPED / STORED / f"{half.key}.safetensors", half)
     assert stored is not None
     assert rounded is not None
     clips = read_folder(SHIPPED)
     for row in (0, len(clips) // 2, len(clips) - 1):
-        vector = encoder.encode(read_clip(SHIPPED / clips[row].file, SAMPLING), fit=fit).vector(pooling)
+        vector = embedder(fit).embed(SHIPPED / clips[row].file).vector(pooling).array
         # Other CPUs add up in another order; a wrong clip, fit or sampling is off by far more.
         np.testing.assert_allclose(stored.vectors[row], vector, atol=2e-3 * np.abs(vector).max())
         nearest = unit_vectors(rounded.vectors - rounded.vectors.mean(axis=0)) @ unit_vectors(
@@ -112,19 +113,17 @@ def test_clips_are_placed_where_umap_transform_puts_them(shipped):
             theirs = mapper.transform(unit_vectors(shipped.vectors[row] - mean)[None])[0]
         clips = shipped.clips[:row] + shipped.clips[row + 1 :]
         space = np.delete(shipped.space, row, axis=0)
-        others = ReferenceSet(shipped.fingerprint, clips, rest, np.asarray(mapper.embedding_, np.float32), space)
-        ours = others.place(shipped.vectors[row], shipped.fingerprint)
+        others = ReferenceSet(shipped.kind, clips, rest, np.asarray(mapper.embedding_, np.float32), space)
+        ours = others.compare(Vector(shipped.vectors[row], shipped.kind)).flat
         shares.append(float(np.linalg.norm(ours - theirs)) / others.span)
     # By motion clips lie in more, smaller groups, and `transform` itself throws one in twenty across the map.
-    assert np.median(shares) < {"mean": 0.02, "motion": 0.08}[shipped.fingerprint.pooling]
+    assert np.median(shares) < {"mean": 0.02, "motion": 0.08}[shipped.kind.pooling]
 
 
 def test_clips_of_the_same_kind_are_not_far(shipped):
     """The examples show what the references show, from other seeds."""
-    encoder = get_encoder("nano", device="cpu", precision="fp32")
     examples = sorted((SHIPPED.parent / "examples").glob("*.mp4"))
     assert len(examples) >= 6
-    made = shipped.fingerprint
-    vectors = [encoder.encode(read_clip(path, SAMPLING)).vector(made.pooling) for path in examples]
-    far = [shipped.is_far(vector, made) for vector in vectors]
+    vectors = [embedder().embed(path).vector(shipped.kind.pooling) for path in examples]
+    far = [shipped.compare(vector).far for vector in vectors]
     assert sum(far) <= 1

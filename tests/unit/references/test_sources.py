@@ -17,7 +17,7 @@ from colours import MADE, Colours
 from safetensors import safe_open
 
 from vjepa_demo import cli
-from vjepa_demo.embedding import Fingerprint
+from vjepa_demo.embedding import Kind
 from vjepa_demo.errors import ReferencesError
 from vjepa_demo.references import preparing
 from vjepa_demo.references.comparison import ReferenceClip, ReferenceSet
@@ -165,7 +165,7 @@ def test_killed_half_way_and_started_again_it_gives_the_same(make_video, small_c
     assert [failure["file"] for failure in report["failures"]] == ["a/cut.mp4"]
     unbroken = subprocess.run(command("whole"), capture_output=True, timeout=120, check=True, **run)
     assert json.loads(unbroken.stdout)["embedded"] == 12
-    name = f"{Fingerprint(**report['fingerprint']).key}.safetensors"
+    name = f"{Kind.parse(report['fingerprint']).key}.safetensors"
     # Not byte by byte: safetensors writes its metadata in no fixed order.
     assert _content(vectors / name) == _content(tmp_path / "whole" / "vectors" / name)
 

@@ -146,15 +146,16 @@ def test_the_checkpoint_of_the_environment_is_the_default_everywhere():
     """In a process of its own, since settings are read once."""
     code = """if 1:
         from vjepa_demo.cli import build_parser
-        from vjepa_demo.explore import Request
+        from vjepa_demo.options import Options
         from vjepa_demo.ui import api
         from vjepa_demo.ui import page
         import gradio as gr, inspect, json
-        with gr.Blocks():
+        with gr.Blocks() as demo:
             page = [page._checkpoint().value, page._controls()[0].value]
-        calls = [inspect.signature(each).parameters["checkpoint"].default for each in (api.embed, api.similarity)]
+            api.endpoints()
+        calls = [inspect.signature(each.fn).parameters["checkpoint"].default for each in list(demo.fns.values())[:2]]
         shell = build_parser().parse_args(["embed", "x.mp4"]).checkpoint
-        print(json.dumps([page, calls, shell, Request().checkpoint]))
+        print(json.dumps([page, calls, shell, Options().checkpoint]))
     """
     name = "facebook/vjepa2-vitl-fpc64-256"
     done = subprocess.run(

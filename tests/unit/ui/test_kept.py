@@ -48,9 +48,17 @@ def test_one_large_item_drives_out_all_others_and_stays() -> None:
     assert store.get(next_one) == "next"
 
 
+def test_what_is_kept_already_keeps_its_id() -> None:
+    store: Store[list[int]] = Store(100)
+    item = [1]
+    assert store.put(item, 60) == store.put(item, 60)
+    assert store.put([1], 20) != store.put(item, 60), "another one that is equal is another one"
+    assert store.bytes_held == 80
+
+
 def test_ids_cannot_be_guessed() -> None:
-    store: Store[int] = Store(10**6)
-    keys = {store.put(0, 1) for _ in range(1000)}
+    store: Store[object] = Store(10**6)
+    keys = {store.put(object(), 1) for _ in range(1000)}
     assert len(keys) == 1000
     assert min(map(len, keys)) >= 22, "16 bytes in base64"
 

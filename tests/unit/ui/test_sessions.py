@@ -173,7 +173,7 @@ def test_a_padded_clip_in_a_small_zip_counts_with_what_it_unpacks_to(tmp_path):
     (tmp_path / "set" / "lab").mkdir(parents=True)
     (tmp_path / "set" / "lab" / "there.mp4").write_bytes(bytes(30))
     assert (tmp_path / "small.zip").stat().st_size < 50_000
-    assert size_when_added(tmp_path / "small.zip", str(tmp_path / "set")) == 20_000_000
+    assert size_when_added(tmp_path / "small.zip", tmp_path / "set") == 20_000_000
 
 
 def test_the_longest_unused_make_room(make, clock):

@@ -11,9 +11,10 @@ import pytest
 from loops import finish
 
 from vjepa_demo import explore
-from vjepa_demo.explore import Request, Result
+from vjepa_demo.explore import Embedded
 from vjepa_demo.media.reader import read_clip
 from vjepa_demo.model.encoder import get_encoder
+from vjepa_demo.options import Options
 from vjepa_demo.ui import handlers, shown
 from vjepa_demo.views.heatmap import snippet
 from vjepa_demo.views.similarity import pack, similarity
@@ -22,15 +23,13 @@ QUERY = {"pinned": True, "add": [{"clip": 0, "at": [1, 4, 7]}], "subtract": [], 
 
 
 @pytest.fixture(scope="module")
-def result(video: Path) -> Result:
+def result(video: Path) -> Embedded:
     """The clip, embedded in an unusual way, so that a default in its place would show."""
-    request = Request("nano", frames=4, start=0.25, end=1.5, fit="squash")
-    *_, result = explore.run(video, request, with_references=False)
-    return result
+    return explore.embed(video, Options("nano", frames=4, start=0.25, end=1.5, fit="squash"))
 
 
 @pytest.fixture
-def result_id(result: Result) -> str:
+def result_id(result: Embedded) -> str:
     return handlers.keep(result)
 
 
@@ -55,13 +54,11 @@ def content(value: Any) -> Any:
     return {part: value[part] and Path(value[part]["path"]).read_bytes() for part in ("primary", "compare")}
 
 
-def test_another_layer_is_shown_of_the_same_clip_and_kept(result: Result, result_id: str) -> None:
+def test_another_layer_is_shown_of_the_same_clip_and_kept(result: Embedded, result_id: str) -> None:
     status, viewer, kept = last(shown.change_layer, result_id, 5, read=content)
     assert "Layer 5" in status
     other = handlers.results.get(kept)
     assert other is not None
-    assert other.embedding is not None
-    assert result.embedding is not None
     assert other.clip is result.clip
     assert other.embedding.layer == 5
     expected = get_encoder("nano", precision=result.embedding.fingerprint.precision).encode(
@@ -76,14 +73,12 @@ def test_another_layer_is_shown_of_the_same_clip_and_kept(result: Result, result
 
 
 def test_a_second_clip_is_embedded_as_the_first_was_and_leaves_again(
-    result: Result, result_id: str, photo: Path, make_video: Any
+    result: Embedded, result_id: str, photo: Path, make_video: Any
 ) -> None:
     second = make_video("second.mp4", size="96x64", frames=20)
     status, viewer = last(shown.compare, result_id, str(second), read=content)
     assert "looked for in both" in status
     alike = explore.alike(second, result)
-    assert alike.embedding is not None
-    assert result.embedding is not None
     assert alike.embedding.fingerprint == result.embedding.fingerprint
     assert viewer == {
         "primary": pack(result.embedding, result.clip),
@@ -101,29 +96,26 @@ def test_a_second_clip_that_is_none_leaves_the_first(result_id: str, tmp_path: P
     assert "primary" not in viewer
 
 
-def test_the_embedding_is_taken_home(result: Result, result_id: str, tmp_path: Path) -> None:
+def test_the_embedding_is_taken_home(result: Embedded, result_id: str, tmp_path: Path) -> None:
     _, data = last(shown.take_embedding, result_id, read=content)
     (tmp_path / "embedding.npz").write_bytes(data)
-    assert result.embedding is not None
     with np.load(tmp_path / "embedding.npz", allow_pickle=False) as file:
         np.testing.assert_array_equal(file["tokens"], result.embedding.tokens)
         np.testing.assert_array_equal(file["timestamps"], result.clip.timestamps)
 
 
-def test_the_film_shows_the_pinned_patch(result: Result, result_id: str, tmp_path: Path) -> None:
+def test_the_film_shows_the_pinned_patch(result: Embedded, result_id: str, tmp_path: Path) -> None:
     for query in (None, {**QUERY, "pinned": False}):
         assert "click on one first" in last(shown.take_video, result_id, query)[0]
     _, data = last(shown.take_video, result_id, QUERY, read=content)
     (tmp_path / "film.mp4").write_bytes(data)
     film = read_clip(tmp_path / "film.mp4")
     assert film.source.kind == "video"
-    assert result.embedding is not None
     scores = shown.pinned_scores(result, QUERY)
     np.testing.assert_array_equal(scores, similarity(result.embedding, (1, 4, 7), centred=True))
     assert scores[1, 4, 7] == pytest.approx(1, abs=1e-5)
 
 
-def test_the_snippet_is_about_this_clip_and_the_pinned_patch(result: Result, result_id: str) -> None:
-    assert result.embedding is not None
+def test_the_snippet_is_about_this_clip_and_the_pinned_patch(result: Embedded, result_id: str) -> None:
     for query, at in ((QUERY, (1, 4, 7)), (None, None)):
         assert last(shown.take_snippet, result_id, query)[1] == snippet(result.embedding, result.clip, at)

@@ -10,8 +10,10 @@ from PIL import Image
 
 from vjepa_demo.embedding import Embedding, Fingerprint
 from vjepa_demo.errors import RequestError
-from vjepa_demo.media.reader import Clip, Sampling, Source, read_clip
+from vjepa_demo.media.clip import Clip, Source
+from vjepa_demo.media.reader import read_clip
 from vjepa_demo.model.encoder import get_encoder
+from vjepa_demo.options import Sampling
 from vjepa_demo.views.heatmap import FOOT, PADDING, heatmap_image, heatmap_video, snippet
 from vjepa_demo.views.similarity import colour_table, score_range, similarity
 

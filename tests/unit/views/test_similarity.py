@@ -13,7 +13,8 @@ from sklearn.decomposition import PCA
 
 from vjepa_demo.embedding import Embedding, Fingerprint
 from vjepa_demo.errors import RequestError
-from vjepa_demo.media.reader import Clip, Sampling, Source
+from vjepa_demo.media.clip import Clip, Source
+from vjepa_demo.options import Sampling
 from vjepa_demo.views.similarity import colour_table, pack, pca_colours, score_range, similarity
 
 GRID, DIM = (4, 6, 8), 24
@@ -23,8 +24,8 @@ def make(grid=GRID, dim=DIM, *, seed=0, window=(20.0, 0.0, 140.0, 90.0), size=(1
     rng = np.random.default_rng(seed)
     tokens = (rng.standard_normal((*grid, dim)) * rng.uniform(0.2, 3, dim) + 2 * rng.standard_normal(dim)).astype("f4")
     times = np.arange(2 * grid[0]) / 4
-    made = Fingerprint(checkpoint, "r", "fp32", "even-8", "crop")
-    return Embedding(tokens, times, made, "cpu", window, size, layer=layer)
+    made = Fingerprint(checkpoint, "r", "fp32", "even-8", "crop", layer)
+    return Embedding(tokens, times, made, "cpu", window, size)
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ import gradio as gr
 import numpy as np
 
 from vjepa_demo.embedding import Embedding
-from vjepa_demo.explore import Request
-from vjepa_demo.references.comparison import MEASURED, ReferenceSet, vote
+from vjepa_demo.references.comparison import MEASURED, Comparison, ReferenceSet, vote
 from vjepa_demo.references.evaluation import evaluate
 from vjepa_demo.references.map import map_quality
+from vjepa_demo.settings import settings
 from vjepa_demo.ui.serving import shelf, thumbnail_of
 
 FOLDER = Path(__file__).parent
@@ -43,24 +43,21 @@ def reference_map(**kwargs: Any) -> gr.HTML:
     )
 
 
-def map_value(references: ReferenceSet, embedding: Embedding | None) -> dict[str, Any]:
+def map_value(references: ReferenceSet, clip: dict[str, Any] | None = None) -> dict[str, Any]:
     """What the map shows: the references, and where a clip lies among them.
 
     Its addresses are relative to the app's root (see `serving.ROUTES`).
 
     Args:
         references: the set; the page can fetch its clips from now on, until many others have been shown.
-        embedding: the clip, or None to show the references alone.
-
-    Raises:
-        FingerprintMismatch: the clip was embedded in another way than the references.
+        clip: what `describe_clip` says of it, or None to show the references alone.
     """
     import plotly
 
     return {
         "plotly": f"plotly.min.js?{plotly.__version__}",
         "references": f"references/{key_of(references)}",
-        "clip": None if embedding is None else describe_clip(references, embedding),
+        "clip": clip,
     }
 
 
@@ -70,7 +67,7 @@ def key_of(references: ReferenceSet) -> str:
         _texts[references] = json.dumps(describe_set(references))
     key = _keys.get(references)
     if key is None or shelf.get(key) is None:
-        secret = references.folder.resolve() != Request().reference_folder.resolve()
+        secret = references.folder.resolve() != settings.reference_folder.resolve()
         key = _keys[references] = shelf.put(references, _texts[references], secret=secret)
     return key
 
@@ -89,7 +86,7 @@ def describe_set(references: ReferenceSet) -> dict[str, Any]:
             }
             for clip, sha in zip(references.clips, references.hashes, strict=True)
         ],
-        "pooling": references.fingerprint.pooling,
+        "pooling": references.kind.pooling,
         "flat": rounded(references.coordinates),
         "space": rounded(references.space),
         "quality": None
@@ -119,32 +116,30 @@ def describe_votes(references: ReferenceSet) -> dict[str, float] | None:
     }
 
 
-def describe_clip(references: ReferenceSet, embedding: Embedding) -> dict[str, Any]:
+def describe_clip(embedding: Embedding, comparison: Comparison) -> dict[str, Any]:
     """A clip as the page needs it: its place, its path over time, its cosines, its nearest references and their vote.
 
     The path is the mean of each time step's tokens, placed as a clip of its own; an image has none, nor has
     a clip that is compared by its motion, which no single step has.
     """
-    pooling = references.fingerprint.pooling
-    made, pooled = embedding.made(pooling), embedding.vector(pooling)
-    steps = embedding.tokens[:, embedding.patch_mask].mean(axis=1, dtype=np.float64).astype(np.float32)
-    seconds = embedding.timestamps.reshape(len(steps), -1).mean(axis=1)
-    moves = pooling == "mean" and len(steps) > 1 and bool(np.ptp(seconds) > 0)
-    neighbours = references.neighbours(pooled, made, SHOWN_NEIGHBOURS)
-    nearness = references.nearness(pooled, made)
+    references = comparison.references
+    seconds = embedding.timestamps.reshape(len(embedding.tokens), -1).mean(axis=1)
+    moves = references.kind.pooling == "mean" and len(seconds) > 1 and bool(np.ptp(seconds) > 0)
+    path = references.compare(embedding.path()) if moves else None
+    neighbours = comparison.neighbours(SHOWN_NEIGHBOURS)
     winner = vote(neighbours)
     return {
-        "flat": rounded(references.place(pooled, made)),
-        "space": rounded(references.place_in_space(pooled, made)),
-        "pathFlat": rounded(references.place(steps, made)) if moves else [],
-        "pathSpace": rounded(references.place_in_space(steps, made)) if moves else [],
-        "seconds": rounded(seconds) if moves else [],
-        "cosines": rounded(references.cosines(pooled, made)),
+        "flat": rounded(comparison.flat),
+        "space": rounded(comparison.space),
+        "pathFlat": rounded(path.flat) if path else [],
+        "pathSpace": rounded(path.space) if path else [],
+        "seconds": rounded(seconds) if path else [],
+        "cosines": rounded(comparison.cosines),
         "neighbours": [near.index for near in neighbours],
         "vote": None if winner is None else vars(winner),
-        "nearest": round(nearness.cosine, 3),
-        "threshold": round(nearness.threshold, 3),
-        "far": nearness.far,
+        "nearest": round(comparison.nearest, 3),
+        "threshold": round(references.far_threshold, 3),
+        "far": comparison.far,
     }
 
 

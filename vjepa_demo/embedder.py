@@ -1,0 +1,101 @@
+"""The Embedder: options bound to a loaded checkpoint. Whoever embeds holds one of these, never its parts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vjepa_demo.embedding import Embedding, Fingerprint, Kind, Pooling
+from vjepa_demo.media.clip import Clip
+from vjepa_demo.media.worker import read_clip
+from vjepa_demo.model import checkpoints
+from vjepa_demo.options import Fit, Options, Sampling
+
+if TYPE_CHECKING:
+    from vjepa_demo.model.encoder import Encoder
+
+DEFAULTS = Options()
+
+
+def sampling_of(options: Options) -> Sampling:
+    """Which frames these options take, once all has been checked that can be told without a file.
+
+    Raises:
+        CheckpointError, RequestError: an option cannot be met.
+    """
+    options.check()
+    return options.sampled(checkpoints.find(options.checkpoint).frames)
+
+
+@dataclass(frozen=True, eq=False)
+class Embedder:
+    """Embeds clips, all in one way. Make it with `Embedder.open`.
+
+    Attributes:
+        encoder: the loaded checkpoint.
+        sampling: which frames of a video it takes.
+        fit: how a picture becomes the model's square.
+    """
+
+    encoder: Encoder
+    sampling: Sampling
+    fit: Fit = "crop"
+
+    @classmethod
+    def open(cls, options: Options = DEFAULTS, progress: Callable[[str], None] = lambda message: None) -> Embedder:
+        """Load the checkpoint, once for all who use it, and bind it to the options.
+
+        Raises:
+            CheckpointError, RequestError: an option cannot be met, or the checkpoint cannot be loaded.
+            DiskError: there is no room for its files.
+            Stopped: nobody waits for it any more.
+        """
+        sampling = sampling_of(options)
+        from vjepa_demo.model.encoder import get_encoder
+
+        encoder = get_encoder(options.checkpoint, precision=options.precision, progress=progress)
+        return cls(encoder, sampling, options.fit)
+
+    @staticmethod
+    def is_open(options: Options) -> bool:
+        """Whether `open` would answer at once. Raises as it does."""
+        from vjepa_demo.model.encoder import is_loaded
+
+        return is_loaded(options.checkpoint, precision=options.precision)
+
+    @cached_property
+    def fingerprint(self) -> Fingerprint:
+        """How it embeds clips."""
+        return self.encoder.fingerprint(self.sampling, self.fit)
+
+    def kind(self, pooling: Pooling = "mean") -> Kind:
+        """What kind of vectors its clips become."""
+        return Kind(self.fingerprint, pooling)
+
+    @property
+    def pooling(self) -> Pooling:
+        """How its clips are compared unless somebody says otherwise."""
+        return self.encoder.checkpoint.pooling
+
+    @property
+    def layers(self) -> int:
+        """How many layers the encoder has."""
+        return self.encoder.layers
+
+    def read(self, path: str | Path) -> Clip:
+        """The frames of a video, or an image, in a process of its own (`worker.read_clip`). Raises UserError."""
+        return read_clip(path, self.sampling)
+
+    def embed(self, clip: Clip | str | Path, layer: int | None = None) -> Embedding:
+        """Embed a clip, or a file; see `Encoder.encode`. Raises UserError."""
+        if isinstance(clip, Clip):
+            return self.encoder.encode(clip, self.fit, layer)
+        started = time.perf_counter()
+        read = self.read(clip)
+        decode_ms = (time.perf_counter() - started) * 1e3
+        embedding = self.encoder.encode(read, self.fit, layer)
+        return replace(embedding, timings_ms={"decode": decode_ms, **embedding.timings_ms})

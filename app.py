@@ -1,6 +1,7 @@
 """A Space's entry: build the page and launch it. Run locally, `--references DIR` names a set of reference clips."""
 
 import argparse
+import contextlib
 import logging
 import os
 import signal
@@ -20,12 +21,10 @@ def main() -> None:
         if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # as `nohup` wants it
             signal.signal(number, stop)
 
-    from vjepa_demo import scratch
+    from vjepa_demo import logs, scratch
     from vjepa_demo.errors import DiskError, UserError, of_disk
 
-    log = logging.StreamHandler()
-    log.setFormatter(scratch.Discreet("%(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.WARNING, handlers=[log])
+    logs.begin()
     try:
         os.environ["GRADIO_TEMP_DIR"] = str(scratch.folder(scratch.UPLOADS))  # before Gradio reads it
         os.environ["FORWARDED_ALLOW_IPS"] = ""  # before uvicorn reads it: who asks is said in ui/visits.py alone
@@ -34,11 +33,19 @@ def main() -> None:
         from vjepa_demo.media import worker
 
         worker.warm()  # it has imported its libraries by the time this process has imported the page's
+        import uvicorn.config
+
         from vjepa_demo.ui.janitor import clearing_up
         from vjepa_demo.ui.page import build, launch_options
 
+        uvicorn.config.LOGGING_CONFIG.update(handlers={}, loggers={})  # what it logs goes where all else goes
+        with contextlib.suppress(ImportError, ValueError, OSError):
+            import resource  # not on Windows
+
+            most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each visitor takes two or three
         demo = build()
-        with clearing_up():
+        with clearing_up(demo):
             demo.launch(**launch_options())
     except KeyboardInterrupt:  # there was no server to close yet
         sys.exit(130)

@@ -77,6 +77,11 @@ def begin() -> Path:
         return _run.folder
 
 
+def begun() -> Path | None:
+    """This process's folder, where there is one yet."""
+    return _run.folder if _run else None
+
+
 def end() -> None:
     """Remove this process's folder with all that is in it; a process forked from this one leaves it alone."""
     with _lock:
@@ -268,11 +273,3 @@ def _locked(path: Path) -> Iterator[IO[str]]:
         if fcntl:
             fcntl.flock(file, fcntl.LOCK_EX)
         yield file
-
-
-class Discreet(logging.Formatter):
-    """Leaves out what visitors called their files: everything below this process's folder is written as `…`."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
-        return re.sub(re.escape(str(_run.folder)) + r"[^'\"\n]*", "…", text) if _run else text

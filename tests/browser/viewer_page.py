@@ -35,8 +35,8 @@ def make_embedding(grid=(8, 16, 16), dim=192, *, fit="crop", seed=0, layer=None)
     tokens = waves @ rng.standard_normal((12, dim)) + 0.5 * rng.standard_normal((*grid, dim))
     tokens = (tokens + 4 * rng.standard_normal(dim)).astype(np.float32)
     times = (np.arange(2 * steps) + 0.5) * 4 / (2 * steps)
-    made = Fingerprint("nano", "r", "fp32", f"even-{2 * steps}", fit)
-    return Embedding(tokens, times, made, "cpu", WINDOWS[fit], SIZE, layer=layer)
+    made = Fingerprint("nano", "r", "fp32", f"even-{2 * steps}", fit, layer)
+    return Embedding(tokens, times, made, "cpu", WINDOWS[fit], SIZE)
 
 
 def make_clip(embedding: Embedding, *, still: bool = False) -> Clip:

@@ -20,11 +20,13 @@ from vjepa_demo.errors import RequestError
 from vjepa_demo.settings import settings
 from vjepa_demo.ui import gate
 from vjepa_demo.ui.allowance import Allowance
-from vjepa_demo.ui.guard import MAX_JSON_BYTES, UPLOAD, Guard, _Signals
+from vjepa_demo.ui.guard import MAX_JSON_BYTES, UPLOAD, Function, Guard
+from vjepa_demo.ui.unheard import MOST_UNREAD, Unheard, _Signals
 
 JOIN = "/gradio_api/queue/join"
 CALLED = "/gradio_api/call/embed"
 HOST = "127.0.0.1:7860"
+FUNCTIONS = {1: Function(""), 3: Function("embed", frozenset({"file", "frames"}))}
 
 
 async def everything(scope: Any, receive: Any, send: Any) -> None:
@@ -181,17 +183,96 @@ def test_a_call_names_a_function_and_a_session_that_there_may_be():
     bad.append(b"[" * 100_000)
     unknown = [{"fn_index": 4}, {"fn_index": -1}, {"fn_index": "3"}, {"fn_index": True}, {"fn_index": 10**30}]
     for path in (JOIN, CALLED):
-        guard = Guard(everything, settings, functions={1: "", 3: "embed"})
+        guard = Guard(everything, settings, functions=FUNCTIONS)
         assert answers(guard, good, path) == [200] * len(good)
         assert answers(guard, bad, path) == [400] * len(bad)
         assert answers(guard, unknown, path) == [404] * len(unknown)
 
 
 def test_only_functions_that_have_the_name_are_called_by_it():
-    guard = Guard(everything, settings, functions={1: "", 3: "embed"})
+    guard = Guard(everything, settings, functions=FUNCTIONS)
     names = ["embed", "embed/", "v2/embed", "v2/embed/", "similarity", "v2/similarity", "Embed", "v2", "1"]
-    told = [answers(guard, [{"data": []}], f"/gradio_api/call/{name}")[0] for name in names]
-    assert told == [200] * 4 + [404] * 5
+    told = [answers(guard, [{"data": [], "file": None}], f"/gradio_api/call/{name}")[0] for name in names]
+    assert told == [200] * 2 + [400] * 2 + [404] * 5
+    bodies = [{"file": None}, {"file": None, "frames": 8}, {}, {"frames": 8}, {"file": None, "x\nforged": 1}]
+    assert answers(guard, bodies, "/gradio_api/call/v2/embed") == [200] * 2 + [400] * 3
+
+
+def test_letters_that_cannot_be_written_are_no_json():
+    for path in (JOIN, CALLED, "/gradio_api/cancel", "/gradio_api/reset"):
+        assert (
+            answers(Guard(everything, settings), [b'{"event_id": "\\ud800"}', b'{"a": ["\\udfff"]}'], path) == [400] * 2
+        )
+        assert answers(Guard(everything, settings), [b'{"event_id": "\\ud83d\\ude00"}'], path) == [200]
+
+
+@pytest.mark.parametrize("path", ["/assets/" + "a" * 5000, "/static/" + "a/" * 50, "/svelte/" + "a" * 201, "/assets/"])
+def test_long_paths_are_not_looked_for(path):
+    assert ask("GET", path).status_code == 404
+
+
+@pytest.mark.parametrize(("name", "code"), [("a.hf.space", 200), ("a.hf.space, b:80", 200), ("a bé{}", 400), ("", 400)])
+def test_a_forwarded_host_is_a_host(name, code):
+    assert ask("GET", "/", {"X-Forwarded-Host": name.encode("latin1")}).status_code == code
+
+
+def test_an_upload_that_is_none_is_the_clients_mistake():
+    async def fails(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 500, "headers": []})
+        await send({"type": "http.response.body", "body": b"trace"})
+
+    answer = ask("POST", UPLOAD, content=b"x", guard=Guard(fails, settings))
+    assert (answer.status_code, answer.text) == (400, "This is no upload of files.\n")
+    assert ask("GET", "/", guard=Guard(fails, settings)).status_code == 500
+
+
+class Queue:
+    """Stands for Gradio's: the sessions, events and messages that it keeps."""
+
+    def __init__(self) -> None:
+        self.pending_messages_per_session: dict[str, asyncio.Queue[object]] = {}
+        self.pending_event_ids_session: dict[str, set[str]] = {}
+        self.event_ids_to_events: dict[str, object] = {}
+
+    def say(self, session: str, count: int = 1) -> None:
+        messages = self.pending_messages_per_session.setdefault(session, asyncio.Queue())
+        for _ in range(count):
+            messages.put_nowait(object())
+
+
+def test_only_those_who_may_be_told_something_are_listened_to():
+    queue = Queue()
+    queue.say("session", 0)
+    queue.event_ids_to_events["running"] = object()
+    queue.pending_event_ids_session["other"] = {"done"}
+    guard = Guard(everything, settings, unheard=Unheard(queue))
+    data, call = "/gradio_api/queue/data?session_hash=", "/gradio_api/call/embed/"
+    good = [f"{data}session", f"{call}running", f"{call}done", f"{call}session"]
+    bad = [data, f"{data}nobody", f"{call}nothing", "/gradio_api/queue/data", f"{data}a%0Ab", f"{data}{'x' * 101}"]
+    assert [ask("GET", path, guard=guard).status_code for path in good] == [200] * 4
+    assert [ask("GET", path, guard=guard).status_code for path in bad] == [400, 404, 404, 404, 400, 400]
+
+
+def test_who_does_not_read_is_told_no_more():
+    queue = Queue()
+    queue.say("reads", MOST_UNREAD - 1)
+    queue.say("sleeps", MOST_UNREAD)
+    guard = Guard(everything, settings, unheard=Unheard(queue))
+    calls = [{"session_hash": name} for name in ("reads", "sleeps", "new")]
+    assert answers(guard, calls) == [200, 429, 200]
+
+
+def test_messages_that_nobody_reads_are_dropped():
+    queue = Queue()
+    for name in ("sleeps", "reads", "quiet"):
+        queue.say(name, 0 if name == "quiet" else 2)
+        queue.pending_event_ids_session[name] = {name}
+    unheard = Unheard(queue)
+    unheard.drop()
+    assert set(queue.pending_messages_per_session) == {"sleeps", "reads", "quiet"}
+    queue.pending_messages_per_session["reads"].get_nowait()
+    unheard.drop()
+    assert set(queue.pending_messages_per_session) == set(queue.pending_event_ids_session) == {"reads", "quiet"}
 
 
 def test_an_uploads_name_is_short():

@@ -15,13 +15,14 @@ from typing import Any
 from vjepa_demo import jobs
 from vjepa_demo.embedder import Embedder
 from vjepa_demo.embedding import Pooling
-from vjepa_demo.errors import ReferencesError, is_full
+from vjepa_demo.errors import ReferencesError, UserError, is_full
 from vjepa_demo.files import DISK_FULL, disk_errors, lock, put, sweep
 from vjepa_demo.references.comparison import ReferenceClip, ReferenceSet
 from vjepa_demo.references.listing import (
     CSV_LOCK,
     CSV_NAME,
     IMAGE_SUFFIXES,
+    NAME_BYTES,
     STORED,
     VIDEO_SUFFIXES,
     clip_name,
@@ -115,14 +116,18 @@ class Addition:
         self._rows = {composed(clip.file): clip for clip in self.before}
         self._written: dict[str, Path] = {}
         self._folders: list[Path] = []
-        self._list_begun = False
+        self._list_begun: bytes | None = None
 
     def begin_list(self) -> None:
-        """Begin an empty `clips.csv` in an empty folder: there, files without a row are clips otherwise."""
+        """Begin a `clips.csv` where there is none, with what is there: otherwise what is brought in would be clips
+        before it is embedded, also for others who add to the folder."""
+        path = self.folder / CSV_NAME
         with lock(self.folder / CSV_LOCK), disk_errors():
-            if not self._rows and not (self.folder / CSV_NAME).exists():
-                write_csv(self.folder, [])
-                self._list_begun = True
+            if not path.exists():
+                self.before = clips_of(self.folder)
+                self._rows = {composed(clip.file): clip for clip in self.before}
+                write_csv(self.folder, self.before)
+                self._list_begun = path.read_bytes()
 
     def collect(self, source: Path, clips: Sequence[ReferenceClip], progress: Progress | None = None) -> None:
         """Bring clips of a folder in, under their names there."""
@@ -164,7 +169,7 @@ class Addition:
                 elif self._put(path, target, name, copy):
                     break
                 number += 1
-                name = f"{stem}-{number}{suffix}"
+                name = _numbered(stem, number, suffix)
         if number > 1:
             self.notes.append((clip.file, f"was there already with other content: added as {name}"))
         if old is None:
@@ -204,9 +209,11 @@ class Addition:
             yield
         except BaseException:
             self._unlink(list(self._written))
-            if self._list_begun:
-                with contextlib.suppress(OSError):
-                    (self.folder / CSV_NAME).unlink()
+            path = self.folder / CSV_NAME
+            if self._list_begun is not None:
+                with contextlib.suppress(OSError, UserError), lock(self.folder / CSV_LOCK):
+                    if path.read_bytes() == self._list_begun:  # nobody else has written into it
+                        path.unlink()
             raise
 
     def _unlink(self, names: Sequence[str]) -> None:
@@ -217,6 +224,15 @@ class Addition:
         for place in reversed(self._folders):
             with contextlib.suppress(OSError):  # others may have put something there
                 place.rmdir()
+
+
+def _numbered(stem: str, number: int, suffix: str) -> str:
+    """Another name for a file, no longer than file systems take."""
+    folder, slash, own = stem.rpartition("/")
+    end = f"-{number}{suffix}"
+    while len((own + end).encode("utf-8", "surrogateescape")) > NAME_BYTES:
+        own = own[:-1]
+    return f"{folder}{slash}{own}{end}"
 
 
 def _is_link(path: Path, target: Path) -> bool:
@@ -251,11 +267,15 @@ def settle(
     Raises:
         ReferencesError: as `prepare`, or the list cannot be written.
     """
-    store, is_list = folder / STORED, (folder / CSV_NAME).is_file()
-    rows = clips_of(folder)
-    if not is_list:  # then the new ones are found there, too
-        rows = [clip for clip in rows if clip.file not in {clip.file for clip in new}]
-    listed = {clip.file for clip in rows}
+    store, brought = folder / STORED, {composed(clip.file) for clip in new}
+
+    def others() -> list[ReferenceClip]:
+        """The clips of the folder; where it has no list, those that are new are found there, too."""
+        rows, is_list = clips_of(folder), (folder / CSV_NAME).is_file()
+        return rows if is_list else [clip for clip in rows if composed(clip.file) not in brought]
+
+    rows = others()
+    listed = {composed(clip.file) for clip in rows}
     made = prepare(
         folder,
         embedder,
@@ -263,7 +283,7 @@ def settle(
         store=store,
         more=(cache_of(folder), *more),
         unproven=unproven,
-        clips=[*rows, *(clip for clip in new if clip.file not in listed)] or None,
+        clips=[*rows, *(clip for clip in new if composed(clip.file) not in listed)] or None,
         progress=progress,
         refit=refit,
     )
@@ -275,8 +295,7 @@ def settle(
     if new:
         good = {clip.file for clip in made.clips}
         with lock(folder / CSV_LOCK), disk_errors():
-            # Read again: others may have added to it while these were embedded.
-            rows = clips_of(folder) if is_list else rows
+            rows = others()  # read again: somebody may have added to it while these were embedded
             listed = {composed(clip.file) for clip in rows}
             added = (clip for clip in new if clip.file in good and composed(clip.file) not in listed)
             write_csv(folder, [*rows, *added])

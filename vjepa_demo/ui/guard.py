@@ -6,18 +6,17 @@ has been a way in. Plain ASGI, so that streams stay streams.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import inspect
 import json
 import logging
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import gradio as gr
-from gradio import routes
 from gradio.utils import LRUCache
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, Response
@@ -28,6 +27,7 @@ from vjepa_demo.errors import DiskError, RequestError, of_disk
 from vjepa_demo.settings import Settings, is_loopback, settings
 from vjepa_demo.ui import gate, serving
 from vjepa_demo.ui.allowance import Allowance
+from vjepa_demo.ui.unheard import REMEMBERED, Unheard
 from vjepa_demo.ui.visits import address_of
 
 log = logging.getLogger(__name__)
@@ -36,8 +36,10 @@ FILE = "/gradio_api/file="
 UPLOAD = "/gradio_api/upload"
 # What the page, `gradio_client` and curl ask for. Names are ids of endpoints, sessions and events.
 NAME = "[A-Za-z0-9_-]{1,100}"
+PART = "[^/]{1,200}"  # of a path
 READ = re.compile(
-    "/|/config/?|/favicon.ico|/manifest.json|/robots.txt|/theme.css|/(assets|static|svelte)/.+|/plotly.min.js"
+    f"/|/config/?|/favicon.ico|/manifest.json|/robots.txt|/theme.css|/(assets|static|svelte)(/{PART}){{1,12}}"
+    "|/plotly.min.js"
     f"|/references/{NAME}/[a-z0-9.]{{1,20}}"
     "|/gradio_api/(info/?|theme.css|startup-events|app_id|queue/data|upload_progress)"
     f"|/gradio_api/(heartbeat/{NAME}|call/(v2/)?{NAME}/{NAME})"
@@ -45,10 +47,10 @@ READ = re.compile(
     re.DOTALL,
 )
 WRITE = re.compile(f"/gradio_api/(upload|queue/join|cancel|reset/?|call/(v2/)?{NAME}/?)")
-CALL = re.compile(f"/gradio_api/(queue/join|call/(v2/)?(?P<name>{NAME})/?)")
+CALL = re.compile(f"/gradio_api/(queue/join|call/(?P<second>v2/)?(?P<name>{NAME})/?)")
+TOLD = re.compile(f"/gradio_api/(queue/data|call/(v2/)?{NAME}/(?P<event>{NAME}))")
 MAX_JSON_BYTES = 1024 * 1024
 MOST_QUERY_BYTES = 1000
-REMEMBERED = 20_000  # pages that have been counted already
 MANY_OPEN = "Very much is open from your network: close some pages, or wait for what is under way.\n"
 
 # Gradio makes functions of text, for its HTML components among others ('unsafe-eval'), runs the page's own script as a
@@ -61,21 +63,36 @@ PAGE_POLICY = (
 )
 
 
+@dataclass(frozen=True)
+class Function:
+    """A function of the app: its name, "" where it has none, and the names of its parameters."""
+
+    name: str
+    parameters: frozenset[str] = frozenset()
+
+
 class Guard:
     """Goes around the whole app, Gradio's own middleware included.
 
     Args:
         app: what it goes around.
         limits: what may be asked for.
-        functions: the names of the app's functions by their numbers, "" for those that have none; None where any may
-            be called.
+        functions: the app's functions by their numbers; None where any may be called.
+        unheard: the messages that wait for those who are to be told.
     """
 
-    def __init__(self, app: ASGIApp, limits: Settings = settings, functions: Mapping[int, str] | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        limits: Settings = settings,
+        functions: Mapping[int, Function] | None = None,
+        unheard: Unheard | None = None,
+    ) -> None:
         self.app = app
         self.limits = limits
         self.functions = functions
-        self.names = None if functions is None else {name for name in functions.values() if name}
+        self.unheard = unheard
+        self._named = {function.name: function for function in (functions or {}).values() if function.name}
         self._uploads = Allowance(limits.upload_bytes_each, 3600)
         self._pages = Allowance(limits.pages_each, 600)
         self._known: LRUCache[str, bool] = LRUCache(REMEMBERED)
@@ -119,16 +136,19 @@ class Guard:
             nonlocal replaced
             if message["type"] == "http.response.start":
                 self._set_headers(MutableHeaders(scope=message))
-                replaced = brought > most
-                if replaced:
-                    await too_large(most)(scope, receive, send)
+                instead = too_large(most) if brought > most else None
+                if path == UPLOAD and message["status"] == 500:
+                    instead = PlainTextResponse("This is no upload of files.\n", 400)
+                replaced = instead is not None
+                if instead:
+                    await instead(scope, receive, send)
             if not replaced:
                 await send(message)
 
         answer = self._refuse(scope, path, most) or (self._file(path) if path.startswith(FILE) else None)
-        if answer is None and scope["method"] == "POST" and (call := CALL.fullmatch(path)):
+        if answer is None and scope["method"] == "POST" and path != UPLOAD:
             body = await _whole(take)
-            answer = self._refuse_call(scope, body, call["name"]) if brought <= most else too_large(most)
+            answer = self._refuse_body(scope, body, CALL.fullmatch(path)) if brought <= most else too_large(most)
             receive = _again(body, receive)
             brought = 0
         try:
@@ -147,10 +167,18 @@ class Guard:
         allowed = WRITE if method == "POST" else READ if method in ("GET", "HEAD") else None
         if allowed is None or not allowed.fullmatch(path):
             return PlainTextResponse("Not found\n", 404)
-        if not _is_query(scope.get("query_string", b"")):
-            return PlainTextResponse("An upload's name is 1 to 100 letters and digits.\n", 400)
+        query = scope.get("query_string", b"")
+        asked = parse_qs(query[: MOST_QUERY_BYTES + 1].decode("latin1"), keep_blank_values=True)
+        named = [*asked.get("upload_id", []), *asked.get("session_hash", [])]
+        if len(query) > MOST_QUERY_BYTES or not all(map(_is_name, named)):
+            return PlainTextResponse("Names of uploads and sessions are 1 to 100 letters and digits.\n", 400)
+        if not all(map(_is_host, headers.get("x-forwarded-host", "a").replace(" ", "").split(","))):
+            return PlainTextResponse("X-Forwarded-Host names no host.\n", 400)
         if method != "POST":
-            return None
+            told = TOLD.fullmatch(path)
+            name = told and (told["event"] or "".join(asked.get("session_hash", [])))
+            known = not told or not self.unheard or self.unheard.has(name or "")
+            return None if known else PlainTextResponse("Not found\n", 404)
         if comes_from_elsewhere(headers):
             return PlainTextResponse("Requests from other sites' pages are not taken.\n", 403)
         length = headers.get("content-length", "0")
@@ -166,23 +194,28 @@ class Guard:
                 return PlainTextResponse("Your network has uploaded a lot here: try again in an hour.\n", 429)
         return None
 
-    def _refuse_call(self, scope: Scope, body: bytes, name: str | None) -> Response | None:
-        """Why a call of a function, by a name where there is one, goes no further, or None where it does.
+    def _refuse_body(self, scope: Scope, body: bytes, call: re.Match[str] | None) -> Response | None:
+        """Why a body, which may be that of a call of a function, goes no further, or None where it does.
 
-        Gradio keeps something for every session's name that it is told, of whatever length, drops that of the longest
-        unused beyond some number, and ends in an error where it knows no function of this number or name.
+        Gradio keeps something for every session's name that it is told, of whatever length, and ends in an error where
+        it knows no function of this number or name, or is sent letters that cannot be written.
         """
         try:
-            call = json.loads(body)
-            page, number = call.get("session_hash"), call.get("fn_index")
+            given = json.loads(body)
+            json.dumps(given, ensure_ascii=False).encode()
+            page, number = given.get("session_hash"), given.get("fn_index")
         except (ValueError, AttributeError, RecursionError):
-            return PlainTextResponse("This is no call of a function.\n", 400)
-        if page is not None and not (isinstance(page, str) and re.fullmatch(NAME, page)):
+            return PlainTextResponse("This is no JSON object.\n", 400)
+        if page is not None and not _is_name(page):
             return PlainTextResponse("A session's name is 1 to 100 letters and digits.\n", 400)
-        if number is not None and self.functions is not None and not (type(number) is int and number in self.functions):
-            return PlainTextResponse("Not found\n", 404)
-        if name is not None and self.names is not None and name not in self.names:
-            return PlainTextResponse("Not found\n", 404)
+        if call is None:
+            return None
+        if why := self._refuse_function(number, call, given):
+            return why
+        if call["second"]:  # there a session cannot be named
+            page = None
+        if page is not None and self.unheard and self.unheard.is_full(page):
+            return PlainTextResponse("Read first what you have been told: queue/data has it.\n", 429)
         if not self.limits.public or page in self._known:
             return None
         if not self._pages.spend(_who(scope)):
@@ -191,6 +224,19 @@ class Guard:
             )
         if page is not None:
             self._known[page] = True
+        return None
+
+    def _refuse_function(self, number: Any, call: re.Match[str], given: dict[str, Any]) -> Response | None:
+        """Why a function cannot be called by this number or name, or with these parameters, where they are named."""
+        if self.functions is None:
+            return None
+        function = self._named.get(call["name"]) if call["name"] else None
+        if (call["name"] and function is None) or not (
+            number is None or (type(number) is int and number in self.functions)
+        ):
+            return PlainTextResponse("Not found\n", 404)
+        if call["second"] and function and not {"file"} <= set(given) <= function.parameters:
+            return PlainTextResponse(f"Its parameters are {', '.join(sorted(function.parameters))}.\n", 400)
         return None
 
     def _knows(self, host: str) -> bool:
@@ -235,10 +281,8 @@ def _again(body: bytes, receive: Receive) -> Receive:
     return from_the_start
 
 
-def _is_query(query: bytes) -> bool:
-    """Whether a query is short, and names an upload, of which Gradio keeps a note, as a browser does."""
-    asked = parse_qs(query[: MOST_QUERY_BYTES + 1].decode("latin1"), keep_blank_values=True)
-    return len(query) <= MOST_QUERY_BYTES and all(re.fullmatch(NAME, name) for name in asked.get("upload_id", []))
+def _is_name(text: Any) -> bool:
+    return isinstance(text, str) and re.fullmatch(NAME, text) is not None
 
 
 def _who(scope: Scope) -> str:
@@ -280,25 +324,15 @@ def no_room(error: Exception) -> Response:
 @contextlib.asynccontextmanager
 async def guarded(app: Any) -> AsyncIterator[None]:
     """A lifespan that puts the guard around an app: a middleware would be inside those that Gradio adds later."""
-    functions = {number: fn.api_name or "" for number, fn in app.get_blocks().fns.items()}
-    app.middleware_stack = Guard(app.middleware_stack, functions=functions)
+    functions = {
+        number: Function(
+            str(fn.api_name) if fn.api_visibility == "public" else "",
+            frozenset(inspect.signature(fn.fn).parameters) if fn.fn else frozenset(),
+        )
+        for number, fn in app.get_blocks().fns.items()
+    }
+    app.middleware_stack = Guard(app.middleware_stack, functions=functions, unheard=Unheard(app.get_blocks()._queue))
     yield
-
-
-class _Signals(LRUCache[str, asyncio.Event]):
-    """One for every upload that is asked after, until others have come."""
-
-    def __missing__(self, name: str) -> asyncio.Event:
-        self[name] = asyncio.Event()
-        return self[name]
-
-
-def bound(demo: gr.Blocks) -> None:
-    """Bound what Gradio keeps of everybody: the oldest entry goes when a new one comes."""
-    # Whoever falls out of it while they wait is told nothing any more; an entry without messages costs next to nothing.
-    demo._queue.pending_messages_per_session = LRUCache(REMEMBERED)
-    routes.file_upload_statuses._statuses = LRUCache(REMEMBERED)
-    routes.file_upload_statuses._signals = _Signals(REMEMBERED)  # type: ignore[assignment]
 
 
 def app_kwargs() -> dict[str, Any]:

@@ -11,7 +11,7 @@ import gradio as gr
 from vjepa_demo.model import checkpoints
 from vjepa_demo.references.listing import read_folder
 from vjepa_demo.settings import ASSETS, settings
-from vjepa_demo.ui import api, guard, handlers, own_references, sessions, shown, theme
+from vjepa_demo.ui import api, guard, handlers, own_references, sessions, shown, theme, unheard
 from vjepa_demo.ui.gate import GatedBlocks, admit
 from vjepa_demo.ui.outcome import RUN
 from vjepa_demo.ui.patch_viewer import patch_viewer
@@ -78,7 +78,7 @@ def build() -> gr.Blocks:
         demo.load(handlers.first_paint, None, outputs, **RUN)
     # Whose work is next is decided in jobs.py, which knows visitors; here only floods are turned away.
     demo.queue(max_size=4 * settings.most_waiting, default_concurrency_limit=None, api_open=False)
-    guard.bound(demo)
+    unheard.bound(demo)
     return demo
 
 

@@ -22,9 +22,10 @@ from vjepa_demo import files, jobs
 from vjepa_demo.errors import BusyError, ReferencesError, Stopped
 from vjepa_demo.jobs import Job
 from vjepa_demo.references import preparing, sources
-from vjepa_demo.references.change import copy_set, export, remove, rename, take, unpack
+from vjepa_demo.references.change import add, copy_set, export, remove, rename, take, unpack
+from vjepa_demo.references.comparison import ReferenceClip
 from vjepa_demo.references.preparing import prepare, read_folder
-from vjepa_demo.references.sources import build, settle
+from vjepa_demo.references.sources import Addition, build, settle
 from vjepa_demo.references.store import Stored
 
 
@@ -103,6 +104,77 @@ def test_a_clip_of_a_taken_name_gets_another_and_is_told(owners, tmp_path):
     assert (owners / "box" / "3-2.png").read_bytes() == data
     assert {clip.description for clip in read_folder(owners)} == {"precious notes", ""}
     assert take(owners, [(archive, "a.zip")], "", Colours()).added == 0  # both are there now
+
+
+def failing(meanwhile) -> type[Colours]:
+    """Embedders that fail, after something else has happened in the folder."""
+
+    class Failing(Colours):
+        def embed(self, clip):
+            meanwhile()
+            raise Stopped("Stopped.")
+
+    return Failing
+
+
+@pytest.mark.parametrize("lists", [True, False])
+def test_a_list_that_somebody_wrote_meanwhile_outlives_an_addition_that_fails(tmp_path, lists):
+    folder, new = tmp_path / "owners", picture(tmp_path / "new.png", 1)
+    theirs = "file,label\ntheirs.png,box\n"
+
+    def meanwhile():
+        picture(folder / "theirs.png", 2)
+        if lists:
+            (folder / "clips.csv").write_text(theirs)
+
+    with pytest.raises(Stopped):
+        take(folder, [(new, "new.png")], "a", failing(meanwhile)())
+    assert (folder / "clips.csv").exists() is lists
+    assert not lists or (folder / "clips.csv").read_text() == theirs
+    assert [path.name for path in folder.rglob("*.png")] == ["theirs.png"]
+
+
+@pytest.mark.parametrize("there", [0, 2])
+def test_two_additions_at_once_to_a_folder_without_a_list_both_survive(tmp_path, there):
+    folder = tmp_path / "owners"
+    for number in range(there):
+        picture(folder / "box" / f"{number}.png", number)
+    begun, go = threading.Event(), threading.Event()
+
+    class Slow(Colours):
+        def embed(self, clip):
+            begun.set()
+            assert go.wait(20)
+            return super().embed(clip)
+
+    first = threading.Thread(target=take, args=(folder, [(picture(tmp_path / "a.png", 11), "a.png")], "first", Slow()))
+    first.start()
+    assert begun.wait(20)
+    add(folder, [(picture(tmp_path / "b.png", 12), "b.png", "second")])
+    go.set()
+    first.join(20)
+    labels = [clip.label for clip in read_folder(folder)]
+    assert sorted(labels) == sorted(["box"] * there + ["first", "second"])
+
+
+@pytest.mark.parametrize("there", [0, 2])
+def test_an_addition_that_fails_leaves_no_rows_in_a_folder_without_a_list(tmp_path, there):
+    folder = tmp_path / "owners"
+    for number in range(there):
+        picture(folder / "box" / f"{number}.png", number)
+    new = picture(tmp_path / "n.png", 9)
+    with pytest.raises(Stopped):
+        take(folder, [(new, "n.png")], "a", failing(lambda: add(folder, [(new, "m.png", "b")]))())
+    assert sorted(clip.label for clip in read_folder(folder)) == sorted(["box"] * there + ["b"])
+
+
+def test_a_name_that_is_taken_gets_a_number_within_what_file_systems_take(owners, tmp_path):
+    name = "own/a/" + "ä" * 125 + ".png"
+    for number in range(3):
+        addition = Addition(owners)
+        addition.bring(picture(tmp_path / f"{number}.png", 50 + number), ReferenceClip(name, "a"))
+        assert (owners / addition.clips[0].file).is_file()
+    assert len(list((owners / "own" / "a").iterdir())) == 3
 
 
 def test_a_label_in_either_form_of_unicode_is_one_label(owners, tmp_path):

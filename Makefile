@@ -32,15 +32,15 @@ format: setup-dev
 	$(RUN) -m ruff format .
 
 bench: setup-dev ## what takes how long here, as ratios of medians
-	@missed=0; for file in bench/*.py; do echo "== $$file"; PYTHONPATH=.:tests $(RUN) $$file || missed=1; done; exit $$missed
+	@missed=0; for file in bench/*.py; do echo "== $$file"; $(RUN) $$file || missed=1; done; exit $$missed
 
 soak: setup-dev ## many visitors for twenty minutes, and processes killed at random moments; takes an hour
 	$(RUN) tests/soak.py
 	$(RUN) tests/kill_app.py --times 20
-	PYTHONPATH=.:tests $(RUN) tests/kill_build.py --times 20
+	$(RUN) tests/kill_build.py --times 20
 
 screenshot: setup-dev ## remake the README's picture from the running app
-	PYTHONPATH=.:tests $(RUN) tests/browser/screenshot.py assets/screenshot.png
+	$(RUN) tests/screenshot.py assets/screenshot.png
 
 setup: ffmpeg $(VENV)/runtime.stamp
 
@@ -49,11 +49,12 @@ setup-dev: setup chromium $(VENV)/dev.stamp
 recipes: setup-dev renderer $(VENV)/recipes.stamp ## what the recipes in assets/recipes need
 
 # An environment whose Python has gone, or which was made half-way, is made anew. Debian keeps venv in a package of its own.
-$(VENV)/runtime.stamp: requirements.lock
+$(VENV)/runtime.stamp: requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.10, 3.11 or 3.12 is needed: apt-get install python3 python3-venv"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || $(MAKE) --no-print-directory apt-python3-venv
 	@$(RUN) -c '' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
 	$(INSTALL) -r requirements.lock
+	$(RUN) -m pip install -q --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/dev.stamp: requirements-dev.lock $(VENV)/runtime.stamp

@@ -13,7 +13,6 @@ import argparse
 import json
 import shutil
 import statistics
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,6 @@ from typing import Any
 import gradio as gr
 import numpy as np
 from playwright.sync_api import Browser, Page, sync_playwright
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from vjepa_demo.embedding import Embedding, Fingerprint
 from vjepa_demo.media.clip import Clip, Source

@@ -5,13 +5,9 @@ python bench/placement.py
 
 from __future__ import annotations
 
-import sys
 import warnings
-from pathlib import Path
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from vjepa_demo.embedder import Embedder
 from vjepa_demo.embedding import unit_vectors

@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
 import gradio as gr
 import numpy as np
 from playwright.sync_api import Page, sync_playwright
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from vjepa_demo.embedding import Embedding, Fingerprint, Kind
 from vjepa_demo.references.comparison import ReferenceClip, ReferenceSet

@@ -6,15 +6,11 @@ python bench/references.py
 from __future__ import annotations
 
 import statistics
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from vjepa_demo.embedding import Fingerprint, Kind, Vector
 from vjepa_demo.references.comparison import Comparison, ReferenceClip, ReferenceSet

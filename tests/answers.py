@@ -1,7 +1,7 @@
 """What the shell and the endpoints answer about the shipped examples, as text: run before and after a change that is to
 change nothing, and compare.
 
-    PYTHONPATH=tests python tests/answers.py > before.txt
+    python tests/answers.py > before.txt
 
 Times are left out, since they differ from run to run; arrays in files are told by a hash of their bytes.
 """

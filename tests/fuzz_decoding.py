@@ -21,14 +21,10 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from vjepa_demo.options import Sampling
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
 from hostile.make import make
 
 from vjepa_demo.errors import UserError
+from vjepa_demo.options import Sampling
 from vjepa_demo.settings import MIB, settings
 
 LARGEST_SEED = 20_000  # bytes: small files are mutated and read fast

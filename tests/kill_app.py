@@ -24,8 +24,6 @@ import threading
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-
 from demo import ROOT, STARTS_WITHIN_S, _answers
 from soak import OPTIONS, Served, digest, files_below, listen, make_media
 from visitor import Visitor

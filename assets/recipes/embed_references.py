@@ -20,9 +20,6 @@ from pathlib import Path
 import numpy as np
 
 from vjepa_demo.embedder import Embedder
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
 from vjepa_demo.embedding import Embedding
 from vjepa_demo.media.clip import Clip
 from vjepa_demo.model.encoder import get_encoder

@@ -30,8 +30,6 @@ from measures import bootstrap, knn_votes, object_auc
 from nano import GRID, MEAN, STD, STEPS, Rope, encode, new_nano, patchify
 from transformers import AutoModel, VJEPA2Model
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
 from vjepa_demo.embedding import motion
 
 # How the app makes one vector of a clip's tokens `[8, 16, 16, D]`.

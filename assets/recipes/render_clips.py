@@ -34,8 +34,6 @@ os.environ.setdefault("LP_NUM_THREADS", "1")  # Mesa's software renderer: one th
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
-
 from scenes import FAMILIES, film, photos, textures  # noqa: E402
 from scenes.free import free  # noqa: E402
 from scenes.stage import Look, Scene, Stage  # noqa: E402

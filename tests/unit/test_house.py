@@ -12,6 +12,13 @@ from pathlib import Path
 
 import pytest
 
+import vjepa_demo
+
+try:
+    import tomllib
+except ModuleNotFoundError:  # Python 3.10
+    import tomli as tomllib
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "vjepa_demo"
 
@@ -54,7 +61,7 @@ def own(full_name: str) -> str | None:
 def test_a_room_imports_only_from_those_above_it(path: Path) -> None:
     name = name_of(path)
     if name == "__init__":
-        assert list(imports(path)) == []
+        assert not list(filter(None, map(own, imports(path)))), "what is public is loaded when it is used"
         return
     assert name in ROOMS, f"{name} is no room"
     for imported in filter(None, map(own, imports(path))):
@@ -103,6 +110,31 @@ def test_the_encoder_does_not_load_transformers_or_umap_before_it_is_used() -> N
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_public_face() -> None:
+    """What a notebook can rely on. Whoever takes a name away breaks somebody's."""
+    names = ["Clip", "Comparison", "Embedder", "Embedding", "Options", "ReferenceSet", "UserError", "Vector"]
+    assert vjepa_demo.__all__ == [*names, "prepare", "similarity"]
+    assert all(getattr(vjepa_demo, name).__name__ == name for name in vjepa_demo.__all__)
+    assert set(vjepa_demo.__all__) <= set(dir(vjepa_demo))
+    with pytest.raises(AttributeError, match="no attribute 'Engine'"):
+        vjepa_demo.Engine  # noqa: B018
+    code = "import sys, vjepa_demo\nassert not {'torch', 'numpy', 'gradio'} & set(sys.modules), sorted(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_is_installed_is_what_is_pinned() -> None:
+    """The dependencies of the package are read from `requirements.txt`; the Space's Gradio is the pinned one."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert project["project"]["dynamic"] == ["dependencies"]
+    assert project["tool"]["setuptools"]["dynamic"]["dependencies"]["file"] == ["requirements.txt"]
+    pinned = dict(re.findall(r"^([\w-]+)==([\w.]+)", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.M))
+    front = (ROOT / "README.md").read_text(encoding="utf-8").split("---")[1]
+    assert re.search(r"^sdk_version: (.+)$", front, re.M)[1] == pinned["gradio"]
+    (backend,) = project["build-system"]["requires"]
+    assert f"{backend} " in (ROOT / "requirements.lock").read_text(encoding="utf-8"), "it is what make installs, too"
 
 
 def test_settings_come_from_the_environment() -> None:

@@ -1,6 +1,6 @@
 """Take the README's picture: the page as a visitor finds it, with the pointer on a patch.
 
-python tests/browser/screenshot.py assets/screenshot.png [--dark] [--width 1400] [--height 1250]
+python tests/screenshot.py assets/screenshot.png [--dark] [--width 1400] [--height 1250]
 """
 
 from __future__ import annotations

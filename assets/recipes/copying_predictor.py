@@ -36,9 +36,10 @@ def begin_as_copy(model: VJEPA2Model) -> None:
     pairs[even, even] = pairs[odd, odd] = 0.5
     pairs[even, odd] = pairs[odd, even] = -0.5
 
-    # The angles of V-JEPA 2's slip (see nano.Rope) do not belong in pairs: the product of two rotated unit vectors in
-    # channel 0 is cos·cos of frequency 0 and sin·sin of frequency 1. Channels 0, 4 and 6 together give the cosine of
-    # the distance at frequencies 0 and 1; channels 1 and 7 without 4 that at frequency 1. The rest is nearly constant.
+    # The angles of V-JEPA 2's slip (see `forward.rotation_table`) do not belong in pairs: the product of two rotated
+    # unit vectors in channel 0 is cos·cos of frequency 0 and sin·sin of frequency 1. Channels 0, 4 and 6 together give
+    # the cosine of the distance at frequencies 0 and 1; channels 1 and 7 without 4 that at frequency 1. The rest is
+    # nearly constant.
     query, key = torch.zeros(head), torch.zeros(head)
     for start in (axis, 2 * axis):
         for channel in (0, 4, 6):

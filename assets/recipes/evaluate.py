@@ -27,10 +27,11 @@ import torch
 import torch.nn.functional as F
 from baselines import colour_histogram, motion_energy, patch_colour, patch_pixels
 from measures import bootstrap, knn_votes, object_auc
-from nano import GRID, MEAN, STD, STEPS, Rope, encode, new_nano, patchify
+from nano import GRID, MEAN, STD, STEPS, new_nano
 from transformers import AutoModel, VJEPA2Model
 
 from vjepa_demo.embedding import motion
+from vjepa_demo.model.forward import Rope, encode, patchify
 
 # How the app makes one vector of a clip's tokens `[8, 16, 16, D]`.
 POOLINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from vjepa_demo.model.forward import future
+
 # (number of blocks, area of one as a share of the frame), from V-JEPA 2's pretraining configuration
 SHORT = (8, 0.15)
 LONG = (2, 0.7)
@@ -55,11 +57,9 @@ def future_tokens(
     rng: np.random.Generator, batch: int, steps: int, side: int, seen: int, targets: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """All before time step `seen` is visible `[batch, n]`; at most `targets` of the rest are asked for `[batch, m]`."""
-    first = seen * side * side
-    hidden = np.arange(first, steps * side * side)
-    visible = np.broadcast_to(np.arange(first), (batch, first))
+    visible, hidden = future(steps, side, seen)
     target = np.stack([np.sort(rng.permutation(hidden)[:targets]) for _ in range(batch)])
-    return visible.copy(), target
+    return np.tile(visible, (batch, 1)), target
 
 
 def draw_horizon(rng: np.random.Generator, steps: int) -> int:

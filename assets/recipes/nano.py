@@ -1,9 +1,4 @@
-"""The embedded checkpoint: its shape, how it is written to a folder, and a forward that is fast enough to train on.
-
-`encode` and `predict` are the maths of transformers' `VJEPA2Model`, on any subset of the tokens. What differs is only
-cost: rotary angles come from one fp32 table instead of being rebuilt in every layer, and the heavy products may run in
-bfloat16.
-"""
+"""The embedded checkpoint: its shape, how it begins, and how it is written to a folder."""
 
 from __future__ import annotations
 
@@ -11,8 +6,6 @@ import json
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 from transformers import VJEPA2Config, VJEPA2Model, VJEPA2VideoProcessor
 
 GRID = 16  # patches a side: 128 px / 8 px
@@ -91,105 +84,3 @@ def save_nano(model: VJEPA2Model, folder: Path) -> None:
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     crop = model.config.crop_size
     VJEPA2VideoProcessor(crop_size={"height": crop, "width": crop}).save_pretrained(folder)
-
-
-class Rope:
-    """sin and cos for every token of a grid, made once in float32.
-
-    The tables keep V-JEPA 2's slip (frequencies tiled, neighbouring channels rotated), which is baked into its weights.
-    The sign of the rotation's "swap" is folded into sin, so that applying it is one flip of each pair and two products.
-    """
-
-    def __init__(self, config: VJEPA2Config, head_size: int, device: torch.device | str = "cpu"):
-        axis = 2 * ((head_size // 3) // 2)
-        grid = config.crop_size // config.patch_size
-        ids = torch.arange(config.frames_per_clip // config.tubelet_size * grid * grid)
-        omega = 1.0 / 10000 ** (torch.arange(axis // 2, dtype=torch.float32) / (axis / 2))
-        angles = [
-            (pos.float()[:, None] * omega).repeat(1, 2) for pos in (ids // grid**2, ids // grid % grid, ids % grid)
-        ]
-        rest = torch.zeros(len(ids), head_size - 3 * axis)  # the last channels are not rotated
-        angle = torch.cat([*angles, rest], dim=1)
-        self.cos = angle.cos().to(device)
-        self.sin = angle.sin().to(device)
-        self.sin[:, 0::2] *= -1
-
-    def at(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """cos and sin `[B, 1, N, head]` for token numbers `[B, N]`."""
-        return self.cos[positions].to(dtype)[:, None], self.sin[positions].to(dtype)[:, None]
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate queries or keys `[B, heads, N, head]`."""
-    swapped = x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
-    return x * cos + swapped * sin
-
-
-def _attend(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
-    # On a CPU the fused kernel's backward pass costs several times the plain products of a short sequence.
-    if q.device.type == "cpu" and torch.is_grad_enabled() and q.shape[-2] <= 448:
-        return ((q * scale) @ k.transpose(-1, -2)).softmax(-1) @ v
-    return F.scaled_dot_product_attention(q, k, v, scale=scale)
-
-
-def _linear(x: Tensor, *layers: torch.nn.Linear) -> Tensor:
-    """Several linear layers of one input as one product, in the input's precision."""
-    weight = torch.cat([layer.weight for layer in layers]) if len(layers) > 1 else layers[0].weight
-    bias = torch.cat([layer.bias for layer in layers]) if len(layers) > 1 else layers[0].bias
-    return F.linear(x, weight.to(x.dtype), bias.to(x.dtype))
-
-
-def run_layers(layers: torch.nn.ModuleList, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """The residual stack on tokens `[B, N, D]`. The stream stays in float32, the branches compute in `cos`'s dtype."""
-    for layer in layers:
-        attention = layer.attention
-        qkv = _linear(layer.norm1(x).to(cos.dtype), attention.query, attention.key, attention.value)
-        q, k, v = qkv.unflatten(-1, (3, attention.num_attention_heads, -1)).permute(2, 0, 3, 1, 4)
-        out = _attend(rotate(q, cos, sin), rotate(k, cos, sin), v, attention.scaling)
-        x = x + _linear(out.transpose(1, 2).flatten(2), attention.proj)
-        x = x + _linear(F.gelu(_linear(layer.norm2(x).to(cos.dtype), layer.mlp.fc1)), layer.mlp.fc2)
-    return x
-
-
-def patchify(pixels: Tensor, config: VJEPA2Config) -> Tensor:
-    """Normalised pixels `[B, T, 3, H, W]` to the patch embedding's input, `[B, N, 3 * tubelet * patch * patch]`."""
-    b, t, c, h, w = pixels.shape
-    s, p = config.tubelet_size, config.patch_size
-    x = pixels.view(b, t // s, s, c, h // p, p, w // p, p)
-    return x.permute(0, 1, 4, 6, 3, 2, 5, 7).reshape(b, -1, c * s * p * p)
-
-
-def take(x: Tensor, ids: Tensor) -> Tensor:
-    """Rows `ids` `[B, n]` of `x` `[B, N, D]`."""
-    return x.gather(1, ids[..., None].expand(-1, -1, x.shape[-1]))
-
-
-def encode(
-    model: VJEPA2Model, patches: Tensor, positions: Tensor, rope: Rope, dtype: torch.dtype = torch.float32
-) -> Tensor:
-    """Encode patches `[B, n, P]` that stand at token numbers `positions` `[B, n]` of the model's grid: `[B, n, D]`."""
-    proj = model.encoder.embeddings.patch_embeddings.proj
-    x = F.linear(patches.to(dtype), proj.weight.flatten(1).to(dtype), proj.bias.to(dtype)).float()
-    return model.encoder.layernorm(run_layers(model.encoder.layer, x, *rope.at(positions, dtype)))
-
-
-def predict(
-    model: VJEPA2Model,
-    context: Tensor,
-    context_at: Tensor,
-    target_at: Tensor,
-    rope: Rope,
-    dtype: torch.dtype = torch.float32,
-) -> Tensor:
-    """Predict the tokens at numbers `target_at` `[B, m]` from a context `[B, n, D]` at `context_at` `[B, n]`: `[B, n +
-    m, D]`.
-
-    The first n rows are the predictor's output where the context stands, which only a dense loss uses.
-    """
-    predictor = model.predictor
-    # transformers' predictor always takes the mask token of index 1, modulo their number
-    mask = predictor.embeddings.mask_tokens[1 % len(predictor.embeddings.mask_tokens)]
-    visible = _linear(context.to(dtype), predictor.embeddings.predictor_embeddings).float()
-    x = torch.cat([visible, mask.expand(*target_at.shape, -1)], dim=1)
-    x = run_layers(predictor.layer, x, *rope.at(torch.cat([context_at, target_at], dim=1), dtype))
-    return _linear(predictor.layernorm(x).to(dtype), predictor.proj).float()

@@ -31,12 +31,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from masks import LONG, SHORT, block_tokens, draw_horizon, future_tokens
-from nano import STEPS, Rope, encode, new_nano, patchify, predict, save_nano, take
+from nano import STEPS, new_nano, save_nano
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from training_clips import Shards, Views, sample_views
 from transformers import VJEPA2Config, VJEPA2Model
+
+from vjepa_demo.model.forward import Rope, encode, patchify, predict, take
 
 LOG = (
     "step",

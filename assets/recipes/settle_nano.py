@@ -29,10 +29,12 @@ import torch.nn.functional as F
 from copying_predictor import begin_as_copy
 from final_norm import set_final_norm
 from masks import draw_horizon
-from nano import GRID, STEPS, Rope, encode, new_nano, patchify, predict, save_nano
+from nano import GRID, STEPS, new_nano, save_nano
 from torch import Tensor
 from training_clips import Shards, sample_views
 from transformers import AutoModel, VJEPA2Model
+
+from vjepa_demo.model.forward import Rope, encode, patchify, predict
 
 AVERAGING = 0.99  # momentum of the published predictor, a moving average of the one that learns
 LOG_EVERY = 10  # steps

@@ -7,10 +7,8 @@ import os
 import re
 import threading
 import time
-import types
 import weakref
 from collections import OrderedDict, defaultdict
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,6 +20,7 @@ from vjepa_demo.errors import CheckpointError, RequestError, cut
 from vjepa_demo.media.clip import Clip
 from vjepa_demo.media.pictures import NEUTRAL_GROUND
 from vjepa_demo.model import checkpoints
+from vjepa_demo.model.forward import use_rotation_table
 from vjepa_demo.options import Fit, Sampling
 from vjepa_demo.settings import settings
 
@@ -310,47 +309,3 @@ def _on_zero_gpu(function: Any) -> Any:
 
 
 _forward_on_gpu = _on_zero_gpu(_forward)
-
-
-# --- rotary positions ------------------------------------------------------------------------------------------------
-
-
-@lru_cache(maxsize=32)
-def rotation_table(
-    steps: int, side: int, axis_dim: int, head_dim: int, device: str
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """cos and sin, fp32 `[steps·side·side, head_dim]`, by which V-JEPA 2 turns queries and keys.
-
-    The head's channels are three runs of `axis_dim` for time, row and column, and a rest that is not turned. The
-    frequencies `10000^(-2i/axis_dim)` are tiled (0 1 2 .. 0 1 2 ..) although neighbouring channels are rotated as
-    pairs: so the weights were trained (transformers' `rotate_queries_or_keys`).
-    """
-    ids = torch.arange(steps * side * side)
-    omega = 10000.0 ** -(torch.arange(axis_dim // 2, dtype=torch.float64) / (axis_dim / 2.0))
-    axes = (ids // (side * side), ids % (side * side) // side, ids % side)
-    angles = [(positions[:, None] * omega).repeat(1, 2) for positions in axes]
-    rest = torch.zeros(len(ids), head_dim - 3 * axis_dim, dtype=torch.float64)
-    angle = torch.cat([*angles, rest], dim=1)
-    return angle.cos().float().to(device), angle.sin().float().to(device)
-
-
-def use_rotation_table(model: Any) -> None:
-    """Let every layer of the encoder share one table, instead of computing sines for q, k and each axis again.
-
-    In bf16 it is also more exact: there transformers computes the angles themselves in bf16, which is off by up to
-    0.034 rad at position 31.
-    """
-
-    def apply_rotary_embeddings(self: Any, qk: torch.Tensor, pos_ids: Any) -> torch.Tensor:
-        steps = qk.shape[-2] // self.grid_size**2
-        cos, sin = rotation_table(steps, self.grid_size, self.d_dim, self.attention_head_size, str(qk.device))
-        turned = torch.stack((-qk[..., 1::2], qk[..., ::2]), dim=-1).flatten(-2)
-        return (qk * cos + turned * sin).to(qk.dtype)
-
-    def get_position_ids(self: Any, x: torch.Tensor, masks: Any = None) -> None:
-        """The table knows the positions of a whole grid."""
-
-    for block in model.encoder.layer:
-        attention = block.attention
-        attention.apply_rotary_embeddings = types.MethodType(apply_rotary_embeddings, attention)
-        attention.get_position_ids = types.MethodType(get_position_ids, attention)

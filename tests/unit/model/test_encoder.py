@@ -16,11 +16,13 @@ from PIL import Image
 from transformers import AutoModel, AutoVideoProcessor, VJEPA2Config
 from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2RopeAttention
 
+from vjepa_demo.embedding import Kind
 from vjepa_demo.errors import CheckpointError, RequestError, Stopped
 from vjepa_demo.jobs import Job
 from vjepa_demo.media.clip import Clip, Source
 from vjepa_demo.media.reader import read_clip
 from vjepa_demo.model import checkpoints, encoder
+from vjepa_demo.model.forward import use_rotation_table
 from vjepa_demo.options import Sampling
 
 NATURAL = "mandelbrot=size=160x120:rate=25,format=yuv420p"
@@ -129,7 +131,7 @@ def test_rotation_table_turns_as_transformers_does(head_dim: int, steps: int, si
     block = torch.nn.Module()
     block.attention = attention
     model.encoder.layer = torch.nn.ModuleList([block])
-    encoder.use_rotation_table(model)
+    use_rotation_table(model)
     found = attention.apply_rotary_embeddings(qk, attention.get_position_ids(qk))
     assert found.dtype == qk.dtype
     assert (found - expected).abs().max() < 2e-5
@@ -167,7 +169,7 @@ def test_shapes_of_the_real_vit_l(frames: int, tokens: int) -> None:
         tokens,
         1024,
     )
-    encoder.use_rotation_table(model)
+    use_rotation_table(model)
     patched = model.get_vision_features(torch.empty(1, frames, 3, 256, 256, device="meta"))
     assert tuple(patched.shape) == (1, tokens, 1024)
 
@@ -359,10 +361,11 @@ def test_fingerprints_tell_options_apart(small, small_checkpoint: Path, tmp_path
         small.fingerprint(Sampling(8)),
         small.fingerprint(Sampling(16, "fps")),
         small.fingerprint(Sampling(16), "pad"),
+        small.fingerprint(Sampling(16), layer=0),
     ]
     retrained = encoder.get_encoder(str(save_checkpoint(tmp_path / "small", seed=1)), device="cpu", precision="fp32")
     others.append(retrained.fingerprint(Sampling(16)))
-    assert len({f.key for f in (base, *others)}) == 5
+    assert len({Kind(made).key for made in (base, *others)}) == 6
 
 
 def test_precision_follows_the_hardware(monkeypatch: pytest.MonkeyPatch) -> None:

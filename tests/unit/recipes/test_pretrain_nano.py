@@ -16,6 +16,8 @@ from recipes import TINY, save_shard
 from training_clips import WEIGHTS, Shards, sample_views, window_positions
 from transformers import AutoModel, AutoVideoProcessor
 
+from vjepa_demo.model import forward
+
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Shards:
@@ -35,10 +37,10 @@ def model() -> torch.nn.Module:
     return model
 
 
-def ropes(config) -> tuple[nano.Rope, nano.Rope]:
+def ropes(config) -> tuple[forward.Rope, forward.Rope]:
     return (
-        nano.Rope(config, config.hidden_size // config.num_attention_heads),
-        nano.Rope(config, config.pred_hidden_size // config.pred_num_attention_heads),
+        forward.Rope(config, config.hidden_size // config.num_attention_heads),
+        forward.Rope(config, config.pred_hidden_size // config.pred_num_attention_heads),
     )
 
 
@@ -46,7 +48,7 @@ def test_the_forward_is_that_of_transformers(model):
     pixels = torch.randn(1, 16, 3, 128, 128, generator=torch.Generator().manual_seed(2))
     everywhere = torch.arange(nano.TOKENS)[None]
     with torch.no_grad():
-        tokens = nano.encode(model, nano.patchify(pixels, model.config), everywhere, ropes(model.config)[0])
+        tokens = forward.encode(model, forward.patchify(pixels, model.config), everywhere, ropes(model.config)[0])
         torch.testing.assert_close(tokens, model.get_vision_features(pixels), atol=1e-4, rtol=0)
 
 
@@ -59,7 +61,7 @@ def test_a_subset_of_tokens_keeps_its_places(model):
         for layer in model.encoder.layer:
             x = layer(x, places)[0]
         expected = model.encoder.layernorm(x)
-        actual = nano.encode(model, patches, places, ropes(model.config)[0])
+        actual = forward.encode(model, patches, places, ropes(model.config)[0])
     torch.testing.assert_close(actual, expected, atol=1e-4, rtol=0)
 
 
@@ -69,7 +71,7 @@ def test_the_predictor_is_that_of_transformers(model):
     whole = torch.zeros(1, 1024, model.config.hidden_size).index_copy(1, context_at[0], context)
     with torch.no_grad():
         expected = model.predictor(whole, [context_at], [target_at]).last_hidden_state
-        actual = nano.predict(model, context, context_at, target_at, ropes(model.config)[1])[:, 512:]
+        actual = forward.predict(model, context, context_at, target_at, ropes(model.config)[1])[:, 512:]
     torch.testing.assert_close(actual, expected, atol=1e-4, rtol=0)
 
 

@@ -20,6 +20,8 @@ Precision = Literal["auto", "fp32", "bf16"]
 PRETRAINING_FPS = 4.0
 # Seconds that keep a moment which falls on a frame's start from being rounded to the frame before it.
 ROUNDING = 5e-4
+# The model card embeds an image as 16 equal frames.
+IMAGE_FRAMES = 16
 
 
 @dataclass(frozen=True)

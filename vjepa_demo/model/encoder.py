@@ -21,14 +21,12 @@ from vjepa_demo.media.clip import Clip
 from vjepa_demo.media.pictures import NEUTRAL_GROUND
 from vjepa_demo.model import checkpoints
 from vjepa_demo.model.forward import use_rotation_table
-from vjepa_demo.options import Fit, Sampling
+from vjepa_demo.options import IMAGE_FRAMES, Fit, Sampling
 from vjepa_demo.settings import settings
 
 log = logging.getLogger(__name__)
 
 
-# The model card embeds an image as 16 equal frames.
-IMAGE_FRAMES = 16
 # The processor scales the short side to the crop's size first: a longer picture than this would fill the memory.
 MAX_ASPECT = 20.0
 ZERO_GPU = bool(os.environ.get("SPACES_ZERO_GPU"))

@@ -6,7 +6,6 @@
   const apply = (on) => {
     document.body.classList.toggle("dark", on);
     if (button) button.textContent = on ? "Light" : "Dark";
-    document.dispatchEvent(new CustomEvent("themechange", { detail: { dark: on } }));
   };
   const stored = localStorage.getItem(KEY);
   const asked = new URLSearchParams(location.search).get("__theme");

@@ -23,8 +23,9 @@ from vjepa_demo.ui.handlers import (
     shown,
 )
 from vjepa_demo.ui.outcome import Update, event, status
-from vjepa_demo.views.heatmap import heatmap_video, snippet
+from vjepa_demo.views.heatmap import heatmap_video
 from vjepa_demo.views.similarity import similarity
+from vjepa_demo.views.snippet import snippet
 
 READY = "Ready to be saved."
 MOST_PLACES = 64  # of one query; each costs a product with all tokens

@@ -1,8 +1,7 @@
-"""Taking it home: a heatmap as a picture or a film, and code that makes the same tokens in a notebook."""
+"""A heatmap over the frames, to be taken home: as a picture or as a film."""
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
@@ -11,11 +10,7 @@ import numpy as np
 from vjepa_demo.embedding import Embedding
 from vjepa_demo.errors import RequestError
 from vjepa_demo.media.clip import Clip
-from vjepa_demo.media.pictures import NEUTRAL_GROUND
-from vjepa_demo.model.encoder import IMAGE_FRAMES
-from vjepa_demo.options import ROUNDING
-from vjepa_demo.settings import ASSETS
-from vjepa_demo.views.similarity import Position, colour_table, score_range
+from vjepa_demo.views.similarity import colour_table, score_range
 
 VIDEO_SIDE = 960
 TILE_SIDE = 480
@@ -155,121 +150,3 @@ def _colours(level: np.ndarray) -> np.ndarray:
 
 
 # --- code ------------------------------------------------------------------------------------------------------------
-
-
-def snippet(embedding: Embedding, clip: Clip, at: Position | None = None) -> str:
-    """Code that makes this embedding's tokens again with transformers, torchcodec and Pillow alone.
-
-    It names the file "clip.mp4" or "image.png", reads the same moments, fits them to the model's square in the same
-    way, and leaves `tokens` `[T', H', W', D]`; with `at` (step, row, column) also `scores`, the centred cosine.
-
-    Raises:
-        RequestError: the position is outside the grid, or the clip is an animated picture.
-    """
-    if at is not None:
-        embedding.check_position(at)
-    if clip.source.kind == "video" and clip.source.codec in ("gif", "webp", "png", "avif"):
-        raise RequestError("There is no code for an animated picture: save it as a video and embed that.")
-    steps, rows, cols = embedding.grid
-    dim, made = embedding.tokens.shape[-1], embedding.fingerprint
-    what = "last layer, normalised" if embedding.layer is None else f"layer {embedding.layer}"
-    lines = [
-        f"# tokens [{steps}, {rows}, {cols}, {dim}]: time steps, rows, columns, channels ({what}).",
-        *(
-            ["# They were computed in bf16 here: expect differences of a few percent."]
-            if made.precision == "bf16"
-            else []
-        ),
-        *_imports(clip, embedding),
-        "",
-        f'FILE = "{"image.png" if clip.is_image else "clip.mp4"}"',
-        *_checkpoint(embedding),
-        *(_read_image() if clip.is_image else _read_video(clip, embedding)),
-        *_fit(embedding),
-        *([f"pixels = pixels.repeat(1, {IMAGE_FRAMES}, 1, 1, 1)"] if clip.is_image else []),
-        "with torch.inference_mode():",
-        *_forward(embedding),
-        f"tokens = tokens[0].reshape({steps}, {rows}, {cols}, {dim})",
-    ]
-    if at is not None:
-        seen = embedding.patch_mask
-        part = [f"{int(np.flatnonzero(a)[0])}:{int(np.flatnonzero(a)[-1]) + 1}" for a in (seen.any(1), seen.any(0))]
-        lines += [
-            "",
-            f"mean = tokens[:, {part[0]}, {part[1]}].mean(dim=(0, 1, 2))  # of the patches that are not padding",
-            f"query = tokens[{at[0]}, {at[1]}, {at[2]}] - mean",
-            "scores = torch.cosine_similarity(tokens - mean, query, dim=-1)",
-        ]
-    return "\n".join(lines) + "\n"
-
-
-def _imports(clip: Clip, embedding: Embedding) -> list[str]:
-    fitted = embedding.fingerprint.fit == "pad"
-    return [
-        *(["import numpy as np"] if clip.is_image else []),
-        "import torch",
-        *(["from PIL import Image, ImageOps"] if clip.is_image else ["from torchcodec.decoders import VideoDecoder"]),
-        *([] if clip.is_image else ["from torchcodec.transforms import Resize"]),
-        *(["from torch.nn.functional import pad"] if fitted else []),
-        "from transformers import AutoModel, AutoVideoProcessor",
-    ]
-
-
-def _checkpoint(embedding: Embedding) -> list[str]:
-    made = embedding.fingerprint
-    name, revision = made.checkpoint, ""
-    if made.checkpoint == "nano":
-        name = (ASSETS / "nano").relative_to(ASSETS.parent).as_posix()  # beside the notebook, in a clone
-    elif not Path(made.checkpoint).is_absolute():
-        revision = f", revision={json.dumps(made.revision)}"
-    return [
-        f"CHECKPOINT = {json.dumps(name)}",
-        "",
-        f"processor = AutoVideoProcessor.from_pretrained(CHECKPOINT{revision})",
-        f"model = AutoModel.from_pretrained(CHECKPOINT{revision}, dtype=torch.float32).eval()",
-    ]
-
-
-def _read_image() -> list[str]:
-    return [
-        'image = ImageOps.exif_transpose(Image.open(FILE)).convert("RGB")',
-        "frames = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]",
-    ]
-
-
-def _read_video(clip: Clip, embedding: Embedding) -> list[str]:
-    times = ", ".join(f"{t:.6f}".rstrip("0").rstrip(".") for t in embedding.timestamps)
-    height, width = clip.frames.shape[-2:]
-    return [
-        f"SECONDS = [{times}]",
-        "decoder = VideoDecoder(FILE)",
-        f"if (decoder.metadata.height, decoder.metadata.width) != ({height}, {width}):  # pixels that are not square",
-        f"    decoder = VideoDecoder(FILE, transforms=[Resize(({height}, {width}))])",
-        f"begin = (decoder.metadata.begin_stream_seconds or 0.0) + {ROUNDING}",
-        "frames = decoder.get_frames_played_at([begin + t for t in SECONDS]).data",
-    ]
-
-
-def _fit(embedding: Embedding) -> list[str]:
-    fit = embedding.fingerprint.fit
-    lines, options = [], ""
-    if fit == "pad":
-        lines = [
-            "height, width = frames.shape[-2:]",
-            "side = max(height, width)",
-            "top, left = (side - height) // 2, (side - width) // 2",
-            f"frames = pad(frames, (left, side - width - left, top, side - height - top), value={NEUTRAL_GROUND[0]})",
-        ]
-    if fit in ("pad", "squash"):
-        lines.append('square = {"height": model.config.crop_size, "width": model.config.crop_size}')
-        options = ", do_center_crop=False, size=square"
-    return [*lines, f'pixels = processor(frames, return_tensors="pt"{options})["pixel_values_videos"]']
-
-
-def _forward(embedding: Embedding) -> list[str]:
-    if embedding.layer is None:
-        return ["    tokens = model.get_vision_features(pixels)"]
-    return [
-        "    output = model(pixels, skip_predictor=True, output_hidden_states=True)",
-        f"    tokens = output.hidden_states[{embedding.layer + 1}]",
-    ]

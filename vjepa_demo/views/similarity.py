@@ -153,7 +153,6 @@ def pack(
     clip: Clip,
     *,
     pca: bool = True,
-    surprise: np.ndarray | None = None,
     sheet_side: int = SHEET_SIDE,
 ) -> bytes:
     """One clip for the patch viewer: frames, tokens and colours in one compact binary.
@@ -168,7 +167,6 @@ def pack(
         mean     float32 [D]       the clip's mean token, which was subtracted
         mask     uint8 [H', W']    0 where the patch shows only padding
         pca      uint8 [N, 3]      `pca_colours`
-        surprise float32           as it was given
 
     Only the direction of a token is rounded; lengths and products with the mean are exact, so that raw cosines,
     which the mean dominates, are as good as centred ones.
@@ -194,8 +192,6 @@ def pack(
     }
     if pca:
         sections["pca"] = _section(pca_colours(embedding).reshape(-1, 3), "uint8")
-    if surprise is not None:
-        sections["surprise"] = _section(surprise, "float32")
     header = {
         "format": FORMAT,
         "kind": clip.source.kind,

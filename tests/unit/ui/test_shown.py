@@ -16,8 +16,8 @@ from vjepa_demo.media.reader import read_clip
 from vjepa_demo.model.encoder import get_encoder
 from vjepa_demo.options import Options
 from vjepa_demo.ui import handlers, shown
-from vjepa_demo.views.heatmap import snippet
 from vjepa_demo.views.similarity import pack, similarity
+from vjepa_demo.views.snippet import snippet
 
 QUERY = {"pinned": True, "add": [{"clip": 0, "at": [1, 4, 7]}], "subtract": [], "centred": True}
 

@@ -14,8 +14,9 @@ from vjepa_demo.media.clip import Clip, Source
 from vjepa_demo.media.reader import read_clip
 from vjepa_demo.model.encoder import get_encoder
 from vjepa_demo.options import Sampling
-from vjepa_demo.views.heatmap import FOOT, PADDING, heatmap_image, heatmap_video, snippet
+from vjepa_demo.views.heatmap import FOOT, PADDING, heatmap_image, heatmap_video
 from vjepa_demo.views.similarity import colour_table, score_range, similarity
+from vjepa_demo.views.snippet import snippet
 
 GREY = 160
 WINDOWS = {"crop": (70.0, 0.0, 250.0, 180.0), "squash": (0.0, 0.0, 320.0, 180.0), "pad": (0.0, -70.0, 320.0, 250.0)}

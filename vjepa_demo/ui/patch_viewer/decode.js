@@ -35,7 +35,6 @@ function parseClip(buffer) {
     mean: copy("mean"),
     mask: copy("mask"),
     pca: copy("pca"),
-    surprise: copy("surprise"),
     // Products of other clips' means with this clip's tokens, made when two clips are compared.
     crossMean: new Map(),
   };

@@ -196,7 +196,9 @@ def place(cosines: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
     As there (arXiv 1802.03426, section 3), a query starts at the weighted mean of its nearest references' coordinates,
     with distances d = 1 − cosine, weights w = exp(−d / σ) and σ such that those of all but the nearest add up to
     log2(k). Then, over EPOCHS with a falling step, each of these references pulls it in proportion to its weight while
-    all references push it away; where `transform` draws the pushes at random, their expectation is taken here.
+    all references push it away; where `transform` draws the pushes at random, their expectation is taken here. Left out
+    one by one, the shipped references keep 71 % of their 10 nearest near them by the mean and 61 % by motion; at the
+    weighted mean alone it would be 65 % and 56 % (`bench/placement.py`).
 
     Args:
         cosines: float `[..., R]`, of each query with every reference.
@@ -210,15 +212,23 @@ def place(cosines: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
     return np.concatenate(chunks).reshape(*cosines.shape[:-1], coordinates.shape[1]).astype(np.float32)
 
 
-def _place(cosines: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
+def begin(cosines: np.ndarray, coordinates: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where n queries begin, `[n, dims]`; the places of their k nearest references, `[n, k, dims]`, and the weights."""
     k = min(PLACE_NEIGHBOURS, len(coordinates))
     nearest = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
     near = coordinates[nearest].astype(np.float64)
     if k == 1:
-        return near[:, 0]
+        return near[:, 0], near, np.ones((len(near), 1))
     gaps = np.maximum(1 - np.take_along_axis(cosines, nearest, 1), 0).astype(np.float64)
     weights = np.exp((gaps[:, :1] - gaps) / smooth_scale(gaps[:, 1:])[:, None])
-    places = (weights[..., None] * near).sum(axis=1) / weights.sum(axis=1)[:, None]
+    return (weights[..., None] * near).sum(axis=1) / weights.sum(axis=1)[:, None], near, weights
+
+
+def _place(cosines: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
+    places, near, weights = begin(cosines, coordinates)
+    k = near.shape[1]
+    if k == 1:
+        return places
     # `transform` leaves out what would be drawn less than once.
     weights = np.where(weights < 1 / EPOCHS, 0, weights)
     for epoch in range(EPOCHS):

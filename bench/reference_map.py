@@ -16,7 +16,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from vjepa_demo.embedding import Embedding, Fingerprint, Kind
 from vjepa_demo.references.comparison import ReferenceClip, ReferenceSet
-from vjepa_demo.ui.reference_map import map_value, reference_map
+from vjepa_demo.ui.reference_map import describe_clip, map_value, reference_map
 
 COUNT, LABELS, WIDTH = 2000, 16, 64
 MOVES = 120
@@ -68,9 +68,10 @@ def main() -> None:
         references = random_set(Path(scratch))
         tokens = np.repeat(references.vectors[:8], 4, axis=0).reshape(8, 2, 2, WIDTH)
         clip = Embedding(tokens, np.arange(16) / 4, MADE.fingerprint, "cpu", (0, 0, 64, 64), (64, 64))
+        described = describe_clip(clip, references.compare(clip.vector()))
         with gr.Blocks(analytics_enabled=False) as demo:
             widget = reference_map()
-            demo.load(lambda: map_value(references, clip, Path(scratch)), None, widget)
+            demo.load(lambda: map_value(references, described), None, widget)
         demo.launch(prevent_thread_lock=True, quiet=True, ssr_mode=False)
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])

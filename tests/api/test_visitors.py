@@ -65,6 +65,23 @@ def test_ten_uploads_of_one_visitor_do_not_hold_the_next(demo_url, video, long_j
             assert done.result(timeout=30 * long_job_s) == 10
 
 
+def test_another_pooling_ends_the_embedding_of_references_for_the_one_before(demo_url, video):
+    """Otherwise the map would come to be that of a pooling which the page no longer shows."""
+    with Visitor(demo_url, "pools") as visitor:
+        visitor.embed(visitor.upload(video), 64, "fps")
+        assert "reference clips in this way too" in str(list(visitor.messages()))
+        visitor.join("compare_anyway", None, None)
+        chosen, rest = "", []
+        for message in visitor.messages():
+            if chosen:
+                rest.append((chosen in str(message) and message["msg"] == "process_completed", str(message)))
+            elif "Embedding reference clips" in str(message):
+                chosen = visitor.join("change_pooling", None, "mean", None)
+    at = next(number for number, (is_end, _) in enumerate(rest) if is_end)
+    assert "reference clips in this way too" in rest[at][1], "what is left of them is offered"
+    assert not [said for _, said in rest[at:] if "Embedding reference clips" in said]
+
+
 def test_references_of_an_unusual_way_are_offered_and_embedded_once_for_all_who_wait(demo_url, video, long_job_s):
     with Visitor(demo_url, "a") as first, Visitor(demo_url, "b") as second, Visitor(demo_url, "c") as third:
         for visitor in (first, second):

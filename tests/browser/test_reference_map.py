@@ -82,12 +82,13 @@ def url(references, clips) -> Iterator[str]:
     import gradio as gr
 
     from vjepa_demo.ui import serving, theme
-    from vjepa_demo.ui.reference_map import map_value, reference_map
+    from vjepa_demo.ui.reference_map import describe_clip, map_value, reference_map
 
     with gr.Blocks(analytics_enabled=False) as demo:
         widget = reference_map()
         for name, clip in clips.items():
-            gr.Button(name).click(lambda clip=clip: map_value(references, clip), None, widget)
+            described = clip and describe_clip(clip, references.compare(clip.vector()))
+            gr.Button(name).click(lambda described=described: map_value(references, described), None, widget)
         gr.Button("nothing").click(lambda: None, None, widget)
     demo.launch(
         prevent_thread_lock=True,

@@ -177,11 +177,17 @@ def _embed(say: Progress, folder: Path, file: str | None, *controls: Any) -> Ite
 
 def end_older() -> None:
     """End what is under way for the clip that the page shows no longer."""
+    end("clip")
+    end("offer")
+
+
+def end(kind: str) -> None:
+    """End what else is under way of a kind for the page for which is worked now."""
     if job := jobs.current():
-        under_way.end(job.visitor, "clip", but=job)
+        under_way.end(job.visitor, kind, but=job)
 
 
-@event(*OUTPUTS)
+@event(*OUTPUTS, kind="offer")
 def compare_anyway(say: Progress, folder: Path, result_id: str | None, own_id: str | None) -> Iterator[Update]:
     """Embed the references as the clip was embedded, then compare it with them."""
     result, references = shown(result_id), sessions.folder_of(own_id)
@@ -227,7 +233,9 @@ def compare_or_offer(result: Embedded, references: Path, say: Progress) -> Updat
     missing, seconds = price(result, references)
     if seconds > AT_ONCE_S:
         return {
-            "status": status("Done. The reference clips are not embedded in this way yet, so there is no map."),
+            "status": status(
+                "Done. There is no map: the reference clips are not embedded in this way yet. The button below does it."
+            ),
             "map": None,
             "offer": offer(missing, seconds),
         }

@@ -28,6 +28,7 @@ from vjepa_demo.ui.reference_map import describe_clip, map_value
 from vjepa_demo.ui.sessions import are_kept, folder_of
 
 SHOWN_FAILURES = 5
+NOT_BUSY = status("No change of your references is under way.")
 
 # What a change of the references changes on the page.
 OUTPUTS = ("status", "map", "own", "chosen", "saved", "files", "folder")
@@ -53,6 +54,7 @@ def panel() -> dict[str, Any]:
                 folder = gr.File(label="or a folder of clips", file_count="directory", height=120)
                 label = gr.Textbox(label="Label of the new clips", max_lines=1, max_length=60)
                 add = gr.Button("Add to the map", variant="primary")
+                said = gr.HTML(elem_classes="status", js_on_load=None)
             with gr.Column(min_width=240):
                 chosen = gr.Dropdown([], label="Clips of the set", multiselect=True)
                 new_label = gr.Textbox(label="New label", max_lines=1, max_length=60)
@@ -64,7 +66,6 @@ def panel() -> dict[str, Any]:
                     save = gr.Button("Save the set", min_width=80)
                     cancel = gr.Button("Cancel", min_width=80)
                 saved = gr.File(label="Saved set", interactive=False, visible=False)
-        said = gr.HTML(elem_classes="status", js_on_load=None)
     return {
         **{"files": files, "folder": folder, "label": label, "add": add, "chosen": chosen, "new_label": new_label},
         **{"rename": rename_button, "remove": remove_button, "refit": refit, "save": save, "cancel": cancel},
@@ -180,7 +181,7 @@ def save_set(say: Say, scratch: Path, own_id: str | None, result_id: str | None)
 
 def cancel() -> Any:
     """End what is under way for the references of the page."""
-    return handlers.OWN_CANCELLED if under_way.end(visits.visitor(), "own") else handlers.NOT_BUSY
+    return handlers.OWN_CANCELLED if under_way.end(visits.visitor(), "own") else NOT_BUSY
 
 
 def change(

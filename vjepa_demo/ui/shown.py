@@ -16,6 +16,7 @@ from vjepa_demo.ui import sessions
 from vjepa_demo.ui.handlers import (
     LAST_LAYER,
     compare_or_offer,
+    end,
     keep,
     number,
     pooling_asked,
@@ -49,7 +50,8 @@ def change_layer(say: Progress, folder: Path, result_id: str | None, layer: int)
 def change_pooling(
     say: Progress, folder: Path, result_id: str | None, choice: str, own_id: str | None
 ) -> Iterator[Update]:
-    """Compare the clip with the references in another way."""
+    """Compare the clip with the references in another way, whatever was being done for the way before."""
+    end("offer")
     result = shown(result_id)
     checkpoint = result.embedding.fingerprint.checkpoint
     result = replace(result, pooling=explore.pooling_of(pooling_asked(choice), checkpoint, result.clip))

@@ -28,7 +28,17 @@ def sampling_of(options: Options) -> Sampling:
         CheckpointError, RequestError: an option cannot be met.
     """
     options.check()
-    return options.sampled(checkpoints.find(options.checkpoint).frames)
+    frames = checkpoints.find(options.checkpoint).frames if options.frames is None else options.frames
+    sampling = Sampling(frames, options.sampling, options.start, options.end)
+    sampling.check()
+    return sampling
+
+
+def read_timed(path: str | Path, sampling: Sampling) -> tuple[Clip, float]:
+    """A file's clip, and how many milliseconds it took to read it. Raises UserError."""
+    started = time.perf_counter()
+    clip = read_clip(path, sampling)
+    return clip, (time.perf_counter() - started) * 1e3
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,8 +104,6 @@ class Embedder:
         """Embed a clip, or a file; see `Encoder.encode`. Raises UserError."""
         if isinstance(clip, Clip):
             return self.encoder.encode(clip, self.fit, layer)
-        started = time.perf_counter()
-        read = self.read(clip)
-        decode_ms = (time.perf_counter() - started) * 1e3
+        read, decode_ms = read_timed(clip, self.sampling)
         embedding = self.encoder.encode(read, self.fit, layer)
         return replace(embedding, timings_ms={"decode": decode_ms, **embedding.timings_ms})

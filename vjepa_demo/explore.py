@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,11 +12,11 @@ from typing import Any, get_args
 import numpy as np
 
 from vjepa_demo import jobs
-from vjepa_demo.embedder import DEFAULTS, Embedder, sampling_of
+from vjepa_demo.embedder import DEFAULTS, Embedder, read_timed, sampling_of
 from vjepa_demo.embedding import Embedding, Pooling, Vector
 from vjepa_demo.errors import RequestError, cut
 from vjepa_demo.media.clip import Clip
-from vjepa_demo.media.worker import read_clip, warm
+from vjepa_demo.media.worker import warm
 from vjepa_demo.model import checkpoints
 from vjepa_demo.options import Options
 from vjepa_demo.references.background import prepared
@@ -89,9 +88,7 @@ def embed(
     with contextlib.ExitStack() as turn:
         turn.enter_context(jobs.turn(progress))
         progress("Reading the file")
-        started = time.perf_counter()
-        clip = read_clip(path, sampling)
-        decode_ms = (time.perf_counter() - started) * 1e3
+        clip, decode_ms = read_timed(path, sampling)
         if not Embedder.is_open(options):
             turn.close()  # a download can take minutes, and needs no turn
         embedder = Embedder.open(options, progress)

@@ -113,9 +113,3 @@ class Options:
             raise RequestError(f"The fit must be crop, squash or pad, not {cut(self.fit)}.")
         if self.precision not in get_args(Precision):
             raise RequestError(f"The precision must be auto, fp32 or bf16, not {cut(self.precision)}.")
-
-    def sampled(self, trained_on: int) -> Sampling:
-        """The sampling for a checkpoint that was trained on so many frames. Raises RequestError."""
-        sampling = Sampling(trained_on if self.frames is None else self.frames, self.sampling, self.start, self.end)
-        sampling.check()
-        return sampling

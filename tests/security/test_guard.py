@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import inspect
 import json
 import os
 from dataclasses import replace
@@ -26,7 +27,7 @@ from vjepa_demo.ui.unheard import MOST_UNREAD, Unheard, _Signals
 JOIN = "/gradio_api/queue/join"
 CALLED = "/gradio_api/call/embed"
 HOST = "127.0.0.1:7860"
-FUNCTIONS = {1: Function(""), 3: Function("embed", frozenset({"file", "frames"}))}
+FUNCTIONS = {1: Function(""), 3: Function("embed", inspect.signature(lambda file, frames=16: None))}
 
 
 async def everything(scope: Any, receive: Any, send: Any) -> None:

@@ -69,10 +69,9 @@ def build(
     """
     folder, out = fetch(source), Path(out)
     clips = read_folder(folder)
-    more, unproven = [cache_of(folder)], [folder / STORED]
     if folder.resolve() == out.resolve():
         listed = (out / CSV_NAME).is_file()
-        made = settle(out, embedder, pooling, more=more, progress=progress, refit=refit)
+        made = settle(out, embedder, pooling, progress=progress, refit=refit)
         if not listed and made.failures:
             with lock(out / CSV_LOCK), disk_errors():
                 write_csv(out, made.clips)
@@ -85,8 +84,8 @@ def build(
             out,
             embedder,
             pooling,
-            more=more,
-            unproven=unproven,
+            more=[cache_of(folder)],
+            unproven=[folder / STORED],
             new=addition.clips,
             progress=progress,
             refit=refit,

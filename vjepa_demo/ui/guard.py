@@ -63,12 +63,23 @@ PAGE_POLICY = (
 )
 
 
+NO_PARAMETERS = inspect.Signature()
+
+
 @dataclass(frozen=True)
 class Function:
-    """A function of the app: its name, "" where it has none, and the names of its parameters."""
+    """A function of the app: its name, "" where it has none, and its parameters."""
 
     name: str
-    parameters: frozenset[str] = frozenset()
+    signature: inspect.Signature = NO_PARAMETERS
+
+    def takes(self, given: Mapping[str, Any]) -> bool:
+        """Whether it can be called with these parameters."""
+        try:
+            self.signature.bind(**given)
+        except TypeError:
+            return False
+        return True
 
 
 class Guard:
@@ -235,8 +246,8 @@ class Guard:
             number is None or (type(number) is int and number in self.functions)
         ):
             return PlainTextResponse("Not found\n", 404)
-        if call["second"] and function and not {"file"} <= set(given) <= function.parameters:
-            return PlainTextResponse(f"Its parameters are {', '.join(sorted(function.parameters))}.\n", 400)
+        if call["second"] and function and not function.takes(given):
+            return PlainTextResponse(f"Its parameters are {', '.join(function.signature.parameters)}.\n", 400)
         return None
 
     def _knows(self, host: str) -> bool:
@@ -325,10 +336,7 @@ def no_room(error: Exception) -> Response:
 async def guarded(app: Any) -> AsyncIterator[None]:
     """A lifespan that puts the guard around an app: a middleware would be inside those that Gradio adds later."""
     functions = {
-        number: Function(
-            str(fn.api_name) if fn.api_visibility == "public" else "",
-            frozenset(inspect.signature(fn.fn).parameters) if fn.fn else frozenset(),
-        )
+        number: Function(str(fn.api_name), inspect.signature(fn.fn)) if fn.api_visibility == "public" else Function("")
         for number, fn in app.get_blocks().fns.items()
     }
     app.middleware_stack = Guard(app.middleware_stack, functions=functions, unheard=Unheard(app.get_blocks()._queue))

@@ -15,7 +15,7 @@ import pytest
 from conftest import MakeVideo, ffmpeg
 from PIL import Image
 
-from vjepa_demo import cli, explore
+from vjepa_demo import cli, embedder
 from vjepa_demo.media.reader import read_clip
 from vjepa_demo.model.encoder import get_encoder
 from vjepa_demo.options import Sampling
@@ -324,7 +324,7 @@ def test_our_own_failure(make_video: MakeVideo, small_checkpoint: Path, capsys, 
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(explore, "read_clip", broken)
+    monkeypatch.setattr(embedder, "read_clip", broken)
     assert cli.main(["embed", str(make_video()), "--checkpoint", str(small_checkpoint), "--json"]) == 1
     assert capsys.readouterr().out == ""
     record = caplog.records[-1]

@@ -26,6 +26,7 @@ lint: setup-dev
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+	$(VENV)/bin/oxlint --deny-warnings vjepa_demo tests
 
 format: setup-dev
 	$(RUN) -m ruff check --fix .

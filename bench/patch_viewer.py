@@ -24,6 +24,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from vjepa_demo.embedding import Embedding, Fingerprint
 from vjepa_demo.media.clip import Clip, Source
 from vjepa_demo.options import Sampling
+from vjepa_demo.ui import serving
 from vjepa_demo.ui.patch_viewer import patch_viewer, viewer_value
 from vjepa_demo.views.similarity import pack
 
@@ -169,7 +170,10 @@ def serve(folder: Path) -> tuple[gr.Blocks, str]:
     with gr.Blocks(analytics_enabled=False) as demo:
         which, viewer = gr.Textbox(label="Which clip"), patch_viewer()
         which.submit(lambda name: viewer_value(folder / f"{name}.bin", name=name), which, viewer)
-    _, url, _ = demo.launch(prevent_thread_lock=True, ssr_mode=False, quiet=True, allowed_paths=[str(folder)])
+    routes = {"routes": list(serving.ROUTES)}
+    _, url, _ = demo.launch(
+        prevent_thread_lock=True, ssr_mode=False, quiet=True, allowed_paths=[str(folder)], app_kwargs=routes
+    )
     return demo, url
 
 

@@ -16,6 +16,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from vjepa_demo.embedding import Embedding, Fingerprint, Kind
 from vjepa_demo.references.comparison import ReferenceClip, ReferenceSet
+from vjepa_demo.ui import serving
 from vjepa_demo.ui.reference_map import describe_clip, map_value, reference_map
 
 COUNT, LABELS, WIDTH = 2000, 16, 64
@@ -72,7 +73,7 @@ def main() -> None:
         with gr.Blocks(analytics_enabled=False) as demo:
             widget = reference_map()
             demo.load(lambda: map_value(references, described), None, widget)
-        demo.launch(prevent_thread_lock=True, quiet=True, ssr_mode=False)
+        demo.launch(prevent_thread_lock=True, quiet=True, ssr_mode=False, app_kwargs={"routes": list(serving.ROUTES)})
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
             page = browser.new_page(viewport={"width": 1280, "height": 900})

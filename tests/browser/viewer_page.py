@@ -14,6 +14,7 @@ from playwright.sync_api import Locator, Page, expect
 from vjepa_demo.embedding import Embedding, Fingerprint
 from vjepa_demo.media.clip import Clip, Source
 from vjepa_demo.options import Sampling
+from vjepa_demo.ui import serving
 from vjepa_demo.ui.patch_viewer import patch_viewer, viewer_value
 from vjepa_demo.views.similarity import pack
 
@@ -93,7 +94,10 @@ def viewer_url(tmp_path_factory: pytest.TempPathFactory, large: Embedding) -> It
         which, pinned = gr.Textbox(label="Which clip"), gr.Textbox(label="Told to the server")
         which.submit(choose, which, viewer)
         viewer.query(told, None, pinned)
-    _, url, _ = demo.launch(prevent_thread_lock=True, ssr_mode=False, quiet=True, allowed_paths=[str(folder)])
+    routes = {"routes": list(serving.ROUTES)}
+    _, url, _ = demo.launch(
+        prevent_thread_lock=True, ssr_mode=False, quiet=True, allowed_paths=[str(folder)], app_kwargs=routes
+    )
     yield url
     demo.close()
 

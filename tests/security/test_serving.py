@@ -9,7 +9,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from vjepa_demo.ui import serving
+from vjepa_demo.ui import serving, widget
 
 
 @pytest.fixture
@@ -53,3 +53,13 @@ def test_visitors_sets_drive_out_neither_the_common_ones_nor_more_than_their_own
         put(tmp_path, secret=False, text=f"[{number}]", shelf=shelf)
     assert shelf.get(common) is None
     assert all(shelf.get(key) for key in others)
+
+
+def test_a_module_is_served_by_its_name_and_no_other_file_is():
+    client = TestClient(Starlette(routes=serving.ROUTES))
+    answer = client.get(f"/widgets/{widget.VERSION}/shared/dom.js")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/javascript")
+    for name in ("shared/base.css", "widget.py", "../settings.py", "shared/../widget.py", "..%2fsettings.py", ""):
+        assert client.get(f"/widgets/{widget.VERSION}/{name}").status_code == 404, name
+    assert client.get("/widgets/old/shared/dom.js").status_code == 404

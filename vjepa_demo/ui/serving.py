@@ -1,4 +1,4 @@
-"""What the page may fetch as a file: uploads, the clips of a set that it shows, and the map's library.
+"""What the page may fetch as a file: uploads, the clips of a set that it shows, its modules, and the map's library.
 
 No folder is served. A set gets a key, and its clips and thumbnails are asked for by key and row; what is not listed in
 the set has no address.
@@ -18,27 +18,10 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
+from vjepa_demo.media.formats import MEDIA_TYPES
 from vjepa_demo.references.comparison import ReferenceSet
+from vjepa_demo.ui import widget
 
-# What a browser may show in place. None of these can hold a script; everything else is only ever saved.
-MEDIA_TYPES = {
-    ".avi": "video/x-msvideo",
-    ".avif": "image/avif",
-    ".flv": "video/x-flv",
-    ".gif": "image/gif",
-    ".jpeg": "image/jpeg",
-    ".jpg": "image/jpeg",
-    ".m4v": "video/mp4",
-    ".mkv": "video/x-matroska",
-    ".mov": "video/quicktime",
-    ".mp4": "video/mp4",
-    ".mpeg": "video/mpeg",
-    ".mpg": "video/mpeg",
-    ".png": "image/png",
-    ".ts": "video/mp2t",
-    ".webm": "video/webm",
-    ".webp": "image/webp",
-}
 # A file that is opened by itself runs nothing, loads nothing and is of no origin.
 FILE_POLICY = "default-src 'none'; media-src 'self'; img-src 'self'; style-src 'unsafe-inline'; sandbox"
 # Sets whose clips can be fetched, those of visitors and those that are the same for all: in each kind, the longest
@@ -49,7 +32,8 @@ FOR_A_VISITOR = "private, max-age=3600"
 
 
 def file_answer(path: str | Path, cache: str = FOR_A_VISITOR) -> FileResponse:
-    """A file for the browser, in parts where it asks for a range: shown in place if it is a picture or a video."""
+    """A file for the browser, in parts where it asks for a range: shown in place if it is a picture or a video, else
+    only ever saved."""
     name = Path(path).name
     media = MEDIA_TYPES.get(Path(path).suffix.lower())
     headers = {"Content-Security-Policy": FILE_POLICY, "Cache-Control": cache}
@@ -149,7 +133,16 @@ def library(request: Request) -> Response:
     return FileResponse(script, media_type="text/javascript", headers={"Cache-Control": FOR_GOOD})
 
 
+def module(request: Request) -> Response:
+    """A module of a widget: `widgets/<version>/<folder>/<name>.js`."""
+    path = widget.MODULES.get(request.path_params["name"])
+    if path is None or request.path_params["version"] != widget.VERSION:
+        return Response(status_code=404)
+    return FileResponse(path, media_type="text/javascript", headers={"Cache-Control": FOR_GOOD})
+
+
 ROUTES = [
+    Route("/widgets/{version}/{name:path}", module, methods=["GET"]),
     Route("/references/{key}/{name}", reference, methods=["GET"]),
     Route("/plotly.min.js", library, methods=["GET"]),
 ]

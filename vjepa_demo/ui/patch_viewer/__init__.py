@@ -8,9 +8,7 @@ from typing import Any
 import gradio as gr
 from gradio.data_classes import FileData
 
-FOLDER = Path(__file__).parent
-# In the order of their needs: products, decoding and cosines, painting, one clip's view, the controls, state, actions.
-SCRIPTS = ("dot.js", "decode.js", "draw.js", "view.js", "controls.js", "viewer.js", "actions.js")
+from vjepa_demo.ui.widget import widget
 
 
 def patch_viewer(**kwargs: Any) -> gr.HTML:
@@ -20,13 +18,7 @@ def patch_viewer(**kwargs: Any) -> gr.HTML:
     `handler(event: gr.EventData)` with `pinned` (bool), `add` and `subtract` (lists of `{"clip": 0 or 1, "at": [step,
     row, column]}`) and `centred` (bool) as attributes of the event.
     """
-    return gr.HTML(
-        html_template="<div></div>",
-        css_template=(FOLDER / "patch_viewer.css").read_text(encoding="utf-8"),
-        js_on_load="\n".join((FOLDER / name).read_text(encoding="utf-8") for name in SCRIPTS),
-        apply_default_css=False,
-        **kwargs,
-    )
+    return widget("patch_viewer", events=("query",), **kwargs)
 
 
 def viewer_value(

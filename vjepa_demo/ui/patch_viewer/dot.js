@@ -41,7 +41,7 @@ function compiled() {
 
 // {tokens, dot}: the tokens, int8 [N, D], in memory of their own, and a function from a query, Int32Array [D], to its
 // products, Float64Array [N].
-function dotProducts(tokens, count, dim) {
+export function dotProducts(tokens, count, dim) {
   if (!compiled() || dim % 8) {
     const own = tokens.slice();
     return { tokens: own, dot: (query) => dotInScript(own, count, dim, query) };
@@ -63,7 +63,7 @@ function dotProducts(tokens, count, dim) {
 }
 
 // The same without WebAssembly. Four sums keep the processor's pipeline full.
-function dotInScript(tokens, count, dim, query) {
+export function dotInScript(tokens, count, dim, query) {
   const out = new Float64Array(count), even = dim - (dim % 4);
   for (let i = 0, p = 0; i < count; i++) {
     let a = 0, b = 0, c = 0, e = 0, d = 0;

@@ -1,12 +1,14 @@
 // What is painted on canvases: the frame with what the model saw, the map over it, outlines, marks, the curve.
 
+import { intersection, patchRect, toCanvas } from "./geometry.js";
+
 // A map is laid on a darkened picture, and low scores are fainter than high ones: what resembles the query glows, and
-// the rest stays visible (export.py does the same).
+// the rest stays visible (`heatmap` in Python does the same).
 const FAINTEST = 0.25;
 const SHADE = 0.5;
 
 // 256 colours, as little-endian RGBA words, between the anchors that came with the clip.
-function colourWords(anchors) {
+export function colourWords(anchors) {
   const words = new Uint32Array(256);
   for (let i = 0; i < 256; i++) {
     const [r, g, b] = colourAt(anchors, i / 255);
@@ -15,14 +17,14 @@ function colourWords(anchors) {
   return words;
 }
 
-function colourAt(anchors, t) {
+export function colourAt(anchors, t) {
   const place = Math.max(0, Math.min(1, t)) * (anchors.length - 1);
   const i = Math.min(Math.floor(place), anchors.length - 2);
   return anchors[i].map((from, k) => Math.round(from + (place - i) * (anchors[i + 1][k] - from)));
 }
 
 // A map of all steps as one picture, W' wide and T'·H' high, a pixel a patch; `word(i)` is the colour of patch i.
-class MapPicture {
+export class MapPicture {
   constructor(clip) {
     this.canvas = document.createElement("canvas");
     this.canvas.width = clip.cols;
@@ -36,7 +38,7 @@ class MapPicture {
     const gain = 255 / (high - low);
     for (let i = 0; i < scores.length; i++) {
       const level = (scores[i] - low) * gain;
-      this.words[i] = level === level ? colours[level <= 0 ? 0 : level >= 255 ? 255 : level | 0] : 0;
+      this.words[i] = Number.isNaN(level) ? 0 : colours[level <= 0 ? 0 : level >= 255 ? 255 : level | 0];
     }
     this.context.putImageData(this.image, 0, 0);
   }
@@ -55,42 +57,8 @@ class MapPicture {
   }
 }
 
-// Where things are, in pixels of the upright source: the whole picture together with the rectangle the grid covers,
-// which reaches beyond the picture where the input was padded.
-function geometry(clip) {
-  const [left, top, right, bottom] = clip.header.window;
-  const [width, height] = clip.header.source_size;
-  const x = Math.min(0, left), y = Math.min(0, top);
-  return {
-    window: { x: left, y: top, width: right - left, height: bottom - top },
-    source: { x: 0, y: 0, width, height },
-    view: { x, y, width: Math.max(width, right) - x, height: Math.max(height, bottom) - y },
-  };
-}
-
-// A function that turns a rectangle of the source into one of a canvas of this size.
-function toCanvas({ view }, width, height) {
-  const sx = width / view.width, sy = height / view.height;
-  return (rect) => [(rect.x - view.x) * sx, (rect.y - view.y) * sy, rect.width * sx, rect.height * sy];
-}
-
-function patchRect(clip, geo, index) {
-  const col = index % clip.cols, row = Math.floor(index / clip.cols) % clip.rows;
-  const width = geo.window.width / clip.cols, height = geo.window.height / clip.rows;
-  return { x: geo.window.x + col * width, y: geo.window.y + row * height, width, height };
-}
-
-// The patch at a place on the canvas (both from 0 to 1), or -1 where the model saw nothing.
-function patchAt(clip, geo, step, u, v) {
-  const x = geo.view.x + u * geo.view.width, y = geo.view.y + v * geo.view.height;
-  const col = Math.floor(((x - geo.window.x) / geo.window.width) * clip.cols);
-  const row = Math.floor(((y - geo.window.y) / geo.window.height) * clip.rows);
-  if (col < 0 || row < 0 || col >= clip.cols || row >= clip.rows) return -1;
-  return clip.mask[row * clip.cols + col] ? (step * clip.rows + row) * clip.cols + col : -1;
-}
-
 // The frame: bright where the model saw it, dimmed where not, hatched where there was only padding.
-function paintFrame(context, width, height, clip, geo, frame, { borders = false, edge = 1.5 } = {}) {
+export function paintFrame(context, width, height, clip, geo, frame, { borders = false, edge = 1.5 } = {}) {
   const { sheet } = clip.header;
   const place = toCanvas(geo, width, height);
   const number = Math.min(frame, sheet.frames - 1);
@@ -135,12 +103,6 @@ function paintPadding(context, width, height, geo, place) {
   context.restore();
 }
 
-function intersection(a, b) {
-  const x = Math.max(a.x, b.x), y = Math.max(a.y, b.y);
-  const right = Math.min(a.x + a.width, b.x + b.width), bottom = Math.min(a.y + a.height, b.y + b.height);
-  return { x, y, width: Math.max(0, right - x), height: Math.max(0, bottom - y) };
-}
-
 function paintBorders(context, clip, [x, y, width, height]) {
   context.strokeStyle = "rgba(255, 255, 255, 0.38)";
   context.lineWidth = 1;
@@ -157,7 +119,7 @@ function paintBorders(context, clip, [x, y, width, height]) {
 }
 
 // One step of the map over the frame, patch on patch, with the outline of what lies above the threshold.
-function paintMap(context, width, height, clip, geo, step, { picture, opacity, scores, threshold }) {
+export function paintMap(context, width, height, clip, geo, step, { picture, opacity, scores, threshold }) {
   const place = toCanvas(geo, width, height);
   const area = place(geo.window);
   context.save();
@@ -206,7 +168,7 @@ function twoTone(context, width, dash = []) {
 }
 
 // Squares around patches: {index, sign, faint}; a faint one belongs to another step than the one shown.
-function paintMarks(context, width, height, clip, geo, marks) {
+export function paintMarks(context, width, height, clip, geo, marks) {
   const place = toCanvas(geo, width, height);
   for (const { index, sign, faint } of marks) {
     const [x, y, w, h] = place(patchRect(clip, geo, index));
@@ -231,7 +193,7 @@ function paintMarks(context, width, height, clip, geo, marks) {
 }
 
 // A ring on the best match of a step.
-function paintRing(context, width, height, clip, geo, index) {
+export function paintRing(context, width, height, clip, geo, index) {
   const [x, y, w, h] = toCanvas(geo, width, height)(patchRect(clip, geo, index));
   context.beginPath();
   context.arc(x + w / 2, y + h / 2, Math.max(3, w * 0.55), 0, 2 * Math.PI);
@@ -240,7 +202,7 @@ function paintRing(context, width, height, clip, geo, index) {
 
 // The best match at every step as a curve through the middles of the cells of one row of the strip, with numbers; the
 // heights span what the curve spans, the dots have the colours of the map.
-function paintCurve(context, cells, lane, matches, span, [low, high], anchors, ink) {
+export function paintCurve(context, cells, lane, matches, span, [low, high], anchors, ink) {
   const height = (score) => (span[1] - score) / (span[1] - span[0]);
   const points = cells.map((cell, i) => [cell.x + cell.width / 2, lane.y + 8 + height(matches[i].score) * (lane.height - 30)]);
   context.strokeStyle = context.fillStyle = ink;
@@ -255,7 +217,7 @@ function paintCurve(context, cells, lane, matches, span, [low, high], anchors, i
   points.forEach(([x, y], i) => {
     const { score } = matches[i];
     context.fillStyle = ink;
-    if (score === score) context.fillText(score.toFixed(2), x, y + 17);
+    if (!Number.isNaN(score)) context.fillText(score.toFixed(2), x, y + 17);
     context.fillStyle = `rgb(${colourAt(anchors, (score - low) / (high - low))})`;
     context.beginPath();
     context.arc(x, y, 4.5, 0, 2 * Math.PI);

@@ -1,35 +1,16 @@
 // One clip on the page: its large frame, the strip of all time steps with the curve, the line of sampled moments.
 
+import { h, sizeCanvas } from "../shared/dom.js";
+import { MapPicture, colourWords, paintCurve, paintFrame, paintMap, paintMarks, paintRing } from "./draw.js";
+import { geometry, intersection, patchAt } from "./geometry.js";
+import { bestMatches } from "./scores.js";
+
 const CURVE_HEIGHT = 52;
 const CELL_GAP = 4;
 
-// h("div", {class: "x", text: name, on: {click: f}}, ...children): user text goes through textContent only.
-function h(tag, { text, on = {}, ...attributes } = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value);
-  }
-  for (const [type, listener] of Object.entries(on)) node.addEventListener(type, listener);
-  if (text !== undefined) node.textContent = text;
-  node.append(...children);
-  return node;
-}
-
 const seconds = (t) => `${t.toFixed(2)} s`;
 
-function sizeCanvas(canvas, width, height) {
-  const ratio = Math.min(window.devicePixelRatio || 1, 2);
-  const w = Math.max(1, Math.round(width * ratio)), h = Math.max(1, Math.round(height * ratio));
-  if (canvas.width !== w || canvas.height !== h) {
-    canvas.width = w;
-    canvas.height = h;
-  }
-  const context = canvas.getContext("2d");
-  context.setTransform(ratio, 0, 0, ratio, 0, 0);
-  return context;
-}
-
-class ClipView {
+export class ClipView {
   // `listeners` has hover(view, index, time), leave(view), press(view, index, event), show(view, step).
   constructor(listeners) {
     this.listeners = listeners;
@@ -38,13 +19,13 @@ class ClipView {
     this.over = h("canvas", { "aria-hidden": "true" });
     this.stage = h("div", { class: "pv-stage", role: "application", tabindex: "0" }, this.base, this.over);
     this.title = h("span", { class: "pv-name" });
-    this.facts = h("span", { class: "pv-facts" });
+    this.facts = h("span", { class: "w-soft" });
     this.stripBase = h("canvas", { "aria-hidden": "true" });
     this.stripOver = h("canvas", { "aria-hidden": "true" });
     this.cells = h("div", { class: "pv-cells", role: "group", "aria-label": "Time steps" });
     this.strip = h("div", { class: "pv-strip" }, this.stripBase, this.stripOver, this.cells);
     this.line = h("canvas", { class: "pv-moments", role: "img" });
-    this.moments = h("p", { class: "pv-facts" });
+    this.moments = h("p", { class: "w-soft" });
     this.node = h(
       "figure", { class: "pv-clip" },
       h("figcaption", {}, this.title, this.facts), this.stage, this.strip, this.line, this.moments,
@@ -110,6 +91,12 @@ class ClipView {
 
   get step() {
     return Math.min(this.frame >> 1, this.clip.steps - 1);
+  }
+
+  // The patch in the middle of the step that is shown.
+  middle() {
+    const { clip } = this;
+    return { clip, index: (this.step * clip.rows + (clip.rows >> 1)) * clip.cols + (clip.cols >> 1) };
   }
 
   // The two moments of a tubelet; an image has none.
@@ -201,6 +188,12 @@ class ClipView {
     context.restore();
   }
 
+  // Show this frame, or the last one where the clip has fewer.
+  showFrame(frame, options) {
+    this.frame = Math.min(frame, 2 * this.clip.steps - 1);
+    this.paintFrame(options);
+  }
+
   paintFrame({ borders }) {
     if (!this.baseContext || !this.clip) return;
     paintFrame(this.baseContext, this.stageBox.width, this.stageBox.height, this.clip, this.geo, this.frame, { borders });
@@ -243,6 +236,16 @@ class ClipView {
       paintCurve(context, this.places.slice(from, to), lane, this.matches.slice(from, to), options.span, options.range,
         this.clip.header.colours, ink);
     }
+  }
+
+  // The frame with all that lies over it, as a canvas of this size.
+  picture(width, height, options) {
+    const canvas = h("canvas", { width, height });
+    const context = canvas.getContext("2d");
+    paintFrame(context, width, height, this.clip, this.geo, this.frame, options);
+    this.paintMapOn(context, width, height, this.step, options);
+    this.paintMarksOn(context, width, height, this.step, options);
+    return canvas;
   }
 
   // One step's map on any canvas, without marks.

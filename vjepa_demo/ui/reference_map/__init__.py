@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import weakref
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -17,10 +16,8 @@ from vjepa_demo.references.evaluation import evaluate
 from vjepa_demo.references.map import map_quality
 from vjepa_demo.settings import settings
 from vjepa_demo.ui.serving import shelf, thumbnail_of
+from vjepa_demo.ui.widget import widget
 
-FOLDER = Path(__file__).parent
-# In the order of their needs: the figure, the panels beside it, the whole.
-SCRIPTS = ("figure.js", "panels.js", "map.js")
 SHOWN_NEIGHBOURS = 10
 
 # Descriptions of sets, and the keys under which the page fetches them: made once for each.
@@ -34,13 +31,7 @@ def reference_map(**kwargs: Any) -> gr.HTML:
     In the page it sends the bubbling event `stepfocus` with `{step}` (null when it ends) while the pointer is on a
     moment of the clip's path, and marks the step of every `patchquery` that reaches the document.
     """
-    return gr.HTML(
-        html_template="<div></div>",
-        css_template=(FOLDER / "reference_map.css").read_text(encoding="utf-8"),
-        js_on_load="\n".join((FOLDER / name).read_text(encoding="utf-8") for name in SCRIPTS),
-        apply_default_css=False,
-        **kwargs,
-    )
+    return widget("reference_map", **kwargs)
 
 
 def map_value(references: ReferenceSet, clip: dict[str, Any] | None = None) -> dict[str, Any]:

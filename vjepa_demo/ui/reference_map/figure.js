@@ -6,7 +6,7 @@ const HUES = ["#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7"];
 const SYMBOLS = ["circle", "square", "diamond", "cross", "x", "circle-open", "square-open", "diamond-open"];
 const FAINT = 0.1;
 
-function labelStyles(clips) {
+export function labelStyles(clips) {
   // In the order of the set: a label that is added later changes the look of none before it.
   const labels = [...new Set(clips.map((clip) => clip.label))];
   return labels.map((label, i) => ({
@@ -18,13 +18,13 @@ function labelStyles(clips) {
 }
 
 // Columns x, y (and z) of a list of points; null breaks a line.
-function columns(points, deep) {
+export function columns(points, deep) {
   const pick = (axis) => points.map((point) => (point ? point[axis] : null));
   return deep ? { x: pick(0), y: pick(1), z: pick(2) } : { x: pick(0), y: pick(1) };
 }
 
 // `view` holds {set, clip, styles, deep, isolated, step, focus, showPath, showLines, ink, paper, lines}.
-function makeTraces(view) {
+export function makeTraces(view) {
   const { set, clip, deep } = view;
   const places = deep ? set.space : set.flat;
   const type = deep ? "scatter3d" : places.length > 3000 && hasWebgl() ? "scattergl" : "scatter";
@@ -77,11 +77,11 @@ function makeTraces(view) {
   return traces;
 }
 
-function makeLayout(view) {
+export function makeLayout(view) {
   // UMAP's axes have no unit and no direction: they get no ticks.
   const axis = { visible: false, showspikes: false };
   const common = {
-    margin: { l: 0, r: 0, t: 0, b: 0 }, showlegend: false, hovermode: "closest", uirevision: `${view.url} ${view.deep}`,
+    margin: { l: 0, r: 0, t: 0, b: 0 }, showlegend: false, hovermode: "closest", uirevision: `${view.path} ${view.deep}`,
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: view.ink }, autosize: true,
     modebar: { bgcolor: "rgba(0,0,0,0)", color: view.soft, activecolor: view.ink, orientation: "v" },
   };
@@ -93,12 +93,12 @@ function makeLayout(view) {
   return { ...common, dragmode, hoverdistance: 12, xaxis: { ...axis }, yaxis: { ...axis, scaleanchor: "x" } };
 }
 
-const PLOT_CONFIG = {
+export const PLOT_CONFIG = {
   displaylogo: false, responsive: true, scrollZoom: false, showTips: false,
   modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoom2d", "hoverClosest3d", "resetCameraLastSave3d"],
 };
 
-function hasWebgl() {
+export function hasWebgl() {
   if (hasWebgl.known === undefined) hasWebgl.known = Boolean(document.createElement("canvas").getContext("webgl"));
   return hasWebgl.known;
 }

@@ -1,13 +1,6 @@
-// What stands beside the figure: legend, player, neighbours, vote, and how far the map can be trusted. User text only
-// ever goes into textContent or attributes.
+// What stands beside the figure: legend, player, neighbours, vote, and how far the map can be trusted.
 
-function make(tag, className = "", text = "", attributes = {}) {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text) node.textContent = text;
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  return node;
-}
+import { button, h, svg } from "../shared/dom.js";
 
 // The marker of a label, as in the figure.
 const SHAPES = {
@@ -19,36 +12,25 @@ const SHAPES = {
 };
 
 function glyph({ colour, symbol }) {
-  const space = "http://www.w3.org/2000/svg";
-  const svg = document.createElementNS(space, "svg");
-  const path = document.createElementNS(space, "path");
   const open = symbol.endsWith("-open");
-  svg.setAttribute("viewBox", "-1 -1 14 14");
-  svg.setAttribute("class", "rm-glyph");
-  svg.setAttribute("aria-hidden", "true");
-  path.setAttribute("d", SHAPES[symbol.replace("-open", "")]);
-  path.setAttribute("fill", open ? "none" : colour);
-  path.setAttribute("stroke", colour);
-  path.setAttribute("stroke-width", open ? "2" : "0");
-  svg.append(path);
-  return svg;
+  const path = svg("path", {
+    d: SHAPES[symbol.replace("-open", "")], fill: open ? "none" : colour, stroke: colour, "stroke-width": open ? "2" : "0",
+  });
+  return svg("svg", { viewBox: "-1 -1 14 14", class: "rm-glyph", "aria-hidden": "true" }, path);
 }
 
-function drawLegend(node, styles, isolated, choose) {
+export function drawLegend(node, styles, isolated, choose) {
   node.replaceChildren(
     ...styles.map((style) => {
-      const button = make("button", "rm-chip", "", { type: "button", "aria-pressed": String(isolated === style.label) });
-      button.append(glyph(style), make("span", "", style.label), make("span", "rm-soft", String(style.rows.length)));
-      button.title = "Show this label alone";
-      button.addEventListener("click", () => choose(isolated === style.label ? null : style.label));
-      return button;
+      const alone = isolated === style.label;
+      const chip = button("", () => choose(alone ? null : style.label), { class: "rm-chip", "aria-pressed": String(alone), title: "Show this label alone" });
+      chip.append(glyph(style), h("span", { text: style.label }), h("span", { class: "w-soft", text: style.rows.length }));
+      return chip;
     }),
   );
 }
 
-function percent(share) {
-  return `${Math.round(100 * share)} %`;
-}
+const percent = (share) => `${Math.round(100 * share)} %`;
 
 // What the vector of a clip is, for each way of pooling its tokens.
 const ABOUT = {
@@ -60,15 +42,14 @@ const ABOUT = {
     "change alike, less the references' mean. What things look like cancels out; where and when they move stays.",
 };
 
-function drawTruth(parts, set, clip) {
+export function drawTruth(parts, set, clip) {
   parts.about.textContent = ABOUT[set.pooling];
-  const { quality } = set;
+  const { quality, votes } = set;
   parts.quality.textContent = quality
     ? `This map keeps ${percent(quality.recall)} of each reference's ${quality.neighbours} true nearest among its ` +
       `${quality.neighbours} nearest on it (recall@${quality.neighbours} ${quality.recall.toFixed(2)}, trustworthiness ` +
       `${quality.trustworthiness.toFixed(2)}). Distances on it mislead: trust the list of cosines.`
     : "";
-  const { votes } = set;
   parts.votes.textContent = votes
     ? `Tried on the references themselves, the vote of the ${votes.voters} nearest names the right label for ` +
       `${percent(votes.right)} of them (always naming the commonest label: ${percent(votes.guess)}).`
@@ -86,48 +67,44 @@ function drawTruth(parts, set, clip) {
 }
 
 // The list of true neighbours; `act` holds {play(row), focus(row or null), thumbnailOf(row)}.
-function drawNeighbours(node, set, clip, styles, act) {
+export function drawNeighbours(node, set, clip, styles, act) {
   const byLabel = new Map(styles.map((style) => [style.label, style]));
   node.replaceChildren(
     ...(clip ? clip.neighbours : []).map((row) => {
       const { label, file, thumbnail } = set.clips[row];
-      const cosine = clip.cosines[row];
-      const item = make("li");
-      const button = make("button", "rm-neighbour", "", { type: "button", "aria-label": `Play ${label}, ${file}, cosine ${cosine.toFixed(3)}` });
-      const picture = make("img", "rm-thumb", "", { alt: "", loading: "lazy" });
-      if (thumbnail) picture.src = act.thumbnailOf(row);
-      const name = make("span", "rm-name");
-      const title = make("span", "rm-label");
-      title.append(glyph(byLabel.get(label)), make("span", "", label));
-      name.append(title, make("span", "rm-file", file));
-      const bar = make("span", "rm-bar");
-      bar.style.setProperty("--share", Math.max(0, cosine));
-      const number = make("span", "rm-cosine", cosine.toFixed(3));
-      number.append(bar);
-      button.append(picture, name, number);
-      button.addEventListener("click", () => act.play(row));
-      for (const [event, target] of [["mouseenter", row], ["focus", row], ["mouseleave", null], ["blur", null]]) {
-        button.addEventListener(event, () => act.focus(target));
-      }
-      item.append(button);
-      return item;
+      const cosine = clip.cosines[row].toFixed(3);
+      const bar = h("span", { class: "rm-bar" });
+      bar.style.setProperty("--share", Math.max(0, clip.cosines[row]));
+      const [focus, blur] = [() => act.focus(row), () => act.focus(null)];
+      return h("li", {}, h(
+        "button", {
+          type: "button", class: "rm-neighbour", "aria-label": `Play ${label}, ${file}, cosine ${cosine}`,
+          on: { click: () => act.play(row), mouseenter: focus, focus, mouseleave: blur, blur },
+        },
+        h("img", { class: "rm-thumb", alt: "", loading: "lazy", src: thumbnail && act.thumbnailOf(row) }),
+        h("span", { class: "rm-name" },
+          h("span", { class: "rm-label" }, glyph(byLabel.get(label)), h("span", { text: label })), h("span", { class: "rm-file", text: file })),
+        h("span", { class: "rm-cosine", text: cosine }, bar),
+      ));
     }),
   );
 }
 
 const STILL = /[.](jpe?g|png|webp|avif|gif)$/i;
 
-function drawPlayer(node, clip, url) {
+export function drawPlayer(node, clip, url) {
   const still = STILL.test(clip.file);
+  const problem = h("p", { class: "w-soft", role: "status" });
+  const on = { error: () => { problem.textContent = "This browser cannot play this file."; } };
   const screen = still
-    ? make("img", "rm-screen", "", { alt: clip.description || clip.label })
-    : make("video", "rm-screen", "", { controls: "", loop: "", playsinline: "", "aria-label": `Reference clip: ${clip.label}` });
-  const problem = make("p", "rm-soft", "", { role: "status" });
-  screen.addEventListener("error", () => { problem.textContent = "This browser cannot play this file."; });
+    ? h("img", { class: "rm-screen", alt: clip.description || clip.label, on })
+    : h("video", { class: "rm-screen", controls: "", loop: "", playsinline: "", "aria-label": `Reference clip: ${clip.label}`, on });
   screen.src = url;
-  const caption = make("p", "rm-caption");
-  caption.append(make("strong", "", clip.label), make("span", "", clip.description ? ` ${clip.description}` : ""));
-  node.replaceChildren(screen, caption, make("p", "rm-soft rm-file", [clip.file, clip.licence].filter(Boolean).join(" · ")), problem);
+  const words = h("span", { text: clip.description ? ` ${clip.description}` : "" });
+  node.replaceChildren(
+    screen, h("p", { class: "rm-caption" }, h("strong", { text: clip.label }), words),
+    h("p", { class: "w-soft rm-file", text: [clip.file, clip.licence].filter(Boolean).join(" · ") }), problem,
+  );
   if (!still) {
     screen.muted = true; // browsers only start silent videos by themselves
     screen.play().catch(() => {}); // where they do not, the controls are there

@@ -1,46 +1,4 @@
-// The binary of a clip (dense.py, `pack`) and the cosines it gives. No DOM in here: node can run this file.
-
-const MAGIC = "VJPV";
-const FORMAT = 1;
-
-function parseClip(buffer) {
-  const bytes = new Uint8Array(buffer);
-  if (bytes.length < 8 || String.fromCharCode(...bytes.subarray(0, 4)) !== MAGIC) {
-    throw new Error("The clip's data is not in the form this page reads: embed the clip again.");
-  }
-  const start = 8 + new DataView(buffer).getUint32(4, true);
-  const header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, start)));
-  if (header.format !== FORMAT) {
-    throw new Error("The clip's data comes from another version of this page: reload the page.");
-  }
-  const arrays = { int8: Int8Array, uint8: Uint8Array, jpeg: Uint8Array, float32: Float32Array };
-  const section = (name) => {
-    const entry = header.sections[name];
-    if (!entry) return null;
-    const kind = arrays[entry.dtype];
-    return new kind(buffer, start + entry.offset, entry.bytes / kind.BYTES_PER_ELEMENT);
-  };
-  // Copies, so that the buffer, of which the frames are a good part, can go once they are decoded.
-  const copy = (name) => section(name) && section(name).slice();
-  const [steps, rows, cols] = header.grid;
-  const patches = steps * rows * cols;
-  const scalars = copy("scalars");
-  const row = (i) => scalars.subarray(i * patches, (i + 1) * patches);
-  const clip = {
-    header, steps, rows, cols, patches,
-    dim: header.dim,
-    sheet: section("sheet"),
-    ...dotProducts(section("tokens"), patches, header.dim),
-    scale: row(0), norm: row(1), dotMean: row(2), rawNorm: row(3),
-    mean: copy("mean"),
-    mask: copy("mask"),
-    pca: copy("pca"),
-    // Products of other clips' means with this clip's tokens, made when two clips are compared.
-    crossMean: new Map(),
-  };
-  clip.longest = clip.rawNorm.reduce((a, b) => Math.max(a, b), 0);
-  return clip;
-}
+// The cosines that the tokens of a clip give, and what is read off them. No DOM in here: node runs this file too.
 
 function dot(a, b) {
   let sum = 0;
@@ -72,7 +30,7 @@ function meanProducts(clip, of) {
 
 // The query: the mean of the added tokens less the mean of the subtracted ones. `points` hold {clip, index, sign}.
 // Tokens come centred; `shares` says how much of each clip's mean token a raw query holds.
-function makeQuery(points) {
+export function makeQuery(points) {
   const { dim } = points[0].clip;
   const count = (sign) => points.filter((point) => point.sign === sign).length;
   const counts = { 1: count(1), [-1]: count(-1) };
@@ -91,8 +49,8 @@ function makeQuery(points) {
   return { vector, shares, parts, square: Math.max(square, 0), ...toIntegers(vector) };
 }
 
-// Cosine of the query with every token of `clip`: Float32Array [T'·H'·W'], NaN on padding (dense.py, `similarity`).
-function scoreClip(query, clip, centred) {
+// Cosine of the query with every token of `clip`: Float32Array [T'·H'·W'], NaN on padding (as `similarity.similarity` in Python).
+export function scoreClip(query, clip, centred) {
   const scores = new Float32Array(clip.patches);
   const products = clip.dot(query.values);
   for (let i = 0; i < products.length; i++) products[i] *= query.step * clip.scale[i];
@@ -131,12 +89,12 @@ function queryMean(query, clip) {
 
 // The range of the colours: from the 5th percentile to the 99.7th of all scores given, read off a histogram. The few
 // above, the query itself among them, share the top colour, so that a noisy map does not look empty.
-function scoreRange(scoreSets) {
+export function scoreRange(scoreSets) {
   const bins = new Uint32Array(400);
   let total = 0;
   for (const scores of scoreSets) {
     for (const score of scores) {
-      if (score === score) {
+      if (!Number.isNaN(score)) {
         bins[Math.min(399, ((score + 1) * 200) | 0)]++;
         total++;
       }
@@ -156,20 +114,26 @@ function scoreRange(scoreSets) {
 }
 
 // The best match at every time step: {score, index}, index -1 where nothing was seen.
-function bestMatches(scores, clip) {
+export function bestMatches(scores, clip) {
   const area = clip.rows * clip.cols;
   return Array.from({ length: clip.steps }, (_, step) => {
     let index = -1;
     for (let i = step * area; i < (step + 1) * area; i++) {
-      if (scores[i] === scores[i] && (index < 0 || scores[i] > scores[index])) index = i;
+      if (!Number.isNaN(scores[i]) && (index < 0 || scores[i] > scores[index])) index = i;
     }
     return { index, score: index < 0 ? NaN : scores[index] };
   });
 }
 
+// The best match at another step than this one, or null where there is none.
+export function bestElsewhere(matches, step) {
+  return matches.filter((match, i) => i !== step && match.index >= 0)
+    .reduce((best, match) => (!best || match.score > best.score ? match : best), null);
+}
+
 // A patch that stands out: in the first step, a quarter of the frame away from its edges where possible, the token
 // farthest from the mean.
-function salientPatch(clip) {
+export function salientPatch(clip) {
   const edge = (n) => Math.min(Math.floor(n / 4), Math.floor((n - 1) / 2));
   let best = -1;
   for (const [top, left] of [[edge(clip.rows), edge(clip.cols)], [0, 0]]) {

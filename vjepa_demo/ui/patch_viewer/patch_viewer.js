@@ -1,0 +1,382 @@
+// The widget: which clips, which query, what is shown.
+
+import { h, whileThere } from "../shared/dom.js";
+import { parseClip } from "./clip.js";
+import { Controls } from "./controls.js";
+import { Film } from "./film.js";
+import { actionOf } from "./keys.js";
+import { savePicture } from "./picture.js";
+import { bestElsewhere, makeQuery, salientPatch, scoreClip, scoreRange } from "./scores.js";
+import { ClipView } from "./view.js";
+
+const PIN_DELAY = 250;
+const ANNOUNCE_DELAY = 500;
+const WIDE = 720; // as in the style sheet
+const NOT_FETCHED = "The clip's data could not be fetched from the server: embed the clip again.";
+
+export const mount = (element, gradio) => new PatchViewer(element, gradio);
+
+class PatchViewer {
+  // What is chosen with the controls, and the query: {clip, index, sign} for each patch; `cursor` is the square.
+  options = {
+    map: "similarity", mode: "pin", centred: true, borders: false, opacity: 0.8, threshold: 1,
+    points: [], cursor: null, range: [0, 1], span: [0, 1],
+  };
+  views = []; // those slots that show a clip
+  pinned = false;
+  #pending = null; // the query that the next frame answers
+  #request = null; // what is being fetched
+  #timers = {};
+
+  constructor(element, { props, trigger, watch }) {
+    this.props = props;
+    this.trigger = trigger;
+    const listeners = {
+      hover: (view, index, since) => this.#hover(view, index, since),
+      leave: () => this.#setCursor(null),
+      press: (view, index, event) => this.#press(view, index, event),
+      show: (_, step) => this.showFrame(2 * step),
+    };
+    this.slots = [new ClipView(listeners), new ClipView(listeners)];
+    for (const { node } of this.slots) node.hidden = true;
+    this.film = new Film(this);
+    this.controls = new Controls(this.options, {
+      changed: (name) => this.#changed(name),
+      play: () => this.togglePlay(),
+      stepBy: (steps) => this.stepBy(steps),
+      clear: () => this.clear(),
+      picture: () => this.views.length && savePicture(this.views, this.options),
+    });
+    const clips = h("div", { class: "pv-clips" }, ...this.slots.map((view) => view.node));
+    this.root = h(
+      "section", { class: "pv-root w-root", role: "region", "aria-label": "Patch viewer", "data-state": "empty" },
+      this.controls.message, h("p", { class: "w-empty", text: "No clip yet: choose one, and touch a patch of it." }),
+      this.controls.top, h("div", { class: "pv-main" }, clips, this.controls.side), this.controls.live,
+    );
+    element.replaceChildren(this.root);
+    this.#listen(clips);
+    watch("value", () => this.#load());
+    this.#load();
+  }
+
+  #listen(clips) {
+    whileThere(this.root, document, "keydown", (event) => this.#onKey(event));
+    // The moment under the pointer on the reference map; no step when the pointer has left it.
+    whileThere(this.root, document, "stepfocus", ({ detail }) => {
+      if (this.views.length && detail.step !== null) this.showFrame(2 * detail.step);
+    });
+    new ResizeObserver(() => {
+      cancelAnimationFrame(this.#timers.layout);
+      this.#timers.layout = requestAnimationFrame(() => this.#layout());
+    }).observe(clips);
+    // The canvases take the page's text colour: paint again when the theme changes.
+    new MutationObserver(() => requestAnimationFrame(() => this.#layout())).observe(document.body, { attributeFilter: ["class"] });
+  }
+
+  // --- loading ----------------------------------------------------------------------------------------------------------
+
+  // Fetch the clips of the value and show them. Where that fails, say why and leave what is shown.
+  async #load() {
+    const { value } = this.props;
+    if (!value || !value.primary) return;
+    if (this.#request) this.#request.abort();
+    const request = (this.#request = new AbortController());
+    this.root.dataset.state = "loading";
+    this.root.setAttribute("aria-busy", "true");
+    this.controls.message.textContent = "";
+    const files = [value.primary, value.compare].filter(Boolean);
+    const fetched = await Promise.allSettled(files.map((file) => fetchClip(file, request.signal)));
+    const clips = fetched.map((result) => result.value).filter(Boolean);
+    const refused = (fetched.find((result) => result.status === "rejected") || {}).reason || mismatch(clips);
+    if (request !== this.#request || refused) clips.forEach((clip) => clip.bitmap.close());
+    if (request !== this.#request) return;
+    this.root.removeAttribute("aria-busy");
+    if (refused) this.controls.message.textContent = refused.message;
+    else this.#show(clips, [value.name || "", value.compare_name || ""]);
+    this.root.dataset.state = refused ? "error" : "ready";
+  }
+
+  #show(clips, names) {
+    const kept = this.#keptPoints(clips);
+    const { options, controls } = this;
+    this.film.stop();
+    this.views = this.slots.slice(0, clips.length);
+    this.slots.forEach((view, i) => {
+      view.node.hidden = i >= clips.length;
+      if (i < clips.length) view.set(clips[i], names[i]);
+      else view.release();
+    });
+    options.cursor = null;
+    options.points = [];
+    this.#pending = null;
+    this.film.frame = 0;
+    this.root.classList.toggle("pv-pair", clips.length === 2);
+    controls.offerPca(clips.every((clip) => clip.pca));
+    this.root.dataset.state = "ready";
+    controls.keys.open = this.views.length === 1 && this.root.clientWidth >= WIDE;
+    this.#layout();
+    if (kept.length) return this.#ask(kept, { pin: true });
+    this.#setPinned(false);
+    this.#ask([{ clip: clips[0], index: salientPatch(clips[0]), sign: 1 }], {});
+    return this.film.begin();
+  }
+
+  // The same clip with another layer's tokens keeps what was pinned.
+  #keptPoints(clips) {
+    const old = this.views.map((view) => view.clip);
+    if (!this.pinned || old.length !== clips.length || !old.every((clip, i) => sameFrames(clip, clips[i]))) return [];
+    return this.options.points.map((point) => ({ ...point, clip: clips[old.indexOf(point.clip)] }));
+  }
+
+  // --- the query --------------------------------------------------------------------------------------------------------
+
+  // Ask for a map of these points. Only the last one asked for before the next frame is made.
+  #ask(points, { pin = false, since = performance.now() }) {
+    const idle = !this.#pending;
+    this.#pending = { points, pin, since };
+    if (idle) requestAnimationFrame(() => this.#answer());
+  }
+
+  #answer() {
+    if (!this.#pending || !this.views.length) return;
+    const { points, pin, since } = this.#pending;
+    const { options, views } = this;
+    this.#pending = null;
+    options.points = points;
+    const query = makeQuery(points);
+    const sets = views.map((view) => scoreClip(query, view.clip, options.centred));
+    if (!this.pinned) options.range = scoreRange(sets);
+    if (pin) this.#setPinned(true);
+    views.forEach((view, i) => view.setScores(sets[i], options.range));
+    const best = views.flatMap((view) => view.matches.map((match) => match.score)).filter((score) => !Number.isNaN(score));
+    const most = Math.max(...best);
+    options.span = [Math.min(...best, most - 0.1), most];
+    this.#paint();
+    // A message is handled after the browser has painted this frame.
+    const channel = new MessageChannel();
+    channel.port1.addEventListener("message", () => {
+      channel.port1.close();
+      this.#announce(sets, since);
+    });
+    channel.port1.start();
+    channel.port2.postMessage(null);
+  }
+
+  #announce(sets, since) {
+    const { clip, index } = this.options.points[0] || {};
+    if (!clip) return;
+    const ms = performance.now() - since;
+    const scores = sets[this.#numberOf(clip)];
+    const detail = { ...position(clip, index), scores, all: sets, ms };
+    this.root.dispatchEvent(new CustomEvent("patchquery", { bubbles: true, detail }));
+  }
+
+  #numberOf(clip) {
+    return this.views.findIndex((view) => view.clip === clip);
+  }
+
+  #setPinned(pinned) {
+    this.pinned = pinned;
+    this.root.dataset.pinned = pinned;
+    // The page's handlers learn which patches are pinned once the pointer has come to rest.
+    clearTimeout(this.#timers.pin);
+    this.#timers.pin = setTimeout(() => {
+      const { points, centred } = this.options;
+      const places = (sign) => points.filter((point) => this.pinned && point.sign === sign).map(({ clip, index }) => {
+        const { step, row, col } = position(clip, index);
+        return { clip: this.#numberOf(clip), at: [step, row, col] };
+      });
+      this.trigger("query", { pinned: this.pinned, add: places(1), subtract: places(-1), centred });
+    }, PIN_DELAY);
+  }
+
+  clear() {
+    this.#pending = null;
+    this.options.points = [];
+    this.#setPinned(false);
+    this.views.forEach((view) => view.setScores(null));
+    this.#paint();
+  }
+
+  // --- pointing ---------------------------------------------------------------------------------------------------------
+
+  #hover(view, index, since) {
+    this.film.touched();
+    if (index < 0) return this.#setCursor(null);
+    const { cursor } = this.options;
+    if (cursor && cursor.clip === view.clip && cursor.index === index) return undefined;
+    this.options.cursor = { clip: view.clip, index };
+    return this.pinned ? this.#paint() : this.#ask([{ clip: view.clip, index, sign: 1 }], { since });
+  }
+
+  #setCursor(cursor) {
+    if (!cursor && !this.options.cursor) return;
+    this.options.cursor = cursor;
+    this.#paint();
+  }
+
+  #press(view, index, event) {
+    if (index < 0) return;
+    this.film.touched();
+    const { step } = position(view.clip, index);
+    if (step !== view.step) this.showFrame(2 * step);
+    this.options.cursor = { clip: view.clip, index };
+    this.place(event.shiftKey ? "add" : event.altKey ? "subtract" : this.options.mode);
+  }
+
+  // Put the square's patch into the query: alone, added or subtracted.
+  place(mode) {
+    const { cursor, points } = this.options;
+    if (!cursor) return undefined;
+    const { clip, index } = cursor;
+    if (mode === "pin" || !this.pinned) {
+      if (mode === "subtract") return this.#say("Pin a patch first, then subtract others from it.");
+      this.pinned = false;
+      return this.#ask([{ clip, index, sign: 1 }], { pin: true });
+    }
+    const others = points.filter((point) => point.clip !== clip || point.index !== index);
+    const wanted = [...others, { clip, index, sign: mode === "add" ? 1 : -1 }];
+    if (!wanted.some((point) => point.sign > 0)) return this.#say("The query needs at least one patch that is not subtracted.");
+    return this.#ask(wanted, { pin: true });
+  }
+
+  // The arrow keys move the query patch; with Shift only the square, so that another patch can be added.
+  moveBy(rows, cols, squareOnly) {
+    this.film.touched();
+    const { cursor, points } = this.options;
+    const last = points[points.length - 1];
+    const { clip, index: from } = (squareOnly && cursor) || last || cursor || this.views[0].middle();
+    const at = position(clip, from);
+    const row = Math.max(0, Math.min(clip.rows - 1, at.row + rows)), col = Math.max(0, Math.min(clip.cols - 1, at.col + cols));
+    if (!clip.mask[row * clip.cols + col]) return;
+    const index = (at.step * clip.rows + row) * clip.cols + col;
+    this.options.cursor = { clip, index };
+    if (squareOnly) this.#paint();
+    else if (!this.pinned || !last) this.#ask([{ clip, index, sign: 1 }], { pin: this.pinned });
+    else this.#ask([...points.slice(0, -1), { ...last, index }], { pin: true });
+  }
+
+  #onKey(event) {
+    const focus = document.activeElement;
+    const inside = this.root.contains(focus);
+    if (!this.views.length || event.ctrlKey || event.metaKey) return;
+    if (!inside && !(focus === document.body && this.root.matches(":hover"))) return;
+    const action = actionOf(event, inside && focus.matches("input, button, summary"));
+    if (!action || (action.cursor && !this.options.cursor)) return;
+    action.run(this);
+    event.preventDefault();
+  }
+
+  // --- time -------------------------------------------------------------------------------------------------------------
+
+  get frames() {
+    return Math.max(0, ...this.views.map((view) => 2 * view.clip.steps));
+  }
+
+  showFrame(frame) {
+    this.film.frame = (frame + this.frames) % this.frames;
+    for (const view of this.views) view.showFrame(this.film.frame, this.options);
+    this.#paint();
+  }
+
+  stepBy(steps) {
+    this.film.touched();
+    if (this.views.length) this.showFrame(2 * ((this.film.frame >> 1) + steps));
+  }
+
+  togglePlay() {
+    const { playing } = this.film;
+    this.film.touched();
+    if (playing) this.film.stop();
+    else if (this.views.length) this.film.play();
+  }
+
+  // --- showing ----------------------------------------------------------------------------------------------------------
+
+  #layout() {
+    this.views.forEach((view) => view.layout(this.options));
+    this.#showReadout();
+  }
+
+  #paint() {
+    this.views.forEach((view) => view.paintMap(this.options));
+    this.#showReadout();
+  }
+
+  addOpacity(by) {
+    this.options.opacity = Math.max(0, Math.min(1, Math.round((this.options.opacity + by) * 100) / 100));
+    this.controls.opacity.show(this.options.opacity);
+    this.#changed("opacity");
+  }
+
+  #changed(name) {
+    this.film.touched();
+    if (name === "centred" && this.options.points.length && this.views.length) {
+      // Another quantity, another scale.
+      const pin = this.pinned;
+      this.pinned = false;
+      return this.#ask(this.options.points, { pin });
+    }
+    if (name === "borders") this.views.forEach((view) => view.paintFrame(this.options));
+    return this.#paint();
+  }
+
+  #showReadout() {
+    const view = this.views[0];
+    if (!view || !view.clip) return;
+    const { cursor, points, range } = this.options;
+    this.controls.scale(range, view.clip.header.colours, this.pinned);
+    const looked = cursor || points[points.length - 1];
+    const text = looked ? this.#readout(looked) : { number: "–", pairs: [["", "Point at a patch"]] };
+    this.controls.readout(text.number, text.pairs);
+    clearTimeout(this.#timers.announce);
+    if (looked && !this.film.playing) {
+      const words = `${text.number}. ${text.pairs.map((pair) => pair.join(" ")).join(", ")}`;
+      this.#timers.announce = setTimeout(() => this.#say(words), ANNOUNCE_DELAY);
+    }
+  }
+
+  #readout({ clip, index }) {
+    const view = this.views[this.#numberOf(clip)];
+    const { step, row, col } = position(clip, index);
+    const score = view.scores ? view.scores[index] : NaN;
+    const pairs = [
+      ["cosine", this.options.cursor ? "under the pointer" : "of the query patch"],
+      ["step", `${step} (${view.time(step)})`], ["row", `${row}`], ["column", `${col}`],
+    ];
+    const best = view.scores && bestElsewhere(view.matches, step);
+    if (best) pairs.push(["best", `${best.score.toFixed(2)} at step ${position(clip, best.index).step}`]);
+    if (this.pinned) pairs.push(["query", `${this.options.points.length} pinned`]);
+    return { number: Number.isNaN(score) ? "–" : score.toFixed(2), pairs };
+  }
+
+  #say(text) {
+    this.controls.live.textContent = text;
+  }
+}
+
+async function fetchClip(file, signal) {
+  const response = await fetch(file.url, { signal }).catch(() => null);
+  const buffer = response && response.ok ? await response.arrayBuffer().catch(() => null) : null;
+  if (!buffer) throw new Error(NOT_FETCHED);
+  const clip = parseClip(buffer);
+  clip.bitmap = await createImageBitmap(new Blob([clip.sheet], { type: "image/jpeg" }));
+  clip.sheet = null;
+  return clip;
+}
+
+function mismatch([one, two]) {
+  const made = (clip) => JSON.stringify([clip.header.checkpoint, clip.header.layer, clip.dim]);
+  return two && made(one) !== made(two)
+    ? new Error("The two clips come from different checkpoints or layers: embed both in the same way.") : null;
+}
+
+function sameFrames(one, two) {
+  return ["grid", "timestamps", "source_size", "window", "duration"]
+    .every((name) => JSON.stringify(one.header[name]) === JSON.stringify(two.header[name]));
+}
+
+function position(clip, index) {
+  const col = index % clip.cols, row = Math.floor(index / clip.cols) % clip.rows;
+  return { step: Math.floor(index / (clip.rows * clip.cols)), row, col };
+}

@@ -24,8 +24,9 @@ from vjepa_demo.embedding import Embedding
 from vjepa_demo.media.clip import Clip
 from vjepa_demo.model.encoder import get_encoder
 from vjepa_demo.options import Sampling
+from vjepa_demo.references.listing import STORED
 from vjepa_demo.references.map import align
-from vjepa_demo.references.preparing import SHIPPED, STORED, prepare
+from vjepa_demo.references.preparing import SHIPPED, prepare
 from vjepa_demo.references.store import THUMBNAILS, Stored
 
 FITS = ("crop", "squash", "pad")

@@ -12,7 +12,7 @@ from demo import running_demo
 from playwright.sync_api import Locator, Page, expect
 
 from vjepa_demo.references.comparison import ReferenceClip
-from vjepa_demo.references.preparing import write_csv
+from vjepa_demo.references.listing import write_csv
 
 WAIT_MS = 120_000
 

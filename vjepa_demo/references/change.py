@@ -18,16 +18,15 @@ from vjepa_demo.embedder import Embedder
 from vjepa_demo.embedding import Pooling
 from vjepa_demo.errors import MediaError, ReferencesError
 from vjepa_demo.files import disk_errors, lock, put
-from vjepa_demo.media.containers import Container, sniff
+from vjepa_demo.media.containers import sniff
+from vjepa_demo.media.formats import ENDINGS, MEDIA_TYPES
 from vjepa_demo.references.comparison import ReferenceClip, ReferenceSet
 from vjepa_demo.references.listing import (
     CSV_LOCK,
     CSV_NAME,
-    IMAGE_SUFFIXES,
     LABEL_LENGTH,
     MOST_FILES,
     STORED,
-    VIDEO_SUFFIXES,
     clip_name,
     clips_of,
     composed,
@@ -43,15 +42,6 @@ from vjepa_demo.references.zips import export, root_of, unpack
 __all__ = ["OWN", "Report", "add", "clean_label", "copy_set", "export", "remove", "rename", "take", "unpack"]
 
 OWN = "own"  # the folder for clips added by hand; only these are deleted when they are removed
-# What a clip is told by its content alone; its name is to say it as well, for those who go by names.
-SUFFIXES: dict[Container, str] = {
-    "image": ".png",
-    "gif": ".gif",
-    "indexed": ".mp4",
-    "avi": ".avi",
-    "mpeg": ".mpg",
-    "mpegts": ".ts",
-}
 
 
 @dataclass(frozen=True)
@@ -218,8 +208,8 @@ def _plain(name: str) -> str:
 def _own_name(path: Path, name: str, label: str) -> str:
     """The name in the set of an upload: its ending says what it is, too."""
     suffix = Path(name).suffix.lower()
-    if suffix not in VIDEO_SUFFIXES | IMAGE_SUFFIXES:
+    if suffix not in MEDIA_TYPES:
         suffix = ".mp4"
         with contextlib.suppress(MediaError):
-            suffix = SUFFIXES[sniff(path)]
+            suffix = ENDINGS[sniff(path)]
     return f"{OWN}/{_plain(label)}/{_plain(Path(name).stem)}{suffix}"

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from vjepa_demo.errors import ReferencesError, named
 from vjepa_demo.files import replace_file
+from vjepa_demo.media.formats import MEDIA_TYPES
 from vjepa_demo.references.comparison import ReferenceClip
 
 log = logging.getLogger(__name__)
@@ -24,8 +25,6 @@ CSV_NAME = "clips.csv"
 BACKUP = "clips.csv~"  # the owner's file as it was before the first change
 CSV_LOCK = f".{CSV_NAME}.lock"
 STORED = "vectors"  # the folder beside clips.csv in which a set carries its vectors along
-VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".mpg", ".mpeg", ".ts", ".flv"}
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".avif"}
 SPLITS = {"train", "training", "val", "valid", "validation", "test"}
 # Folders that systems make for themselves; like names that begin with a dot, nobody means them by "my clips".
 SYSTEM_FOLDERS = {"__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found"}
@@ -139,7 +138,7 @@ def clip_name(name: str) -> str | None:
         return None
     parts = inside.split("/")
     fits = all(len(part.encode("utf-8", "surrogateescape")) <= NAME_BYTES for part in parts) and len(inside) <= 1000
-    media = Path(inside).suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES
+    media = Path(inside).suffix.lower() in MEDIA_TYPES
     return inside if fits and media and not any(map(is_hidden, parts)) and parts[0].lower() != STORED else None
 
 
@@ -280,7 +279,7 @@ def _read_tree(folder: Path, most: int) -> list[ReferenceClip]:
         for name in names:
             parts = (*inside, name)
             path = Path(place, name)
-            if path.suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES and inside and not is_hidden(name):
+            if path.suffix.lower() in MEDIA_TYPES and inside and not is_hidden(name):
                 if not path.is_file() or not _can_be_listed("/".join(parts), seen):
                     continue
                 split = parts[0].lower() if len(parts) > 2 and parts[0].lower() in SPLITS else ""

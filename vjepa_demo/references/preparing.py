@@ -12,7 +12,6 @@ import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -22,14 +21,8 @@ from vjepa_demo.embedding import Kind, Pooling
 from vjepa_demo.errors import BusyError, MediaError, ReferencesError, RequestError, Stopped
 from vjepa_demo.files import known_hash, lock, sweep
 from vjepa_demo.references.comparison import ReferenceClip, ReferenceSet
-from vjepa_demo.references.listing import (  # noqa: F401, the folder's words are asked for here, too
-    CSV_NAME,
-    IMAGE_SUFFIXES,
-    STORED,
-    VIDEO_SUFFIXES,
-    read_folder,
-    write_csv,
-)
+from vjepa_demo.references.listing import STORED
+from vjepa_demo.references.looking import Look, look, stamp
 from vjepa_demo.references.map import lay_out
 from vjepa_demo.references.store import THUMBNAILS, Parts, Stored, save_thumbnail
 from vjepa_demo.settings import ASSETS, settings
@@ -49,7 +42,7 @@ Progress = Callable[[int, int, str], None]
 
 # Sets in memory, by where their vectors are stored, with what the folder looked like when each was prepared.
 MOST_IN_MEMORY = 8
-_sets: OrderedDict[Path, tuple[list[Any], ReferenceSet]] = OrderedDict()
+_sets: OrderedDict[Path, tuple[Look, ReferenceSet]] = OrderedDict()
 _guard = threading.Lock()
 
 
@@ -88,68 +81,55 @@ def prepare(
         Stopped: the job that asks for it is to end.
     """
     folder, kind = Path(folder), embedder.kind(pooling)
-    clips = read_folder(folder) if clips is None else list(clips)
+    seen = look(folder, clips)
     name = f"{kind.key}.safetensors"
     target = (Path(store) if store else store_of(folder)) / name
-    look = _look(folder, clips)
-    found = None if refit else _ready(target, look)
+    found = None if refit else _ready(target, seen)
     if found is None:
         with lock(target.with_suffix(".lock")):
-            found = None if refit else _ready(target, look)
+            found = None if refit else _ready(target, seen)
             if found is None:
                 paths = [path / name for path in (*more, folder / STORED)]
                 run = _Run(folder, embedder, kind, target, progress)
-                found = run.make(clips, paths, [path / name for path in unproven], refit)
-                _remember(target, look, found)
+                found = run.make(list(seen.clips), paths, [path / name for path in unproven], refit)
+                _remember(target, seen, found)
     return found
 
 
 def missing(folder: str | Path, embedder: Embedder, pooling: Pooling) -> int:
     """How many clips of a folder `prepare` would have to embed first. Raises ReferencesError where it holds none."""
     folder, kind = Path(folder), embedder.kind(pooling)
-    clips = read_folder(folder)
+    seen = look(folder)
     target = store_of(folder) / f"{kind.key}.safetensors"
-    if _ready(target, _look(folder, clips)):
+    if _ready(target, seen):
         return 0  # what cannot be embedded is known, too
     known = set(Parts(target).read())
     for path in {folder / STORED / target.name, target}:
         if stored := Stored.load(path, kind):
             known.update(stored.hashes)
     count = 0
-    for clip in clips:
+    for clip in seen.clips:
         jobs.check()
         with contextlib.suppress(OSError, ValueError):  # what cannot be read is not embedded
             count += known_hash(folder / clip.file) not in known
     return count
 
 
-def _look(folder: Path, clips: Sequence[ReferenceClip]) -> list[Any]:
-    return [(clip, *_size_and_time(folder / clip.file)) for clip in clips]
-
-
-def _ready(target: Path, look: list[Any]) -> ReferenceSet | None:
+def _ready(target: Path, seen: Look) -> ReferenceSet | None:
     with _guard:
         held = _sets.get(target)
-        if held is None or held[0] != look:
+        if held is None or held[0] != seen:
             return None
         _sets.move_to_end(target)
         return held[1]
 
 
-def _remember(target: Path, look: list[Any], found: ReferenceSet) -> None:
+def _remember(target: Path, seen: Look, found: ReferenceSet) -> None:
     with _guard:
-        _sets[target] = look, found
+        _sets[target] = seen, found
         _sets.move_to_end(target)
         while len(_sets) > MOST_IN_MEMORY:
             _sets.popitem(last=False)
-
-
-def _size_and_time(path: Path) -> tuple[int, int]:
-    try:
-        status = path.stat()
-    except (OSError, ValueError):
-        return -1, -1
-    return status.st_size, status.st_mtime_ns
 
 
 class _Run:
@@ -220,7 +200,7 @@ class _Run:
         hashes = []
         for clip in clips:
             jobs.check()
-            self.looks[clip.file] = _size_and_time(self.folder / clip.file)
+            self.looks[clip.file] = stamp(self.folder / clip.file)
             try:
                 hashes.append(known_hash(self.folder / clip.file))
             except (OSError, ValueError):
@@ -274,7 +254,7 @@ class _Run:
             return False
         if not np.isfinite(vector).all():
             self.failures[clip.file] = "The checkpoint makes no numbers of this clip: leave it out."
-        elif _size_and_time(path) != self.looks[clip.file]:
+        elif stamp(path) != self.looks[clip.file]:
             self.failures[clip.file] = "The file changed while it was read: try again when it is written."
         if clip.file in self.failures:
             return False

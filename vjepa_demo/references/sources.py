@@ -17,14 +17,13 @@ from vjepa_demo.embedder import Embedder
 from vjepa_demo.embedding import Pooling
 from vjepa_demo.errors import ReferencesError, UserError, is_full
 from vjepa_demo.files import DISK_FULL, disk_errors, lock, put, sweep
+from vjepa_demo.media.formats import MEDIA_TYPES
 from vjepa_demo.references.comparison import ReferenceClip, ReferenceSet
 from vjepa_demo.references.listing import (
     CSV_LOCK,
     CSV_NAME,
-    IMAGE_SUFFIXES,
     NAME_BYTES,
     STORED,
-    VIDEO_SUFFIXES,
     clip_name,
     clips_of,
     composed,
@@ -316,7 +315,7 @@ def fetch(source: str) -> Path:
     from huggingface_hub.errors import HFValidationError
 
     within = f"{address['folder']}/" if address["folder"] else ""
-    suffixes = sorted({".csv", *VIDEO_SUFFIXES, *IMAGE_SUFFIXES})
+    suffixes = sorted({".csv", *MEDIA_TYPES})
     try:
         folder = snapshot_download(
             address["repo"],

@@ -14,14 +14,13 @@ from pathlib import Path, PurePosixPath
 from vjepa_demo import jobs
 from vjepa_demo.errors import ReferencesError, UserError, is_full
 from vjepa_demo.files import DISK_FULL, disk_errors
+from vjepa_demo.media.formats import MEDIA_TYPES
 from vjepa_demo.references.listing import (
     CSV_NAME,
-    IMAGE_SUFFIXES,
     MOST_CSV_BYTES,
     MOST_FILES,
     NAME_BYTES,
     STORED,
-    VIDEO_SUFFIXES,
     as_exported,
     composed,
     is_hidden,
@@ -191,4 +190,4 @@ def _wanted(entry: zipfile.ZipInfo) -> str | None:
         return None
     suffix = PurePosixPath(inside).suffix.lower()
     stored = suffix == ".safetensors" and parts[-2:-1] == (STORED,)
-    return inside if suffix in VIDEO_SUFFIXES | IMAGE_SUFFIXES or parts[-1] == CSV_NAME or stored else None
+    return inside if suffix in MEDIA_TYPES or parts[-1] == CSV_NAME or stored else None

@@ -12,6 +12,7 @@ from vjepa_demo import explore
 from vjepa_demo.embedder import Embedder
 from vjepa_demo.embedding import Pooling
 from vjepa_demo.errors import ReferencesError
+from vjepa_demo.media.formats import MEDIA_TYPES
 from vjepa_demo.references.change import OWN, clean_label, export, remove, rename, take
 from vjepa_demo.references.comparison import ReferenceSet
 from vjepa_demo.references.listing import read_folder
@@ -48,7 +49,7 @@ def panel() -> dict[str, Any]:
                 files = gr.File(
                     label="Clips, or zips of clips or of a saved set",
                     file_count="multiple",
-                    file_types=["video", "image", ".zip"],
+                    file_types=["video", "image", *MEDIA_TYPES, ".zip"],
                     height=140,
                 )
                 folder = gr.File(label="or a folder of clips", file_count="directory", height=120)

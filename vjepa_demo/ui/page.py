@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from vjepa_demo.media.formats import MEDIA_TYPES
 from vjepa_demo.model import checkpoints
 from vjepa_demo.references.listing import read_folder
 from vjepa_demo.settings import ASSETS, settings
@@ -133,7 +134,9 @@ def _more() -> dict[str, Any]:
     with gr.Accordion("Layer, second clip, taking it home", open=False), gr.Row():
         with gr.Column(min_width=240):
             layer = gr.Dropdown([("last, normalised", handlers.LAST_LAYER)], label="Layer of the encoder")
-            second = gr.File(label="Compare with a second clip", file_types=["video", "image"], height=120)
+            second = gr.File(
+                label="Compare with a second clip", file_types=["video", "image", *MEDIA_TYPES], height=120
+            )
         with gr.Column(min_width=240):
             with gr.Row():
                 npz = gr.Button("Embedding (.npz)", size="sm", min_width=120)

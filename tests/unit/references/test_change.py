@@ -14,7 +14,7 @@ from PIL import Image
 from vjepa_demo.errors import ReferencesError
 from vjepa_demo.references import preparing, zips
 from vjepa_demo.references.change import add, copy_set, export, remove, rename, take, unpack
-from vjepa_demo.references.preparing import read_folder
+from vjepa_demo.references.listing import read_folder
 from vjepa_demo.references.sources import build, settle
 from vjepa_demo.settings import settings
 

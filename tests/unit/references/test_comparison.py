@@ -25,8 +25,9 @@ from vjepa_demo.references.comparison import (
     leave_one_out,
     vote,
 )
+from vjepa_demo.references.listing import read_folder, write_csv
 from vjepa_demo.references.map import MIN_DIST, UMAP_LOCK, align, fit_map, map_quality
-from vjepa_demo.references.preparing import prepare, read_folder, write_csv
+from vjepa_demo.references.preparing import prepare
 from vjepa_demo.references.store import Parts, Stored
 
 MADE = Kind(Fingerprint("test", "1", "fp32", "even-16", "crop"))

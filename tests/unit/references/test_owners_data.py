@@ -24,7 +24,8 @@ from vjepa_demo.jobs import Job
 from vjepa_demo.references import preparing, sources
 from vjepa_demo.references.change import add, copy_set, export, remove, rename, take, unpack
 from vjepa_demo.references.comparison import ReferenceClip
-from vjepa_demo.references.preparing import prepare, read_folder
+from vjepa_demo.references.listing import read_folder
+from vjepa_demo.references.preparing import prepare
 from vjepa_demo.references.sources import Addition, build, settle
 from vjepa_demo.references.store import Stored
 

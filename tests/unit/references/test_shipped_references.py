@@ -12,8 +12,9 @@ from vjepa_demo.embedding import Vector, unit_vectors
 from vjepa_demo.model.encoder import get_encoder
 from vjepa_demo.options import Sampling
 from vjepa_demo.references.comparison import ReferenceSet
+from vjepa_demo.references.listing import STORED, read_folder
 from vjepa_demo.references.map import UMAP_LOCK, align, fit_map, map_quality
-from vjepa_demo.references.preparing import SHIPPED, STORED, prepare, read_folder
+from vjepa_demo.references.preparing import SHIPPED, prepare
 from vjepa_demo.references.store import THUMBNAILS, Stored, file_hash
 
 FITS = ("crop", "squash", "pad")

@@ -22,7 +22,7 @@ from vjepa_demo.errors import ReferencesError
 from vjepa_demo.references import preparing
 from vjepa_demo.references.comparison import ReferenceClip, ReferenceSet
 from vjepa_demo.references.evaluation import evaluate
-from vjepa_demo.references.preparing import read_folder
+from vjepa_demo.references.listing import read_folder
 from vjepa_demo.references.sources import build, fetch
 
 ROOT = Path(__file__).resolve().parents[3]

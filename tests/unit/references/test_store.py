@@ -12,7 +12,8 @@ import pytest
 from colours import MADE
 from safetensors.numpy import save_file
 
-from vjepa_demo.references.preparing import SHIPPED, STORED
+from vjepa_demo.references.listing import STORED
+from vjepa_demo.references.preparing import SHIPPED
 from vjepa_demo.references.store import SUMS, Parts, Stored, copy_stored, take_thumbnail
 
 HASHES = ("a" * 64, "b" * 64, "c" * 64)

@@ -20,7 +20,7 @@ demo: setup ## run the app on http://localhost:7860
 	VJEPA_DEMO_PORT=$(PORT) $(RUN) app.py
 
 test: setup-dev ## every test; those that need a GPU, the Hub or a renderer skip and say why
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n 2 --dist loadfile
 
 lint: setup-dev
 	$(RUN) -m ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 
 import pytest
@@ -24,9 +25,8 @@ def ready(page: Page) -> None:
         expect(page.get_by_label(name, exact=True)).to_have_attribute("data-state", "ready", timeout=WAIT_MS)
 
 
-def upload(page: Page, tab: str, path) -> None:
-    page.get_by_role("tab", name=tab, exact=True).click()
-    page.get_by_role("tabpanel").filter(visible=True).first.locator("input[type=file]").first.set_input_files(path)
+def upload(page: Page, path) -> None:
+    page.get_by_label("Video or image").set_input_files(path)
 
 
 def done(page: Page) -> None:
@@ -42,7 +42,7 @@ def test_the_first_paint_is_a_finished_example(app: Page, console_errors, left_l
 
 
 def test_a_video_gives_shape_heatmap_and_a_place_on_the_map(app: Page, video, console_errors, left_localhost):
-    upload(app, "Video", video)
+    upload(app, video)
     done(app)
     expect(app.get_by_text(re.compile(r"\[1, 2048, 192\]")).first).to_be_visible()
     expect(app.get_by_text(re.compile(r"8 time steps × 16 × 16 patches × 192 channels")).first).to_be_visible()
@@ -62,7 +62,7 @@ def test_a_video_gives_shape_heatmap_and_a_place_on_the_map(app: Page, video, co
 
 
 def test_an_image_is_repeated_and_placed(app: Page, photo, console_errors, left_localhost):
-    upload(app, "Image", photo)
+    upload(app, photo)
     done(app)
     expect(app.get_by_text(re.compile("one image, repeated")).first).to_be_visible()
     assert not left_localhost
@@ -75,54 +75,183 @@ def test_the_map_compares_what_clips_show_or_how_they_move(app: Page, video, pho
     def nearest() -> list[str]:
         return space.get_by_label("Nearest references").get_by_role("button").all_inner_texts()
 
-    upload(app, "Video", video)
+    upload(app, video)
     done(app)
+    space.get_by_text("How far to trust this").click()
     expect(space.get_by_text("compared by how they move")).to_be_visible()
     by_motion = nearest()
-    app.get_by_role("radio", name="what they show").check()
+    app.get_by_role("radio", name="Appearance").check()
     expect(app.get_by_text("Clips are compared by what they show.")).to_be_visible(timeout=WAIT_MS)
     ready(app)
     expect(space.get_by_text("Clips are compared by what they show:")).to_be_visible()
     assert nearest() != by_motion
-    app.get_by_role("radio", name="as suits").check()
+    app.get_by_role("radio", name="Auto").check()
     expect(app.get_by_text("Clips are compared by how they move.", exact=True)).to_be_visible(timeout=WAIT_MS)
     ready(app)
     assert nearest() == by_motion
-    upload(app, "Image", photo)
+    upload(app, photo)
     done(app)
     expect(space.get_by_text("Clips are compared by what they show:")).to_be_visible()
     assert not left_localhost
     assert not console_errors
 
 
+def example(page: Page, number: int):
+    return page.get_by_role("group", name="Examples").get_by_role("button").nth(number)
+
+
+def shown(page: Page) -> str:
+    return page.get_by_label("Patch viewer", exact=True).get_by_role("figure").first.get_attribute("aria-label") or ""
+
+
 def test_an_example_can_be_clicked(app: Page, console_errors):
-    app.locator(".examples").get_by_role("button").nth(1).click()
+    example(app, 1).click()
     done(app)
+    assert shown(app) == "cradle.mp4"
     assert not console_errors
+
+
+def test_of_three_quick_clicks_the_last_wins_everywhere(app: Page, console_errors):
+    for number in (1, 2, 3):
+        example(app, number).click()
+    expect(app.get_by_label("Patch viewer", exact=True).get_by_role("figure", name="topple.mp4")).to_be_visible()
+    done(app)
+    app.wait_for_timeout(1500)  # for whatever might come late
+    assert shown(app) == "topple.mp4"
+    app.get_by_role("button", name="Export").click()
+    app.get_by_role("button", name="Code").click()
+    expect(app.get_by_text("topple.mp4").last).to_be_visible()
+    first = app.get_by_label("Nearest references").get_by_role("button").first.inner_text()
+    example(app, 3).click()
+    done(app)
+    assert app.get_by_label("Nearest references").get_by_role("button").first.inner_text() == first
+    assert not console_errors
+
+
+def drop(page: Page, path, target: str) -> None:
+    """Drop a file on an element, as a browser does when it is let go there."""
+    data = page.evaluate_handle(
+        """([name, bytes]) => {
+            const data = new DataTransfer();
+            data.items.add(new File([Uint8Array.from(atob(bytes), (c) => c.charCodeAt(0))], name));
+            return data;
+        }""",
+        [path.name, base64.b64encode(path.read_bytes()).decode()],
+    )
+    for event in ("dragenter", "dragover", "drop"):
+        page.locator(target).first.dispatch_event(event, {"dataTransfer": data})
+
+
+@pytest.mark.parametrize("target", [".pv-stage", ".page-title", ".rm-plot"])
+def test_a_file_can_be_dropped_anywhere(app: Page, video, target, console_errors):
+    drop(app, video, target)
+    done(app)
+    assert shown(app) == video.name
+    expect(app.locator(".in-veil")).to_be_hidden()
+    assert not console_errors
+
+
+def test_a_setting_applies_by_itself_to_what_is_shown(app: Page, video):
+    upload(app, video)
+    done(app)
+    app.get_by_role("button", name="Settings").click()
+    app.get_by_role("radio", name="squash").check()
+    expect(app.get_by_text("(16 frames, squash)")).to_be_visible()
+    assert shown(app) == video.name
+
+
+def test_a_setting_applies_to_the_example_that_the_page_opens_with(app: Page):
+    app.get_by_role("button", name="Settings").click()
+    app.get_by_role("radio", name="pad").check()
+    expect(app.get_by_text("(16 frames, pad)")).to_be_visible()
+    assert shown(app) == "dominoes.mp4"
+
+
+def test_the_span_is_two_handles(app: Page):
+    start = app.get_by_role("slider", name="Start of the span")
+    start.scroll_into_view_if_needed()
+    box, line = start.bounding_box(), app.locator(".pv-moments").first.bounding_box()
+    app.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    app.mouse.down()
+    app.mouse.move(line["x"] + line["width"] / 2, box["y"] + 8, steps=4)
+    app.mouse.up()
+    done(app)
+    moments = app.get_by_text(re.compile("16 of 80 frames sampled")).inner_text()
+    assert float(re.search(r"sampled, ([\d.]+) s", moments)[1]) == pytest.approx(3.33 / 2, abs=0.15)
+    expect(start).to_have_attribute("aria-valuetext", re.compile(r"1\.6|1\.7"))
+    # Another clip is seen whole.
+    example(app, 1).click()
+    done(app)
+    expect(start).to_have_attribute("aria-valuetext", "0.00 s")
+
+
+def test_nothing_of_the_clip_before_stays_beside_a_new_one(app: Page, video):
+    """Whenever the new clip is on the stage, the map and the list are its own or none."""
+    app.evaluate(
+        """() => {
+            window.stale = [];
+            const viewer = document.querySelector('[aria-label="Patch viewer"]');
+            const map = document.querySelector('[aria-label="Reference map"]');
+            const before = map.querySelector("ol").innerText;
+            const name = () => viewer.querySelector("figure").getAttribute("aria-label");
+            const old = name();
+            const look = () => {
+                const list = map.querySelector("ol"), seen = getComputedStyle(list).visibility === "visible";
+                if (name() !== old && seen && list.innerText === before) window.stale.push(map.dataset.state);
+                requestAnimationFrame(look);
+            };
+            look();
+        }"""
+    )
+    upload(app, video)
+    done(app)
+    assert shown(app) == video.name
+    # The one frame between two messages of the server is not seen by anyone.
+    assert len(app.evaluate("window.stale")) <= 3
+
+
+def test_cancel_is_there_while_something_is_under_way_and_ends_it(app: Page, make_video):
+    long = make_video("long.mp4", size="640x360", fps=30, frames=1800)
+    cancel = app.locator(".cancel")
+    expect(cancel).to_be_hidden()
+    upload(app, long)
+    cancel.click()
+    expect(app.get_by_text("Cancelled. The last result is still here.")).to_be_visible(timeout=5000)
+    app.wait_for_timeout(3000)
+    assert shown(app) == "dominoes.mp4"
+    expect(cancel).to_be_hidden()
+
+
+def test_a_photo_is_no_film(app: Page, photo):
+    upload(app, photo)
+    done(app)
+    viewer = app.get_by_label("Patch viewer", exact=True)
+    expect(viewer.get_by_role("button", name="Play")).to_be_hidden()
+    expect(viewer.get_by_role("group", name="Time steps")).to_be_hidden()
+    expect(viewer.get_by_role("slider", name="Start of the span")).to_be_hidden()
 
 
 def test_a_mistake_is_told_and_the_last_result_stays(app: Page, tmp_path):
     text = tmp_path / "text.mp4"
     text.write_text("not a video")
     before = app.get_by_text(re.compile(r"\[1, 2048, 192\]")).first.inner_text()
-    upload(app, "Video", text)
+    upload(app, text)
     expect(app.get_by_role("alert").filter(has_text="neither a video nor an image")).to_be_visible(timeout=WAIT_MS)
     assert app.get_by_text(re.compile(r"\[1, 2048, 192\]")).first.inner_text() == before
     ready(app)
 
 
 def test_a_huge_image_is_refused_before_it_is_decoded(app: Page, huge_png):
-    upload(app, "Image", huge_png)
+    upload(app, huge_png)
     expect(app.get_by_role("alert").filter(has_text="scale it down")).to_be_visible(timeout=WAIT_MS)
     ready(app)
 
 
 def test_an_unreachable_hub_is_told(app: Page, video):
-    upload(app, "Video", video)
+    upload(app, video)
     done(app)
     app.get_by_label("Checkpoint").click()
     app.get_by_role("option", name=re.compile("ViT-L · 1024")).click()
-    app.get_by_role("button", name="Embed").click()
     expect(app.get_by_role("alert").filter(has_text="cannot be reached")).to_be_visible(timeout=WAIT_MS)
     ready(app)
 

@@ -106,7 +106,6 @@ def test_own_clips_are_added_seen_by_nobody_else_and_come_back(open_page, url, u
     assert places(mine) == before
 
     # Another visitor's next clip is placed among the shipped references alone.
-    other.get_by_role("button", name="Embed", exact=True).scroll_into_view_if_needed()
     other.reload()
     expect(foreign).to_have_attribute("data-state", "ready", timeout=WAIT_MS)
     expect(labels(foreign)).to_have_count(2)

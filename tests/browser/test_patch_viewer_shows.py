@@ -76,9 +76,9 @@ def test_an_image(open_viewer):
 
 
 def test_pca_colours_are_painted_on_their_patches(viewer):
-    viewer.control("radio", "PCA").click()
-    expect(viewer.control("radio", "PCA")).to_have_attribute("aria-checked", "true")
-    viewer.control("slider", "Opacity").fill("1")
+    viewer.control("radio", "Colours").click()
+    expect(viewer.control("radio", "Colours")).to_have_attribute("aria-checked", "true")
+    viewer.control("slider", "Heat").fill("1")
     viewer.control("button", "Clear the query").click()
     image = np.asarray(Image.open(io.BytesIO(viewer.stages.first.screenshot())).convert("RGB"))
     box = viewer.stages.first.bounding_box()
@@ -90,7 +90,7 @@ def test_pca_colours_are_painted_on_their_patches(viewer):
 
 def test_without_pca_colours_there_is_no_choice_of_them(open_viewer):
     viewer = open_viewer("large")
-    expect(viewer.root.get_by_role("radio", name="PCA")).to_be_hidden()
+    expect(viewer.root.get_by_role("radio", name="Colours")).to_be_hidden()
 
 
 def test_space_plays_and_stops(viewer):
@@ -114,7 +114,7 @@ def test_a_query_in_one_clip_colours_both(open_viewer, centred):
     viewer = open_viewer("crop|second")
     first, second = EMBEDDINGS["crop"], EMBEDDINGS["second"]
     if not centred:
-        viewer.control("switch", "Centred").click()
+        viewer.control("switch", "Subtract mean").click()
     expect(viewer.stages).to_have_count(2)
     answer = viewer.click(5, 5)
     ours = similarity(first, (0, 5, 5), centred=centred)
@@ -189,7 +189,7 @@ def test_a_file_name_is_text(open_viewer, name):
 def test_both_themes_can_be_read(open_viewer, theme):
     viewer = open_viewer(theme=theme)
     viewer.click(5, 5)
-    for text in ("row", "centred cosine, scale held", "Patch borders", "16 of 100 frames sampled"):
+    for text in ("row", "under the pointer", "Heat", "16 of 100 frames sampled"):
         found = viewer.root.get_by_text(text).first
         ratio = found.evaluate(
             """(node) => {
@@ -215,7 +215,7 @@ def test_a_phone_shows_all_without_scrolling_sideways(open_viewer):
     viewer = open_viewer("crop|second", viewport={"width": 390, "height": 844}, has_touch=True)
     width = viewer.page.evaluate("document.documentElement.scrollWidth")
     assert width <= 390
-    for role, name in (("button", "Play"), ("switch", "Centred"), ("radio", "Subtract"), ("slider", "Opacity")):
+    for role, name in (("button", "Play"), ("switch", "Subtract mean"), ("radio", "Subtract"), ("slider", "Heat")):
         box = viewer.control(role, name).bounding_box()
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= 390
@@ -230,7 +230,8 @@ def test_the_readout_is_announced(viewer):
 
 
 def test_the_keys_are_listed(viewer):
+    viewer.more()
     for words in ("Shift + click", "Alt + click", "Space", "Esc"):
         expect(viewer.root.get_by_text(words, exact=True)).to_be_visible()
-    viewer.root.get_by_text("Keys", exact=True).click()
+    viewer.root.get_by_text("More", exact=True).click()
     expect(viewer.root.get_by_text("Space", exact=True)).to_be_hidden()

@@ -20,6 +20,7 @@ from vjepa_demo.views.similarity import pack
 
 SIZE = (320, 180)
 WINDOWS = {"crop": (70.0, 0.0, 250.0, 180.0), "squash": (0.0, 0.0, 320.0, 180.0), "pad": (0.0, -70.0, 320.0, 250.0)}
+FOLDED = ("Subtract mean", "Smooth", "Patch borders", "Outline above", "Save the frame as PNG")
 COLLECT = """
 window.queries = [];
 document.addEventListener("patchquery", ({ detail }) => window.queries.push(
@@ -117,7 +118,13 @@ class Viewer:
         return self.root.get_by_role("application")
 
     def control(self, role: str, name: str) -> Locator:
+        """A control, with the panel opened in which those are that are needed less often."""
+        if name in FOLDED:
+            self.more()
         return self.root.get_by_role(role, name=name, exact=True)
+
+    def more(self) -> None:
+        self.root.locator("details").evaluate("(node) => { node.open = true; }")
 
     def state(self, state: str) -> None:
         expect(self.root).to_have_attribute("data-state", state, timeout=15_000)

@@ -60,6 +60,6 @@ def test_a_module_is_served_by_its_name_and_no_other_file_is():
     answer = client.get(f"/widgets/{widget.VERSION}/shared/dom.js")
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/javascript")
-    for name in ("shared/base.css", "widget.py", "../settings.py", "shared/../widget.py", "..%2fsettings.py", ""):
+    for name in ("shared/base.css", "shared/load.js", "widget.py", "%2e%2e/settings.py", "shared/%2e%2e/widget.py", ""):
         assert client.get(f"/widgets/{widget.VERSION}/{name}").status_code == 404, name
     assert client.get("/widgets/old/shared/dom.js").status_code == 404

@@ -271,11 +271,22 @@ def _as_on_disk(folder: Path, name: str) -> str:
     return next((other for other in others if os.path.lexists(folder / other)), name)
 
 
+def directories(folder: Path) -> list[Path]:
+    """The folder and those in it in which clips are looked for."""
+    return [place for place, _ in _walk(folder)]
+
+
+def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Each directory in which clips are looked for, with the names of its files."""
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not is_hidden(name) and (Path(place) != folder or name != STORED)]
+        yield Path(place), names
+
+
 def _read_tree(folder: Path, most: int) -> list[ReferenceClip]:
     clips, seen = [], set[str]()
-    for place, folders, names in os.walk(folder):
-        inside = Path(place).relative_to(folder).parts
-        folders[:] = [name for name in folders if not is_hidden(name) and (inside or name != STORED)]
+    for place, names in _walk(folder):
+        inside = place.relative_to(folder).parts
         for name in names:
             parts = (*inside, name)
             path = Path(place, name)

@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vjepa_demo.files import SETTLED_S
 from vjepa_demo.references.comparison import ReferenceClip
-from vjepa_demo.references.listing import CSV_NAME, read_folder
+from vjepa_demo.references.listing import CSV_NAME, directories, read_folder
 
 # A look at a folder of a hundred thousand clips takes a second, and every upload asks for one. What was seen is good
 # for so many times as long as it took, so that looking takes at most a fiftieth of the time; and not at all, where it
 # took less than a wink, or a directory or the list has changed since.
-GOOD_FOR, A_WINK = 50, 0.02
+GOOD_FOR, A_WINK, AT_MOST = 50, 0.02, 60.0  # times, seconds, seconds
 MOST_FOLDERS = 64
 
 Stamp = tuple[int, int]  # size in bytes, time of the last change in nanoseconds; -1, -1 where there is no file
@@ -57,12 +58,14 @@ def look(folder: Path, clips: Sequence[ReferenceClip] | None = None) -> Look:
     found = _looked(folder, read_folder(folder))
     took = time.monotonic() - began
     if took >= A_WINK:
-        places = tuple({folder, folder / CSV_NAME, *((folder / clip.file).parent for clip in found.clips)})
+        listed = folder / CSV_NAME
+        # Where there is a list, nothing else says which clips there are.
+        places = (listed,) if listed.is_file() else (listed, *directories(folder))
         stamps = tuple(map(stamp, places))
-        if any(written >= moment for _, written in stamps):
-            return found  # while it was looked at
+        if any(written >= moment - SETTLED_S * 1e9 for _, written in (*stamps, *found.stamps)):
+            return found  # a clock may be coarse, and what was just written may not be all of it
         with _guard:
-            _kept[folder] = _Kept(found, began + GOOD_FOR * took, places, stamps)
+            _kept[folder] = _Kept(found, began + min(GOOD_FOR * took, AT_MOST), places, stamps)
             _kept.move_to_end(folder)
             while len(_kept) > MOST_FOLDERS:
                 _kept.popitem(last=False)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-import csv
 import functools
 import logging
 import math
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +22,12 @@ from vjepa_demo.explore import Compared, Embedded, Progress
 from vjepa_demo.model import checkpoints
 from vjepa_demo.model.encoder import device_name
 from vjepa_demo.options import Options
-from vjepa_demo.settings import ASSETS, settings
-from vjepa_demo.ui import sessions, under_way, visits
+from vjepa_demo.settings import settings
+from vjepa_demo.ui import examples, intake, sessions, under_way, visits
 from vjepa_demo.ui.kept import Store
 from vjepa_demo.ui.outcome import Update, event, safe, sentence, status
 from vjepa_demo.ui.patch_viewer import viewer_value
-from vjepa_demo.ui.reference_map import describe_clip, key_of, map_value
+from vjepa_demo.ui.reference_map import WAITING, describe_clip, key_of, map_value
 from vjepa_demo.views.similarity import pack
 
 log = logging.getLogger(__name__)
@@ -137,42 +136,54 @@ def allowed(checkpoint: str) -> str:
 
 # --- the page --------------------------------------------------------------------------------------------------------
 
-LAST_LAYER = -1
+# What was made of the clip before: a second clip beside it, a file to be saved, code.
+GONE: Update = {"second": None, "file": None, "text": None}
 # What an embedding changes on the page, in this order.
-OUTPUTS = ("status", "summary", "viewer", "map", "result", "layer", "offer")
+OUTPUTS = ("status", "summary", "viewer", "map", "result", "layer", "offer", "source", "start", "end", *GONE)
 
 
 @event(*OUTPUTS)
-def embed(say: Progress, folder: Path, file: str | None, *controls: Any) -> Iterator[Update]:
-    """Embed a file, and compare it with the references where these are embedded in the same way."""
-    yield from _embed(say, folder, file, *controls)
+def embed(say: Progress, folder: Path, chosen: Any, source: str | None, *controls: Any) -> Iterator[Update]:
+    """Embed a file that came in, and compare it with the references where these are embedded in the same way."""
+    yield from _embed_new(say, folder, intake.file_of(chosen), source, *controls)
 
 
 @event(*OUTPUTS)
-def embed_chosen(
-    say: Progress, folder: Path, kind: str, video: str | None, image: str | None, *controls: Any
-) -> Iterator[Update]:
-    """Embed what was brought in last."""
-    yield from _embed(say, folder, (video if kind == "video" else image) or video or image, *controls)
-
-
-@event(*OUTPUTS)
-def embed_example(say: Progress, folder: Path, sample: list[str], *controls: Any) -> Iterator[Update]:
+def embed_example(say: Progress, folder: Path, chosen: Any, source: str | None, *controls: Any) -> Iterator[Update]:
     """Embed an example."""
-    yield from _embed(say, folder, sample[0], *controls)
+    yield from _embed_new(say, folder, examples.file_of(chosen), source, *controls)
 
 
-def _embed(say: Progress, folder: Path, file: str | None, *controls: Any) -> Iterator[Update]:
-    end_older()
-    if not file:
-        raise RequestError("There is nothing to embed yet: drop a video or an image, or choose an example.")
+@event(*OUTPUTS)
+def embed_again(say: Progress, folder: Path, source: str | None, *controls: Any) -> Iterator[Update]:
+    """Embed what is shown in another way: a control was changed."""
+    yield from _embed(say, folder, source or str(examples.files()[0]), make_request(*controls))
+
+
+def _embed_new(say: Progress, folder: Path, file: str, source: str | None, *controls: Any) -> Iterator[Update]:
+    """A new clip is seen whole, whatever span of the one before was chosen. Where it fails, the one before stays."""
     request = make_request(*controls)
+    request = replace(request, options=replace(request.options, start=0.0, end=None))
+    yield {"source": file}  # a control that is changed from now on is meant for this one
+    try:
+        yield from _embed(say, folder, file, request, {"start": 0, "end": 0})
+    except Exception:
+        yield {"source": source}
+        raise
+
+
+def _embed(say: Progress, folder: Path, file: str, request: Request, also: Update | None = None) -> Iterator[Update]:
+    end_older()
     embedded = explore.embed(file, request.options, pooling=request.pooling, progress=say)
     end_older()  # what was asked of the clip before while this one was embedded
-    yield show(embedded, folder)
-    yield compare_or_offer(embedded, request.references, say)
+    # What is shown belongs together: nothing of the clip before is left.
+    yield {**show(embedded, folder), "map": WAITING, "offer": NO_OFFER, **GONE, **(also or {})}
+    # In one piece and last: what is yielded right after another reaches the page as a difference to that one, and may
+    # undo it before it was seen.
+    update = compare_or_offer(embedded, request.references, say)
     if told := sessions.own.parting(request.own_id):
-        yield {"status": status(f"Done. {told}")}
+        update["status"] = status(f"Done. {told}")
+    yield update
 
 
 def end_older() -> None:
@@ -279,12 +290,11 @@ def duration(seconds: float) -> str:
 def show(result: Embedded, folder: Path) -> Update:
     """Everything but the map: the summary, the patches, the choice of layers, and the id under which it is kept."""
     layers = Embedder.open(result.embedding.fingerprint.options).layers
-    choices = [("last, normalised", LAST_LAYER), *((f"{layer}", layer) for layer in range(layers))]
     return {
         "summary": summary(result),
         "viewer": show_patches(result, folder),
         "result": keep(result),
-        "layer": gr.update(choices=choices, value=LAST_LAYER),
+        "layer": gr.update(maximum=layers, value=layers),
     }
 
 
@@ -307,7 +317,7 @@ def first_result() -> Compared | str:
     """The example that the page opens with, embedded once; a sentence where it cannot be, which the log explains."""
     try:
         for _ in range(2):  # the first pass loads libraries and weights, and its times would say nothing of the clip
-            embedded = explore.embed(examples()[0], Options("nano"))
+            embedded = explore.embed(examples.files()[0], Options("nano"))
         return explore.compare(embedded, settings.reference_folder)
     except Exception as error:
         return sentence(error)
@@ -321,7 +331,7 @@ def first_view() -> dict[str, Any]:
         return {"status": status(first, "error")}
     folder = scratch.folder(scratch.UPLOADS) / "first"  # from where it is served, for as long as the app runs
     folder.mkdir(exist_ok=True)
-    words = "This is an example. Move the pointer over it, or drop in a video of your own."
+    words = "This is an example. Point at any patch, or drop in a clip of your own."
     return {**show(first.embedded, folder), "status": status(words), "map": show_map(first), "offer": NO_OFFER}
 
 
@@ -337,9 +347,3 @@ def first_paint() -> tuple[Any, ...]:
         key_of(first.comparison.references)
         view["result"] = keep(first.embedded)
     return tuple(view.get(name, gr.skip()) for name in OUTPUTS)
-
-
-def examples() -> list[Path]:
-    """What a newcomer can click, in the order of `examples.csv`; the page opens with the first."""
-    with (ASSETS / "examples" / "examples.csv").open(encoding="utf-8", newline="") as table:
-        return [ASSETS / "examples" / row["file"] for row in csv.DictReader(table)]

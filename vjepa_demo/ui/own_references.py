@@ -51,8 +51,11 @@ def panel() -> dict[str, Any]:
                     file_count="multiple",
                     file_types=["video", "image", *MEDIA_TYPES, ".zip"],
                     height=140,
+                    elem_classes="own-drop",
                 )
-                folder = gr.File(label="or a folder of clips", file_count="directory", height=120)
+                folder = gr.File(
+                    label="or a folder of clips", file_count="directory", height=120, elem_classes="own-drop"
+                )
                 label = gr.Textbox(label="Label of the new clips", max_lines=1, max_length=60)
                 add = gr.Button("Add to the map", variant="primary")
                 said = gr.HTML(elem_classes="status", js_on_load=None)

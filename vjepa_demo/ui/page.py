@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -12,13 +13,17 @@ from vjepa_demo.media.formats import MEDIA_TYPES
 from vjepa_demo.model import checkpoints
 from vjepa_demo.references.listing import read_folder
 from vjepa_demo.settings import ASSETS, settings
-from vjepa_demo.ui import api, guard, handlers, own_references, sessions, shown, theme, unheard
-from vjepa_demo.ui.gate import GatedBlocks, admit
+from vjepa_demo.ui import api, examples, guard, handlers, intake, own_references, sessions, shown, theme, unheard
+from vjepa_demo.ui.gate import GatedBlocks
 from vjepa_demo.ui.outcome import RUN
 from vjepa_demo.ui.patch_viewer import patch_viewer
 from vjepa_demo.ui.reference_map import reference_map
 
 TITLE = "V-JEPA 2 Explorer"
+TITLE_HTML = (
+    f'<div class="page-title"><h1>{TITLE}</h1><p>Point at any patch. See what V-JEPA 2 finds similar.</p></div>'
+)
+ABOUT = Path(__file__).parent / "about.html"
 
 log = logging.getLogger(__name__)
 
@@ -34,42 +39,47 @@ def build() -> gr.Blocks:
     handlers.first_view()
     with GatedBlocks(title=TITLE, analytics_enabled=False, fill_width=True) as demo:
         demo.space_id = None  # by it the page would fetch fonts and a header from other hosts
-        result_id = gr.State(None)
+        source, result_id = gr.State(None), gr.State(None)
         own_id = gr.State(None, delete_callback=sessions.own.end)  # the visitor's own references
         with gr.Row(elem_classes="page-head", equal_height=True):
-            gr.HTML(
-                f'<div class="page-title"><h1>{TITLE}</h1>'
-                "<p>Touch a patch of a video and see what the model holds to be alike.</p></div>",
-                js_on_load=None,
-                scale=5,
-                min_width=280,
-            )
+            gr.HTML(TITLE_HTML, js_on_load=None, scale=5, min_width=180)
             checkpoint = _checkpoint()
+            opened = intake.intake(scale=0, min_width=120)
             gr.HTML('<button type="button" class="theme-switch">Dark</button>', js_on_load=None, scale=0, min_width=80)
-        with gr.Row():
-            with gr.Column(scale=1, min_width=290, elem_classes="controls"):
-                upload = _upload()
-                controls = [*_controls(), checkpoint, own_id]
-                with gr.Row():
-                    button = gr.Button("Embed", variant="primary", min_width=120)
-                    cancel = gr.Button("Cancel", min_width=80)
-            with gr.Column(scale=4, min_width=320, elem_classes="results"):
-                status = gr.HTML(elem_classes="status", js_on_load=None)
-                summary = gr.HTML(elem_classes="summary", js_on_load=None)
+        with gr.Row(elem_classes="page-body"):
+            with gr.Column(scale=7, min_width=320, elem_classes="stage"):
+                with gr.Row(elem_classes="state"):
+                    status = gr.HTML(elem_classes="status", js_on_load=None, scale=1)
+                    cancel = gr.Button("Cancel", size="sm", scale=0, min_width=80, elem_classes="cancel")
                 viewer = patch_viewer()
-                more = _more()
+                summary = gr.HTML(elem_classes="summary", js_on_load=None)
+                strip = examples.examples()
+                with gr.Row(elem_classes="drawers"):
+                    controls = _settings()
+                    more = _more()
+            with gr.Column(scale=3, min_width=300, elem_classes="beside"):
                 pooling = gr.Radio(
-                    [("as suits", handlers.AUTO), ("what they show", "mean"), ("how they move", "motion")],
+                    [("Auto", handlers.AUTO), ("Motion", "motion"), ("Appearance", "mean")],
                     value=handlers.AUTO,
-                    label="The map compares clips by",
+                    label="Compare by",
                     elem_classes="pooling",
                 )
                 offer = gr.Button(visible=False, size="sm", elem_classes="offer")
                 space = reference_map()
-                own = own_references.panel()
-        outputs = [status, summary, viewer, space, result_id, more["layer"], offer]
+        own = own_references.panel()
+        gr.HTML(ABOUT.read_text(encoding="utf-8"), js_on_load=None, elem_classes="about")
+        parts = {
+            **{"status": status, "summary": summary, "viewer": viewer, "map": space, "result": result_id},
+            **{"offer": offer, "source": source, "start": controls["start"], "end": controls["end"], **more},
+        }
+        outputs = [parts[name] for name in handlers.OUTPUTS]
         api.endpoints()  # first, so that their names are free
-        _wire(upload, [*controls, pooling], button, outputs)
+        asked = [controls[name] for name in ("frames", "start", "end", "sampling", "fit")]
+        asked = [*asked, checkpoint, own_id, pooling]
+        _wire(opened, strip, {**controls, "checkpoint": checkpoint}, asked, source, outputs)
+        viewer.span(shown.remember_span, None, [controls["start"], controls["end"]], **RUN).then(
+            handlers.embed_again, [source, *asked], outputs, **RUN
+        )
         offer.click(handlers.compare_anyway, [result_id, own_id], outputs, **RUN)
         outputs_of_pooling = [status, space, result_id, offer]
         pooling.input(shown.change_pooling, [result_id, pooling, own_id], outputs_of_pooling, **RUN)
@@ -83,83 +93,65 @@ def build() -> gr.Blocks:
     return demo
 
 
-def _path_of(payload: Any) -> str | None:
-    return admit(payload.path) if payload and payload.path else None
-
-
-def _upload() -> dict[str, Any]:
-    """Where a file comes in: two tabs, and the examples below them."""
-    with gr.Tabs() as tabs:
-        with gr.Tab("Video", id="video"):
-            video = gr.Video(label="Video", sources=["upload", "webcam"], height=220)
-        with gr.Tab("Image", id="image"):
-            image = gr.Image(label="Image", sources=["upload", "webcam", "clipboard"], type="filepath", height=220)
-            # Handed on as it was uploaded: Gradio would decode it before its size has been checked.
-            image.preprocess = _path_of  # type: ignore[method-assign]
-    examples = gr.Dataset(
-        components=[gr.Video(visible=False)],
-        samples=[[str(path)] for path in handlers.examples()],
-        label="Examples",
-        samples_per_page=12,
-        elem_classes="examples",
-    )
-    return {"tabs": tabs, "video": video, "image": image, "examples": examples, "kind": gr.State("video")}
-
-
 def _checkpoint() -> gr.Dropdown:
     return gr.Dropdown(
         [(known.title, known.id) for known in checkpoints.KNOWN],
         value=settings.checkpoint,
         label="Checkpoint" if settings.public else "Checkpoint, or the path of a folder",
         allow_custom_value=not settings.public,
-        scale=2,
-        min_width=260,
+        container=False,
+        min_width=180,
     )
 
 
-def _controls() -> list[Any]:
-    """The controls of a request, in the order of `handlers.make_request`, less the checkpoint."""
+def _settings() -> dict[str, Any]:
+    """How a clip is embedded. A change applies to the clip that is shown."""
     trained_on = checkpoints.find(settings.checkpoint).frames
-    frames = gr.Radio(sorted({16, 32, 64, trained_on}), value=trained_on, label="Frames (an image is repeated to 16)")
-    with gr.Row():
-        start = gr.Number(label="From (s)", value=0, min_width=90)
-        end = gr.Number(label="To (0: the end)", value=0, min_width=90)
-    sampling = gr.Radio([("even", "even"), ("4 per second", "fps")], value="even", label="Sampling")
-    fit = gr.Radio(["crop", "squash", "pad"], value="crop", label="Fit to the model's square")
-    return [frames, start, end, sampling, fit]
+    with gr.Accordion("Settings", open=False):
+        frames = gr.Radio(sorted({16, 32, 64, trained_on}), value=trained_on, label="Frames (a photo: always 16)")
+        sampling = gr.Radio([("spread evenly", "even"), ("4 per second", "fps")], value="even", label="Sampling")
+        fit = gr.Radio(["crop", "squash", "pad"], value="crop", label="Fit to the model's square")
+        with gr.Row():
+            start = gr.Number(label="From (s), then Enter", value=0, min_width=90)
+            end = gr.Number(label="To (0: the end), then Enter", value=0, min_width=90)
+    return {"frames": frames, "start": start, "end": end, "sampling": sampling, "fit": fit}
 
 
 def _more() -> dict[str, Any]:
     """What can be done with the clip that is shown."""
-    with gr.Accordion("Layer, second clip, taking it home", open=False), gr.Row():
-        with gr.Column(min_width=240):
-            layer = gr.Dropdown([("last, normalised", handlers.LAST_LAYER)], label="Layer of the encoder")
-            second = gr.File(
-                label="Compare with a second clip", file_types=["video", "image", *MEDIA_TYPES], height=120
-            )
-        with gr.Column(min_width=240):
-            with gr.Row():
-                npz = gr.Button("Embedding (.npz)", size="sm", min_width=120)
-                video = gr.Button("Heatmap (.mp4)", size="sm", min_width=120)
-                code = gr.Button("Snippet", size="sm", min_width=120)
-            file = gr.File(label="File to save", interactive=False, height=100)
-            text = gr.Code(label="Snippet", language="python", interactive=False, max_lines=16)
+    with gr.Accordion("Layer, second clip", open=False):
+        layer = gr.Slider(0, 1, value=1, step=1, label="Layer of the encoder (the right end: the last, normalised)")
+        second = gr.File(
+            label="Compare with a second clip",
+            file_types=["video", "image", *MEDIA_TYPES],
+            height=120,
+            elem_classes="own-drop",
+        )
+    with gr.Accordion("Export", open=False):
+        with gr.Row():
+            npz = gr.Button("Embedding (.npz)", size="sm", min_width=120)
+            video = gr.Button("Heatmap (.mp4)", size="sm", min_width=120)
+            code = gr.Button("Code", size="sm", min_width=120)
+        file = gr.File(label="File to save", interactive=False, height=100)
+        text = gr.Code(label="Code", language="python", interactive=False, max_lines=16)
     return {"layer": layer, "second": second, "npz": npz, "video": video, "code": code, "file": file, "text": text}
 
 
-def _wire(upload: dict[str, Any], controls: list[Any], button: gr.Button, outputs: list[Any]) -> None:
-    """What embeds a file. A newer event ends those before it, which is why each is sent at once."""
-    video, image, kind, examples = (upload[name] for name in ("video", "image", "kind", "examples"))
+def _wire(
+    opened: gr.HTML,
+    strip: gr.HTML,
+    controls: dict[str, Any],
+    asked: list[Any],
+    source: gr.State,
+    outputs: list[Any],
+) -> None:
+    """What embeds a clip. A newer event ends those before it, which is why each is sent at once."""
     at_once: dict[str, Any] = {**RUN, "trigger_mode": "multiple"}
-
-    for component, name in ((video, "video"), (image, "image")):
-        for event in (component.upload, component.stop_recording if name == "video" else component.input):
-            event(lambda name=name: name, None, kind, **RUN)
-        component.upload(handlers.embed, [component, *controls], outputs, **at_once)
-    video.stop_recording(handlers.embed, [video, *controls], outputs, **at_once)
-    button.click(handlers.embed_chosen, [kind, video, image, *controls], outputs, **at_once)
-    examples.click(lambda sample: (sample[0], "video"), examples, [video, kind], **RUN)
-    examples.click(handlers.embed_example, [examples, *controls], outputs, **at_once)
+    opened.chosen(handlers.embed, [opened, source, *asked], outputs, **at_once)
+    strip.chosen(handlers.embed_example, [strip, source, *asked], outputs, **at_once)
+    changes = [controls[name].input for name in ("frames", "sampling", "fit", "checkpoint")]
+    for change in [*changes, controls["start"].submit, controls["end"].submit]:
+        change(handlers.embed_again, [source, *asked], outputs, **at_once)
 
 
 def _wire_more(more: dict[str, Any], status: gr.HTML, viewer: gr.HTML, result_id: gr.State) -> None:
@@ -169,7 +161,13 @@ def _wire_more(more: dict[str, Any], status: gr.HTML, viewer: gr.HTML, result_id
     more["code"].click(shown.take_snippet, [result_id, query], [status, more["text"]], **RUN)
     more["npz"].click(shown.take_embedding, result_id, [status, more["file"]], **RUN)
     more["video"].click(shown.take_video, [result_id, query], [status, more["file"]], **RUN)
-    more["layer"].input(shown.change_layer, [result_id, more["layer"]], [status, viewer, result_id], **RUN)
+    more["layer"].input(
+        shown.change_layer,
+        [result_id, more["layer"]],
+        [status, viewer, result_id],
+        trigger_mode="always_last",
+        **RUN,
+    )
     for event in (more["second"].upload, more["second"].clear):
         event(shown.compare, [result_id, more["second"]], [status, viewer], **RUN)
 

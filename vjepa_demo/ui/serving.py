@@ -20,7 +20,7 @@ from starlette.routing import Route
 
 from vjepa_demo.media.formats import MEDIA_TYPES
 from vjepa_demo.references.comparison import ReferenceSet
-from vjepa_demo.ui import widget
+from vjepa_demo.ui import examples, widget
 
 # A file that is opened by itself runs nothing, loads nothing and is of no origin.
 FILE_POLICY = "default-src 'none'; media-src 'self'; img-src 'self'; style-src 'unsafe-inline'; sandbox"
@@ -135,13 +135,22 @@ def library(request: Request) -> Response:
 
 def module(request: Request) -> Response:
     """A module of a widget: `widgets/<version>/<folder>/<name>.js`."""
-    path = widget.MODULES.get(request.path_params["name"])
-    if path is None or request.path_params["version"] != widget.VERSION:
+    text = widget.MODULES.get(request.path_params["name"])
+    if text is None or request.path_params["version"] != widget.VERSION:
         return Response(status_code=404)
-    return FileResponse(path, media_type="text/javascript", headers={"Cache-Control": FOR_GOOD})
+    return Response(text, media_type="text/javascript", headers={"Cache-Control": FOR_GOOD})
+
+
+def example(request: Request) -> Response:
+    """The picture of an example: `examples/<number>.jpg`."""
+    picture = examples.poster(request.path_params["number"])
+    if picture is None:
+        return Response(status_code=404)
+    return Response(picture, media_type="image/jpeg", headers={"Cache-Control": "public, max-age=3600"})
 
 
 ROUTES = [
+    Route("/examples/{number:int}.jpg", example, methods=["GET"]),
     Route("/widgets/{version}/{name:path}", module, methods=["GET"]),
     Route("/references/{key}/{name}", reference, methods=["GET"]),
     Route("/plotly.min.js", library, methods=["GET"]),

@@ -10,11 +10,11 @@ from typing import Any
 import gradio as gr
 
 from vjepa_demo import explore, jobs
+from vjepa_demo.embedder import Embedder
 from vjepa_demo.errors import RequestError
 from vjepa_demo.explore import Embedded, Progress
 from vjepa_demo.ui import sessions
 from vjepa_demo.ui.handlers import (
-    LAST_LAYER,
     compare_or_offer,
     end,
     keep,
@@ -29,6 +29,7 @@ from vjepa_demo.views.similarity import similarity
 from vjepa_demo.views.snippet import snippet
 
 READY = "Ready to be saved."
+MOST_SECONDS = 1e6
 MOST_PLACES = 64  # of one query; each costs a product with all tokens
 
 
@@ -37,8 +38,9 @@ def change_layer(say: Progress, folder: Path, result_id: str | None, layer: int)
     """Show the maps of another layer of the encoder."""
     result = shown(result_id)
     say("Encoding")
-    result = explore.at_layer(result, None if layer == LAST_LAYER else int(number(layer, "layer")), say)
-    words = "The last layer." if layer == LAST_LAYER else f"Layer {layer}; the map stays with the last one."
+    layer, layers = int(number(layer, "layer")), Embedder.open(result.embedding.fingerprint.options).layers
+    result = explore.at_layer(result, None if layer == layers else layer, say)
+    words = "The last layer." if layer == layers else f"Layer {layer}; the map stays with the last one."
     yield {
         "status": status(words),
         "viewer": show_patches(result, folder),
@@ -86,6 +88,14 @@ def remember_query(event: gr.EventData) -> dict[str, Any] | None:
     return query
 
 
+def remember_span(event: gr.EventData) -> tuple[float, float]:
+    """The ends of the span that was chosen on the line of moments, in seconds; 0 and 0 for what is no span."""
+    start: Any = getattr(event, "start", None)
+    end: Any = getattr(event, "end", None)
+    sent = all(type(value) in (int, float) and 0 <= value < MOST_SECONDS for value in (start, end))
+    return (start, end) if sent else (0, 0)
+
+
 def is_places(value: Any) -> bool:
     """Whether a page sent places as the viewer does: a list of `{"clip": 0 or 1, "at": [step, row, column]}`."""
     return (
@@ -116,7 +126,8 @@ def take_video(say: Progress, folder: Path, result_id: str | None, query: Any) -
     result = shown(result_id)
     scores = pinned_scores(result, query)
     with jobs.turn(say):
-        heatmap_video(result.clip, result.embedding, scores, folder / "heatmap.mp4")
+        marks = query_places(query, "add") + query_places(query, "subtract")
+        heatmap_video(result.clip, result.embedding, scores, folder / "heatmap.mp4", marks)
     yield {"status": status(READY), "file": str(folder / "heatmap.mp4")}
 
 

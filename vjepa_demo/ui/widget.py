@@ -16,9 +16,12 @@ import gradio as gr
 UI = Path(__file__).parent
 LOAD = (UI / "shared" / "load.js").read_text(encoding="utf-8")
 BASE = (UI / "shared" / "base.css").read_text(encoding="utf-8")
-# The modules by their addresses below `widgets/<version>/`.
-MODULES = {path.relative_to(UI).as_posix(): path for folder in UI.iterdir() for path in sorted(folder.glob("*.js"))}
-VERSION = hashlib.sha256(b"".join(MODULES[name].read_bytes() for name in sorted(MODULES))).hexdigest()[:16]
+# The modules by their addresses below `widgets/<version>/`, as they were when the app started: what a browser keeps
+# under a version is what that version was.
+MODULES = {
+    path.relative_to(UI).as_posix(): path.read_bytes() for path in sorted(UI.glob("*/*.js")) if path.name != "load.js"
+}
+VERSION = hashlib.sha256(b"".join(MODULES.values())).hexdigest()[:16]
 
 
 def widget(folder: str, events: tuple[str, ...] = (), **kwargs: Any) -> gr.HTML:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,26 +11,31 @@ import numpy as np
 from vjepa_demo.embedding import Embedding
 from vjepa_demo.errors import RequestError
 from vjepa_demo.media.clip import Clip
-from vjepa_demo.views.similarity import colour_table, score_range
+from vjepa_demo.views.similarity import Position, colour_table, score_range
 
 VIDEO_SIDE = 960
 TILE_SIDE = 480
 FOOT = 36
 IMAGE_FPS = 4.0
-# What the model did not see is dimmed, padding is grey, and low scores are fainter than high ones, as in the browser.
+# What the model did not see is dimmed, padding is grey, and the map is clear below the middle of its range, as in the
+# browser.
 DIMMED = 0.28
 PADDING = 64
-FAINTEST = 0.25
-SHADE = 0.5
+OPACITY = 0.6
+CLEAR_BELOW, FULL_ABOVE = 0.4, 0.75
+SHADE = 0.35
 
 
-def heatmap_video(clip: Clip, embedding: Embedding, scores: np.ndarray, path: str | Path) -> None:
+def heatmap_video(
+    clip: Clip, embedding: Embedding, scores: np.ndarray, path: str | Path, marks: Sequence[Position] = ()
+) -> None:
     """Write an H.264 MP4 of the sampled frames, at the pace they were sampled, under a map of the scores.
 
     Args:
         clip, embedding: what was embedded, and the embedding.
         scores: float `[T', H', W']`, as from `similarity`; NaN is left clear. One scale holds for all frames.
         path: must end in ".mp4".
+        marks: patches (step, row, column) that get a square, in the frames of their step.
 
     Raises:
         RequestError: FFmpeg's libraries on this machine cannot write H.264.
@@ -38,7 +44,7 @@ def heatmap_video(clip: Clip, embedding: Embedding, scores: np.ndarray, path: st
     from torchcodec.encoders import VideoEncoder
 
     _check(embedding, scores)
-    painter = _Painter(clip, embedding, scores, VIDEO_SIDE)
+    painter = _Painter(clip, embedding, scores, VIDEO_SIDE, marks)
     count = 2 * embedding.grid[0]
     frames = np.stack([painter.frame(i, with_scale=True) for i in range(count)]).transpose(0, 3, 1, 2)
     times = embedding.timestamps
@@ -84,8 +90,10 @@ class _Painter:
     The canvas covers the source and the window together: under "pad" the window reaches beyond the picture.
     """
 
-    def __init__(self, clip: Clip, embedding: Embedding, scores: np.ndarray, side: int) -> None:
-        self.frames, self.scores = clip.frames, scores
+    def __init__(
+        self, clip: Clip, embedding: Embedding, scores: np.ndarray, side: int, marks: Sequence[Position] = ()
+    ) -> None:
+        self.frames, self.scores, self.marks = clip.frames, scores, marks
         self.low, self.high = score_range(scores)
         (left, top, right, bottom), (width, height) = embedding.window, embedding.source_size
         x0, y0, x1, y1 = min(0.0, left), min(0.0, top), max(width, right), max(height, bottom)
@@ -117,10 +125,21 @@ class _Painter:
         level = np.where(self.inside, level[self.row][:, self.col], np.nan)
         painted = ~np.isnan(level)
         level = np.clip(level[painted], 0.0, 1.0)
-        alpha = (FAINTEST + (1 - FAINTEST) * level)[:, None] * 0.8
-        canvas[painted] = canvas[painted] * SHADE * (1 - alpha) + _colours(level) * alpha
+        alpha = OPACITY * np.clip((level - CLEAR_BELOW) / (FULL_ABOVE - CLEAR_BELOW), 0.0, 1.0)[:, None]
+        canvas[painted] = canvas[painted] * (1 - SHADE * OPACITY) * (1 - alpha) + _colours(level) * alpha
         out = np.round(canvas).astype(np.uint8)
+        for step, row, col in self.marks:
+            if step == index // 2:
+                self._square(out, row, col)
         return np.concatenate([out, self.scale(self.width)]) if with_scale else out
+
+    def _square(self, out: np.ndarray, row: int, col: int) -> None:
+        """A white frame on a dark one around a patch, visible on any colour."""
+        (top, *_, bottom), (left, *_, right) = np.flatnonzero(self.row == row), np.flatnonzero(self.col == col)
+        for inset, level in ((0, 0), (1, 255), (2, 255), (3, 0)):
+            y0, y1, x0, x1 = top + inset, bottom - inset, left + inset, right - inset
+            out[[y0, y1], x0 : x1 + 1] = level
+            out[y0 : y1 + 1, [x0, x1]] = level
 
     def scale(self, width: int) -> np.ndarray:
         """uint8 `[FOOT, width, 3]`: the colours from the lowest to the highest score, with both numbers."""

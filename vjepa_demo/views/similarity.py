@@ -28,6 +28,9 @@ PCA_SPAN = (1.0, 99.0)
 SCORE_SPAN = (5.0, 99.7)
 SCORE_SPAN_LEAST = 0.05
 
+# A change of this many levels of 256 is seen; a clip in which nothing changes more has no motion to choose by.
+LEAST_CHANGE = 8.0
+
 MAGIC = b"VJPV"
 FORMAT = 1
 SHEET_SIDE = 512
@@ -199,7 +202,9 @@ def pack(
         "dim": int(tokens.shape[1]),
         "timestamps": [round(float(t), 4) for t in embedding.timestamps],
         "duration": round(float(clip.source.duration), 4),
+        "span": [round(float(clip.sampling.start), 4), round(float(_end_of(clip)), 4)],
         "frame_count": clip.source.frame_count,
+        "first": first_patch(embedding, clip),
         "window": [float(x) for x in embedding.window],
         "source_size": list(embedding.source_size),
         "fit": embedding.fingerprint.fit,
@@ -209,6 +214,53 @@ def pack(
         "colours": colour_table().tolist(),
     }
     return _assemble(header, sections)
+
+
+def first_patch(embedding: Embedding, clip: Clip) -> int:
+    """The patch of the first step to begin with: on a thing that moves, rather than on the floor or a wall.
+
+    It is chosen among those away from the border, near the middle before others, by how far its token is from the
+    clip's mean, how few patches of the step are like it, and how much its pixels change in the next frames.
+
+    Returns:
+        Its index in the grid of the first step, row by row.
+    """
+    _, rows, cols = embedding.grid
+    centred = embedding.tokens - embedding.pooled()
+    norms = np.linalg.norm(centred[0], axis=-1)
+    units = centred[0] / np.maximum(norms, 1e-12)[..., None]
+    flat = units.reshape(rows * cols, -1)
+    alike = ((flat @ flat.T) > 0.5).mean(axis=1).reshape(rows, cols)
+    change = _change(embedding, clip)
+    moves = np.sqrt(change / max(float(change.max()), LEAST_CHANGE))
+    y, x = np.mgrid[:rows, :cols]
+    middle = np.exp(-((((y + 0.5) / rows - 0.5) ** 2 + ((x + 0.5) / cols - 0.5) ** 2) / (2 * 0.3**2)))
+    inner = (np.minimum(y, rows - 1 - y) >= rows // 6) & (np.minimum(x, cols - 1 - x) >= cols // 6)
+    stands = norms * (1 - alike) ** 2 * (0.15 + moves) * middle
+    return int(np.argmax(np.where(embedding.patch_mask, stands + 1e-9 * middle, -1.0) * np.where(inner, 1.0, 1e-6)))
+
+
+def _change(embedding: Embedding, clip: Clip) -> np.ndarray:
+    """float `[H', W']`: how much the pixels of each patch change from the first frame to the second, fourth and eighth
+    after it, in levels of 256, on a few points of each; 0 for an image."""
+    _, rows, cols = embedding.grid
+    height, width = clip.frames.shape[2:]
+    left, top, right, bottom = embedding.window
+    points = 4  # across a patch
+    y = top + (np.arange(rows * points) + 0.5) * (bottom - top) / (rows * points)
+    x = left + (np.arange(cols * points) + 0.5) * (right - left) / (cols * points)
+    y = np.clip(y / embedding.source_size[1] * height, 0, height - 1).astype(int)
+    x = np.clip(x / embedding.source_size[0] * width, 0, width - 1).astype(int)
+    grey = clip.frames[:9][:, :, y][:, :, :, x].mean(axis=1)
+    later = [np.abs(grey[k] - grey[0]) for k in (2, 4, 8) if k < len(grey)]
+    mean = np.mean(later, axis=0) if later else np.zeros_like(grey[0])
+    return mean.reshape(rows, points, cols, points).mean(axis=(1, 3))
+
+
+def _end_of(clip: Clip) -> float:
+    """Where the span that was sampled ends, in seconds."""
+    duration, end = clip.source.duration, clip.sampling.end
+    return duration if end is None else min(end, duration)
 
 
 def _assemble(header: Mapping[str, Any], sections: Mapping[str, tuple[str, list[int], bytes]]) -> bytes:

@@ -7,7 +7,7 @@ const UI = new URL("../../../vjepa_demo/ui/patch_viewer/", import.meta.url);
 const asked = JSON.parse(readFileSync(0, "utf8"));
 if (!asked.wasm) delete globalThis.WebAssembly;
 const { parseClip } = await import(new URL("clip.js", UI));
-const { bestElsewhere, bestMatches, makeQuery, salientPatch, scoreClip, scoreRange } = await import(new URL("scores.js", UI));
+const { bestElsewhere, bestMatches, makeQuery, scoreClip, scoreRange, sharesAlike } = await import(new URL("scores.js", UI));
 const { geometry, patchAt, patchRect } = await import(new URL("geometry.js", UI));
 
 const clips = asked.clips.map((path) => {
@@ -19,7 +19,10 @@ const answers = asked.queries.map(({ points, centred }) => {
   const query = makeQuery(points.map(({ clip, index, sign }) => ({ clip: clips[clip], index, sign })));
   const scores = clips.map((clip) => scoreClip(query, clip, centred));
   const matches = scores.map((set, i) => bestMatches(set, clips[i]));
-  return { scores: scores.map((set) => Array.from(set)), range: scoreRange(scores), matches, elsewhere: bestElsewhere(matches[0], 0) };
+  const places = points.filter(({ clip }) => clip === 0).map(({ index }) => index);
+  const range = scoreRange(scores);
+  const shares = sharesAlike(scores[0], clips[0], (range[0] + range[1]) / 2);
+  return { scores: scores.map((set) => Array.from(set)), range, matches, shares, elsewhere: bestElsewhere(scores[0], clips[0], places) };
 });
 
 // For every patch: the patch that the page finds at its middle.
@@ -32,4 +35,7 @@ const found = clips.map((clip) => {
   });
 });
 
-console.log(JSON.stringify({ answers, found, salient: clips.map(salientPatch) }));
+// The memory of WebAssembly comes in pages, and holds more than the tokens.
+const wasm = clips.length > 0 && clips[0].tokens.buffer.byteLength % 65536 === 0 && clips[0].tokens.buffer.byteLength > clips[0].tokens.length;
+
+console.log(JSON.stringify({ wasm, answers, found }));

@@ -35,13 +35,13 @@ def make(fit: str, frames: int = 8) -> tuple[Clip, Embedding]:
 
 
 def slow_pixel(score: float, scale: tuple[float, float]) -> np.ndarray:
-    """What lies over a grey pixel: a little of the darkened picture, more of the colour the higher the score."""
+    """What lies over a grey pixel: the darkened picture, and the colour where the score is high."""
     level = min(1.0, max(0.0, (score - scale[0]) / (scale[1] - scale[0])))
     table, place = colour_table().astype(float), level * (len(colour_table()) - 1)
     i = min(int(place), len(table) - 2)
     colour = table[i] + (place - i) * (table[i + 1] - table[i])
-    alpha = 0.8 * (0.25 + 0.75 * level)
-    return (1 - alpha) * 0.5 * GREY + alpha * colour
+    alpha = 0.6 * min(1.0, max(0.0, (level - 0.4) / 0.35))
+    return (1 - alpha) * (1 - 0.35 * 0.6) * GREY + alpha * colour
 
 
 @pytest.mark.parametrize("fit", ["crop", "squash", "pad"])
@@ -80,6 +80,17 @@ def test_the_film_keeps_the_pace_and_the_map(tmp_path):
     for frame, row, col in [(0, 1, 1), (3, 4, 4), (7, 6, 2)]:
         y, x = int((row + 0.5) * 180 / 8), int((col + 0.5) * 320 / 8)
         np.testing.assert_allclose(frames[frame, :, y, x], slow_pixel(scores[frame // 2, row, col], scale), atol=12)
+
+
+def test_the_film_marks_the_query_in_its_step(tmp_path):
+    from torchcodec.decoders import VideoDecoder
+
+    clip, embedding = make("squash")
+    flat = np.zeros(embedding.grid)
+    heatmap_video(clip, embedding, flat, tmp_path / "map.mp4", [(1, 4, 4)])
+    frames = VideoDecoder(tmp_path / "map.mp4").get_frames_in_range(0, 8).data.numpy().astype(float).mean(axis=1)
+    around = frames[:, 90:112, 160:200]  # patch 4, 4 is 22.5 pixels high and 40 wide
+    assert (around.max(axis=(1, 2)) > 220).tolist() == [False, False, True, True, False, False, False, False]
 
 
 def test_an_image_becomes_a_film_of_its_steps(tmp_path):

@@ -15,7 +15,7 @@ from vjepa_demo.embedding import Embedding, Fingerprint
 from vjepa_demo.errors import RequestError
 from vjepa_demo.media.clip import Clip, Source
 from vjepa_demo.options import Sampling
-from vjepa_demo.views.similarity import colour_table, pack, pca_colours, score_range, similarity
+from vjepa_demo.views.similarity import colour_table, first_patch, pack, pca_colours, score_range, similarity
 
 GRID, DIM = (4, 6, 8), 24
 
@@ -282,3 +282,35 @@ def test_bytes_sent_even_for_noise(grid, dim, limit):
     frames = rng.integers(0, 255, (2 * grid[0], 3, 288, 512), dtype=np.uint8)
     clip = Clip(frames, embedding.timestamps, Source("video", 512, 288, "h264", 4.0, 25.0, 100), Sampling(2 * grid[0]))
     assert len(pack(embedding, clip, pca=False)) + 3 * np.prod(grid) < limit
+
+
+# --- the patch to begin with -----------------------------------------------------------------------------------------
+
+
+def stage(moving: tuple[int, int] | None, standing: tuple[int, int], fit: str = "crop") -> int:
+    """The first patch of a clip of 16 × 16 patches in which one thing moves, and one as odd stands still."""
+    tokens = np.full((4, 16, 16, 8), 0.01, dtype=np.float32)
+    frames = np.full((8, 3, 128, 128), 90, dtype=np.uint8)
+    tokens[:, standing[0], standing[1], 0] = 9
+    frames[:, :, 8 * standing[0] : 8 * standing[0] + 8, 8 * standing[1] : 8 * standing[1] + 8] = 250
+    if moving:
+        tokens[:, moving[0], moving[1], 1] = 9
+        for i, frame in enumerate(frames):
+            frame[:, 8 * moving[0] : 8 * moving[0] + 8, 8 * moving[1] : 8 * moving[1] + 8] = 40 + 20 * i
+    times = np.arange(8) * 0.25
+    made = Fingerprint("nano", "r", "fp32", "even-8", fit, None)
+    clip = Clip(frames, times, Source("video", 128, 128, "h264", 2.0, 4.0, 8), Sampling(8))
+    embedding = Embedding(tokens, times, made, "cpu", (0.0, 0.0, 128.0, 128.0), (128, 128))
+    return first_patch(embedding, clip)
+
+
+def test_what_moves_is_chosen_before_what_only_stands_out():
+    assert stage(moving=(6, 9), standing=(8, 8)) == 6 * 16 + 9
+
+
+def test_what_stands_out_is_chosen_where_nothing_moves():
+    assert stage(moving=None, standing=(5, 10)) == 5 * 16 + 10
+
+
+def test_the_border_is_chosen_last():
+    assert stage(moving=(0, 8), standing=(11, 11)) == 11 * 16 + 11

@@ -1,14 +1,18 @@
-// The buttons, sliders and numbers around the frames. Each control writes into `options` and calls `changed(name)`.
+// The buttons, sliders and numbers under the picture. Each control writes into `options` and calls `changed(name)`.
 
 import { button, h, radios, slider, toggle } from "../shared/dom.js";
 import { colourAt } from "./draw.js";
 import { KEYS } from "./keys.js";
 
 // The loss of V-JEPA 2 is taken on masked tokens only; DAVIS J&F 52.5 for ViT-g against 71 for DINOv3-H+.
-const NOISE = "Noisy by nature: the model learned to predict hidden patches, not to match shown ones.";
+const CAVEATS = [
+  "A patch's number is the cosine between its token and the query's. Subtract mean takes the clip's mean token off both first: it is what all patches share.",
+  "The map is noisy by nature: the model learned to predict hidden patches, not to match shown ones.",
+  "The percentages under the steps: how many of a step's patches lie above the middle of the scale.",
+];
 
 export class Controls {
-  constructor(options, { changed, play, stepBy, clear, picture }) {
+  constructor(options, { changed, play, stepBy, clear, picture, goToBest }) {
     this.options = options;
     const set = (name) => (value) => {
       options[name] = value;
@@ -19,35 +23,39 @@ export class Controls {
       return control;
     };
     const act = (label, text, run) => button(text, run, { "aria-label": label, title: label });
-    this.map = shown("map", radios("Map", [["similarity", "Similarity"], ["pca", "PCA"]], set("map")));
-    const mode = shown("mode", radios("A tap or click", [["pin", "Pin"], ["add", "Add"], ["subtract", "Subtract"]], set("mode")));
-    this.opacity = shown("opacity", slider("Opacity", [0, 1], (x) => `${Math.round(100 * x)} %`, set("opacity")));
+    this.map = shown("map", radios("Map", [["similarity", "Similar"], ["pca", "Colours"]], set("map")));
+    const mode = shown("mode", radios("A tap or click", [["pin", "Pin"], ["add", "+"], ["subtract", "−"]], set("mode")));
+    ["Pin", "Add", "Subtract"].forEach((name, i) => mode.buttons[i].setAttribute("aria-label", name));
+    this.heat = shown("heat", slider("Heat", [0, 1], (x) => `${Math.round(100 * x)} %`, set("heat")));
     const threshold = shown("threshold", slider("Outline above", [-1, 1], (x) => (x < 1 ? x.toFixed(2) : "off"), set("threshold")));
-    const centred = shown("centred", toggle("Centred", set("centred"))), borders = shown("borders", toggle("Patch borders", set("borders")));
-    this.top = h("div", { class: "w-top" }, this.map.node, centred.node, borders.node, this.opacity.node, threshold.node);
+    const switches = [["centred", "Subtract mean"], ["smooth", "Smooth"], ["borders", "Patch borders"]]
+      .map(([name, text]) => shown(name, toggle(text, set(name))).node);
+    this.playButton = act("Play", "▶", play);
+    this.time = h("div", { class: "w-row pv-time" }, act("Step back", "❮", () => stepBy(-1)), this.playButton, act("Step on", "❯", () => stepBy(1)));
+    this.more = h(
+      "details", { class: "pv-more" }, h("summary", { class: "w-button", text: "More" }),
+      h("div", { class: "pv-panel" },
+        h("div", { class: "w-row" }, ...switches, threshold.node, act("Save the frame as PNG", "PNG", picture)),
+        h("dl", { class: "pv-keys" }, ...KEYS.flatMap(([key, what]) => [h("dt", { text: key }), h("dd", { text: what })])),
+        ...CAVEATS.map((text) => h("p", { class: "w-soft", text })),
+      ),
+    );
+    this.tools = h(
+      "div", { class: "pv-tools", role: "group", "aria-label": "Tools" },
+      this.time, this.map.node, mode.node, act("Clear the query", "Clear", clear), this.heat.node, this.more,
+    );
 
-    this.playButton = act("Play", "Play", play);
     this.bar = h("canvas", { class: "pv-scale", width: 256, height: 1, "aria-hidden": "true" });
     this.low = h("span");
     this.high = h("span");
-    this.legendTitle = h("p", { class: "w-soft" });
-    this.legend = h("div", { class: "pv-legend", role: "img" }, this.legendTitle, this.bar, h("div", { class: "pv-ends" }, this.low, this.high));
-    this.number = h("p", { class: "pv-number" });
-    this.where = h("dl", { class: "pv-where" });
+    this.legend = h("div", { class: "pv-legend", role: "img" }, this.low, this.bar, this.high);
+    this.number = h("span", { class: "pv-number" });
+    this.what = h("span", { class: "pv-what" });
+    this.best = button("", goToBest, { class: "pv-best" });
+    this.where = h("span", { class: "w-soft pv-where" });
+    this.readoutNode = h("aside", { class: "pv-readout", "aria-label": "Readout" }, this.number, this.what, this.best, this.where, this.legend);
     this.live = h("p", { class: "w-hidden", role: "status", "aria-live": "polite" });
     this.message = h("p", { class: "w-message", role: "alert" });
-    this.keys = h(
-      "details", { class: "pv-keys" }, h("summary", { text: "Keys" }),
-      h("dl", {}, ...KEYS.flatMap(([key, what]) => [h("dt", { text: key }), h("dd", { text: what })])),
-    );
-    this.side = h(
-      "aside", { class: "pv-side", "aria-label": "Readout and controls" },
-      h("div", { class: "pv-readout" }, this.number, this.where), this.legend, h("p", { class: "w-soft", text: NOISE }),
-      h("div", { class: "w-row" }, act("Step back", "❮", () => stepBy(-1)), this.playButton, act("Step on", "❯", () => stepBy(1)),
-        act("Save the frame as PNG", "PNG", picture)),
-      h("div", { class: "w-row" }, mode.node, act("Clear the query", "Clear", clear)),
-      this.keys,
-    );
   }
 
   // Colours of the first components can be chosen only where the clips have some.
@@ -60,8 +68,9 @@ export class Controls {
   }
 
   playing(on) {
-    const text = on ? "Stop" : "Play";
-    this.playButton.textContent = this.playButton.title = text;
+    const text = on ? "Pause" : "Play";
+    this.playButton.textContent = on ? "❚❚" : "▶";
+    this.playButton.title = text;
     this.playButton.setAttribute("aria-label", text);
   }
 
@@ -72,17 +81,21 @@ export class Controls {
       context.fillRect(i, 0, 1, 1);
     }
     const { map, centred } = this.options;
-    const kind = centred ? "centred cosine" : "cosine";
+    const kind = centred ? "cosine, mean subtracted" : "cosine";
     const [low, high] = range.map((end) => end.toFixed(2));
-    this.low.textContent = `≤ ${low}`;
-    this.high.textContent = `≥ ${high}`;
-    this.legendTitle.textContent = map === "pca" ? "colours: first three components" : pinned ? `${kind}, scale held` : kind;
+    this.low.textContent = map === "pca" ? "colours: first three components" : low;
+    this.high.textContent = high;
+    this.legend.title = pinned ? `${kind}; the scale is held while pinned` : kind;
     this.legend.setAttribute("aria-label", `Colour scale: ${kind} from ${low} to ${high}${pinned ? ", held while pinned" : ""}`);
     this.legend.dataset.map = map;
   }
 
-  readout(cosine, pairs) {
-    this.number.textContent = cosine;
-    this.where.replaceChildren(...pairs.flatMap(([name, value]) => [h("dt", { text: name }), h("dd", { text: value })]));
+  // `best` is where a click goes: words, or "" where there is no such place.
+  readout({ number, what, best, where }) {
+    this.number.textContent = number;
+    this.what.textContent = what;
+    this.best.textContent = best;
+    this.best.hidden = !best;
+    this.where.textContent = where;
   }
 }

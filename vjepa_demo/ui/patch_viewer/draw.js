@@ -2,17 +2,21 @@
 
 import { intersection, patchRect, toCanvas } from "./geometry.js";
 
-// A map is laid on a darkened picture, and low scores are fainter than high ones: what resembles the query glows, and
+// A map is laid on a slightly darkened picture, clear below the middle of its range: what resembles the query glows, and
 // the rest stays visible (`heatmap` in Python does the same).
-const FAINTEST = 0.25;
-const SHADE = 0.5;
+const CLEAR_BELOW = 0.4;
+const FULL_ABOVE = 0.75;
+const SHADE = 0.35;
+
+// How much of a colour's strength a level of the range has, from 0 to 1.
+export const strength = (level) => Math.max(0, Math.min(1, (level - CLEAR_BELOW) / (FULL_ABOVE - CLEAR_BELOW)));
 
 // 256 colours, as little-endian RGBA words, between the anchors that came with the clip.
 export function colourWords(anchors) {
   const words = new Uint32Array(256);
   for (let i = 0; i < 256; i++) {
     const [r, g, b] = colourAt(anchors, i / 255);
-    words[i] = ((r | (g << 8) | (b << 16)) >>> 0) + Math.round(255 * (FAINTEST + (1 - FAINTEST) * (i / 255))) * 2 ** 24;
+    words[i] = ((r | (g << 8) | (b << 16)) >>> 0) + Math.round(255 * strength(i / 255)) * 2 ** 24;
   }
   return words;
 }
@@ -118,12 +122,12 @@ function paintBorders(context, clip, [x, y, width, height]) {
   context.stroke();
 }
 
-// One step of the map over the frame, patch on patch, with the outline of what lies above the threshold.
-export function paintMap(context, width, height, clip, geo, step, { picture, opacity, scores, threshold }) {
+// One step of the map over the frame, patch on patch or between them, with the outline of what lies above the threshold.
+export function paintMap(context, width, height, clip, geo, step, { picture, opacity, scores, threshold, smooth }) {
   const place = toCanvas(geo, width, height);
   const area = place(geo.window);
   context.save();
-  context.imageSmoothingEnabled = false;
+  context.imageSmoothingEnabled = Boolean(smooth);
   context.fillStyle = `rgba(0, 0, 0, ${SHADE * opacity})`;
   context.fillRect(...place(intersection(geo.window, geo.source)));
   context.globalAlpha = opacity;
@@ -200,11 +204,11 @@ export function paintRing(context, width, height, clip, geo, index) {
   twoTone(context, 1.25);
 }
 
-// The best match at every step as a curve through the middles of the cells of one row of the strip, with numbers; the
-// heights span what the curve spans, the dots have the colours of the map.
-export function paintCurve(context, cells, lane, matches, span, [low, high], anchors, ink) {
-  const height = (score) => (span[1] - score) / (span[1] - span[0]);
-  const points = cells.map((cell, i) => [cell.x + cell.width / 2, lane.y + 8 + height(matches[i].score) * (lane.height - 30)]);
+// How much of every step is alike, as a curve through the middles of the cells of one row of the strip, in per cent; the
+// heights span from nothing to `most`.
+export function paintCurve(context, cells, lane, shares, most, ink) {
+  const height = (share) => 1 - share / Math.max(most, 0.01);
+  const points = cells.map((cell, i) => [cell.x + cell.width / 2, lane.y + 6 + height(shares[i] || 0) * (lane.height - 24)]);
   context.strokeStyle = context.fillStyle = ink;
   context.lineWidth = 1.5;
   context.globalAlpha = 0.6;
@@ -215,13 +219,9 @@ export function paintCurve(context, cells, lane, matches, span, [low, high], anc
   context.font = "10px system-ui, sans-serif";
   context.textAlign = "center";
   points.forEach(([x, y], i) => {
-    const { score } = matches[i];
-    context.fillStyle = ink;
-    if (!Number.isNaN(score)) context.fillText(score.toFixed(2), x, y + 17);
-    context.fillStyle = `rgb(${colourAt(anchors, (score - low) / (high - low))})`;
     context.beginPath();
-    context.arc(x, y, 4.5, 0, 2 * Math.PI);
+    context.arc(x, y, 3, 0, 2 * Math.PI);
     context.fill();
-    context.stroke();
+    if (!Number.isNaN(shares[i])) context.fillText(`${Math.round(100 * shares[i])} %`, x, lane.y + lane.height - 4);
   });
 }

@@ -9,7 +9,7 @@ export const KEYS = [
   ["Enter", "pin the square (Shift: add, Alt: subtract)"],
   ["[  ]", "step back, step on"],
   ["Space", "play, stop"],
-  ["+  −", "more, less opacity"],
+  ["+  −", "more, less heat"],
   ["Esc", "clear the query"],
 ];
 
@@ -17,10 +17,10 @@ const ANYWHERE = {
   Escape: (viewer) => viewer.clear(),
   "[": (viewer) => viewer.stepBy(-1),
   "]": (viewer) => viewer.stepBy(1),
-  "+": (viewer) => viewer.addOpacity(0.1),
-  "=": (viewer) => viewer.addOpacity(0.1),
-  "-": (viewer) => viewer.addOpacity(-0.1),
-  "−": (viewer) => viewer.addOpacity(-0.1),
+  "+": (viewer) => viewer.addHeat(0.1),
+  "=": (viewer) => viewer.addHeat(0.1),
+  "-": (viewer) => viewer.addHeat(-0.1),
+  "−": (viewer) => viewer.addHeat(-0.1),
 };
 const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 

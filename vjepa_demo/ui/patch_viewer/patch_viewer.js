@@ -1,26 +1,26 @@
 // The widget: which clips, which query, what is shown.
 
-import { h, whileThere } from "../shared/dom.js";
+import { h, watchTheme, whileThere } from "../shared/dom.js";
 import { parseClip } from "./clip.js";
 import { Controls } from "./controls.js";
 import { Film } from "./film.js";
 import { actionOf } from "./keys.js";
 import { savePicture } from "./picture.js";
-import { bestElsewhere, makeQuery, salientPatch, scoreClip, scoreRange } from "./scores.js";
+import { bestElsewhere, makeQuery, scoreClip, scoreRange } from "./scores.js";
 import { ClipView } from "./view.js";
 
 const PIN_DELAY = 250;
 const ANNOUNCE_DELAY = 500;
-const WIDE = 720; // as in the style sheet
 const NOT_FETCHED = "The clip's data could not be fetched from the server: embed the clip again.";
 
 export const mount = (element, gradio) => new PatchViewer(element, gradio);
 
 class PatchViewer {
-  // What is chosen with the controls, and the query: {clip, index, sign} for each patch; `cursor` is the square.
+  // What is chosen with the controls, and the query: {clip, index, sign} for each patch; `cursor` is the square, `best`
+  // the best match elsewhere. The map is painted at `opacity`: `heat`, but for the moment in which a clip is new.
   options = {
-    map: "similarity", mode: "pin", centred: true, borders: false, opacity: 0.8, threshold: 1,
-    points: [], cursor: null, range: [0, 1], span: [0, 1],
+    map: "similarity", mode: "pin", centred: true, borders: false, smooth: false, heat: 0.6, opacity: 0.6, threshold: 1,
+    points: [], cursor: null, best: null, range: [0, 1],
   };
   views = []; // those slots that show a clip
   pinned = false;
@@ -36,6 +36,7 @@ class PatchViewer {
       leave: () => this.#setCursor(null),
       press: (view, index, event) => this.#press(view, index, event),
       show: (_, step) => this.showFrame(2 * step),
+      span: (start, end) => this.trigger("span", { start, end }),
     };
     this.slots = [new ClipView(listeners), new ClipView(listeners)];
     for (const { node } of this.slots) node.hidden = true;
@@ -46,20 +47,22 @@ class PatchViewer {
       stepBy: (steps) => this.stepBy(steps),
       clear: () => this.clear(),
       picture: () => this.views.length && savePicture(this.views, this.options),
+      goToBest: () => this.goToBest(),
     });
     const clips = h("div", { class: "pv-clips" }, ...this.slots.map((view) => view.node));
+    const main = h("div", { class: "pv-main" }, clips, this.controls.readoutNode, this.controls.tools);
     this.root = h(
       "section", { class: "pv-root w-root", role: "region", "aria-label": "Patch viewer", "data-state": "empty" },
-      this.controls.message, h("p", { class: "w-empty", text: "No clip yet: choose one, and touch a patch of it." }),
-      this.controls.top, h("div", { class: "pv-main" }, clips, this.controls.side), this.controls.live,
+      h("p", { class: "w-empty", text: "No clip yet: choose one, and point at a patch of it." }),
+      this.controls.message, main, this.controls.live,
     );
     element.replaceChildren(this.root);
-    this.#listen(clips);
+    this.#listen(main);
     watch("value", () => this.#load());
     this.#load();
   }
 
-  #listen(clips) {
+  #listen(main) {
     whileThere(this.root, document, "keydown", (event) => this.#onKey(event));
     // The moment under the pointer on the reference map; no step when the pointer has left it.
     whileThere(this.root, document, "stepfocus", ({ detail }) => {
@@ -68,9 +71,9 @@ class PatchViewer {
     new ResizeObserver(() => {
       cancelAnimationFrame(this.#timers.layout);
       this.#timers.layout = requestAnimationFrame(() => this.#layout());
-    }).observe(clips);
+    }).observe(main);
     // The canvases take the page's text colour: paint again when the theme changes.
-    new MutationObserver(() => requestAnimationFrame(() => this.#layout())).observe(document.body, { attributeFilter: ["class"] });
+    watchTheme(this.root, () => requestAnimationFrame(() => this.#layout()));
   }
 
   // --- loading ----------------------------------------------------------------------------------------------------------
@@ -106,18 +109,18 @@ class PatchViewer {
       if (i < clips.length) view.set(clips[i], names[i]);
       else view.release();
     });
-    options.cursor = null;
+    options.cursor = options.best = null;
     options.points = [];
     this.#pending = null;
     this.film.frame = 0;
     this.root.classList.toggle("pv-pair", clips.length === 2);
+    this.root.dataset.kind = clips.every((clip) => clip.header.kind === "image") ? "image" : "video";
     controls.offerPca(clips.every((clip) => clip.pca));
     this.root.dataset.state = "ready";
-    controls.keys.open = this.views.length === 1 && this.root.clientWidth >= WIDE;
     this.#layout();
     if (kept.length) return this.#ask(kept, { pin: true });
     this.#setPinned(false);
-    this.#ask([{ clip: clips[0], index: salientPatch(clips[0]), sign: 1 }], {});
+    this.#ask([{ clip: clips[0], index: clips[0].header.first, sign: 1 }], {});
     return this.film.begin();
   }
 
@@ -148,9 +151,7 @@ class PatchViewer {
     if (!this.pinned) options.range = scoreRange(sets);
     if (pin) this.#setPinned(true);
     views.forEach((view, i) => view.setScores(sets[i], options.range));
-    const best = views.flatMap((view) => view.matches.map((match) => match.score)).filter((score) => !Number.isNaN(score));
-    const most = Math.max(...best);
-    options.span = [Math.min(...best, most - 0.1), most];
+    options.best = this.#findBest(sets);
     this.#paint();
     // A message is handled after the browser has painted this frame.
     const channel = new MessageChannel();
@@ -169,6 +170,26 @@ class PatchViewer {
     const scores = sets[this.#numberOf(clip)];
     const detail = { ...position(clip, index), scores, all: sets, ms };
     this.root.dispatchEvent(new CustomEvent("patchquery", { bubbles: true, detail }));
+  }
+
+  // The best match elsewhere in the clip of the query, or in the other one where there are two.
+  #findBest(sets) {
+    const { points } = this.options;
+    const mine = this.#numberOf(points[0].clip);
+    const number = this.views.length > 1 ? 1 - mine : mine;
+    const { clip } = this.views[number];
+    const best = bestElsewhere(sets[number], clip, points.filter((point) => point.clip === clip).map((point) => point.index));
+    return best.index < 0 ? null : { clip, ...best };
+  }
+
+  // Show the moment of the best match elsewhere, with the square on it.
+  goToBest() {
+    const { best } = this.options;
+    if (!best) return;
+    this.film.touched();
+    if (!this.pinned) this.#setPinned(true);
+    this.options.cursor = { clip: best.clip, index: best.index };
+    this.showFrame(2 * position(best.clip, best.index).step);
   }
 
   #numberOf(clip) {
@@ -193,6 +214,7 @@ class PatchViewer {
   clear() {
     this.#pending = null;
     this.options.points = [];
+    this.options.best = null;
     this.#setPinned(false);
     this.views.forEach((view) => view.setScores(null));
     this.#paint();
@@ -303,14 +325,15 @@ class PatchViewer {
     this.#showReadout();
   }
 
-  addOpacity(by) {
-    this.options.opacity = Math.max(0, Math.min(1, Math.round((this.options.opacity + by) * 100) / 100));
-    this.controls.opacity.show(this.options.opacity);
-    this.#changed("opacity");
+  addHeat(by) {
+    this.options.heat = Math.max(0, Math.min(1, Math.round((this.options.heat + by) * 100) / 100));
+    this.controls.heat.show(this.options.heat);
+    this.#changed("heat");
   }
 
   #changed(name) {
     this.film.touched();
+    this.options.opacity = this.options.heat;
     if (name === "centred" && this.options.points.length && this.views.length) {
       // Another quantity, another scale.
       const pin = this.pinned;
@@ -327,27 +350,35 @@ class PatchViewer {
     const { cursor, points, range } = this.options;
     this.controls.scale(range, view.clip.header.colours, this.pinned);
     const looked = cursor || points[points.length - 1];
-    const text = looked ? this.#readout(looked) : { number: "–", pairs: [["", "Point at a patch"]] };
-    this.controls.readout(text.number, text.pairs);
+    const text = looked ? this.#readout(looked) : { number: "–", what: "Point at a patch", best: "", where: "" };
+    this.controls.readout(text);
     clearTimeout(this.#timers.announce);
     if (looked && !this.film.playing) {
-      const words = `${text.number}. ${text.pairs.map((pair) => pair.join(" ")).join(", ")}`;
-      this.#timers.announce = setTimeout(() => this.#say(words), ANNOUNCE_DELAY);
+      this.#timers.announce = setTimeout(() => this.#say(`${text.number} ${text.what}. ${text.where}. ${text.best}`), ANNOUNCE_DELAY);
     }
   }
 
+  // While a query is pinned, the number is that of the patch under the pointer; before, that of the best match elsewhere.
   #readout({ clip, index }) {
     const view = this.views[this.#numberOf(clip)];
     const { step, row, col } = position(clip, index);
-    const score = view.scores ? view.scores[index] : NaN;
-    const pairs = [
-      ["cosine", this.options.cursor ? "under the pointer" : "of the query patch"],
-      ["step", `${step} (${view.time(step)})`], ["row", `${row}`], ["column", `${col}`],
-    ];
-    const best = view.scores && bestElsewhere(view.matches, step);
-    if (best) pairs.push(["best", `${best.score.toFixed(2)} at step ${position(clip, best.index).step}`]);
-    if (this.pinned) pairs.push(["query", `${this.options.points.length} pinned`]);
-    return { number: Number.isNaN(score) ? "–" : score.toFixed(2), pairs };
+    const { best, points, cursor } = this.options;
+    const film = clip.header.kind !== "image";
+    const where = `${film ? `step ${step} (${view.time(step)}), ` : ""}row ${row}, column ${col}${points.length > 1 ? `; query of ${points.length} patches` : ""}`;
+    const at = best && this.#placeOf(best);
+    if (this.pinned && cursor) {
+      const score = view.scores ? view.scores[index] : NaN;
+      const words = best ? `best elsewhere ${best.score.toFixed(2)}${at} ›` : "";
+      return { number: Number.isNaN(score) ? "–" : score.toFixed(2), what: "under the pointer", best: words, where };
+    }
+    return best
+      ? { number: best.score.toFixed(2), what: "best match elsewhere", best: `${at.trim() || "show"} ›`, where }
+      : { number: "–", what: "", best: "", where };
+  }
+
+  #placeOf({ clip, index }) {
+    const other = this.views.length > 1 ? " in the other clip" : "";
+    return clip.header.kind === "image" ? other : `${other} at ${clip.header.timestamps[2 * position(clip, index).step].toFixed(2)} s`;
   }
 
   #say(text) {

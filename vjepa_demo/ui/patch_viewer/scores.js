@@ -125,25 +125,34 @@ export function bestMatches(scores, clip) {
   });
 }
 
-// The best match at another step than this one, or null where there is none.
-export function bestElsewhere(matches, step) {
-  return matches.filter((match, i) => i !== step && match.index >= 0)
-    .reduce((best, match) => (!best || match.score > best.score ? match : best), null);
+// How much of every time step is alike: the share of its patches that score above `level`; NaN where none was seen.
+export function sharesAlike(scores, clip, level) {
+  const area = clip.rows * clip.cols;
+  return Array.from({ length: clip.steps }, (_, step) => {
+    let seen = 0, alike = 0;
+    for (let i = step * area; i < (step + 1) * area; i++) {
+      if (Number.isNaN(scores[i])) continue;
+      seen++;
+      alike += scores[i] >= level;
+    }
+    return seen ? alike / seen : NaN;
+  });
 }
 
-// A patch that stands out: in the first step, a quarter of the frame away from its edges where possible, the token
-// farthest from the mean.
-export function salientPatch(clip) {
-  const edge = (n) => Math.min(Math.floor(n / 4), Math.floor((n - 1) / 2));
-  let best = -1;
-  for (const [top, left] of [[edge(clip.rows), edge(clip.cols)], [0, 0]]) {
-    for (let r = top; r < clip.rows - top; r++) {
-      for (let c = left; c < clip.cols - left; c++) {
-        const i = r * clip.cols + c;
-        if (clip.mask[i] && (best < 0 || clip.norm[i] > clip.norm[best])) best = i;
-      }
-    }
-    if (best >= 0) break;
+// The best match elsewhere, {index, score}: not at a place of the query, nor at a neighbour of one, at whatever step. What
+// stands still is like itself at every moment, which says nothing. `places` are indices of the query's patches in this
+// clip; index -1 where nothing else was seen.
+export function bestElsewhere(scores, clip, places) {
+  const near = new Set();
+  for (const place of places) {
+    const col = place % clip.cols, row = Math.floor(place / clip.cols) % clip.rows;
+    for (let r = row - 1; r <= row + 1; r++) for (let c = col - 1; c <= col + 1; c++) if (c >= 0 && c < clip.cols) near.add(r * clip.cols + c);
   }
-  return Math.max(best, 0);
+  const area = clip.rows * clip.cols;
+  let index = -1;
+  for (let i = 0; i < scores.length; i++) {
+    if (Number.isNaN(scores[i]) || near.has(i % area)) continue;
+    if (index < 0 || scores[i] > scores[index]) index = i;
+  }
+  return { index, score: index < 0 ? NaN : scores[index] };
 }

@@ -3,15 +3,16 @@
 import { h, sizeCanvas } from "../shared/dom.js";
 import { MapPicture, colourWords, paintCurve, paintFrame, paintMap, paintMarks, paintRing } from "./draw.js";
 import { geometry, intersection, patchAt } from "./geometry.js";
-import { bestMatches } from "./scores.js";
+import { bestMatches, sharesAlike } from "./scores.js";
+import { SpanHandles } from "./span.js";
 
-const CURVE_HEIGHT = 52;
+const CURVE_HEIGHT = 44;
 const CELL_GAP = 4;
 
 const seconds = (t) => `${t.toFixed(2)} s`;
 
 export class ClipView {
-  // `listeners` has hover(view, index, time), leave(view), press(view, index, event), show(view, step).
+  // `listeners` has hover(view, index, time), leave(view), press(view, index, event), show(view, step), span(start, end).
   constructor(listeners) {
     this.listeners = listeners;
     this.clip = null;
@@ -24,11 +25,13 @@ export class ClipView {
     this.stripOver = h("canvas", { "aria-hidden": "true" });
     this.cells = h("div", { class: "pv-cells", role: "group", "aria-label": "Time steps" });
     this.strip = h("div", { class: "pv-strip" }, this.stripBase, this.stripOver, this.cells);
-    this.line = h("canvas", { class: "pv-moments", role: "img" });
+    this.line = h("canvas", { role: "img" });
+    this.handles = new SpanHandles(listeners.span, () => this.#paintMoments());
+    this.moment = h("div", { class: "pv-moments" }, this.line, this.handles.node);
     this.moments = h("p", { class: "w-soft" });
     this.node = h(
       "figure", { class: "pv-clip" },
-      h("figcaption", {}, this.title, this.facts), this.stage, this.strip, this.line, this.moments,
+      h("figcaption", {}, this.title, this.facts), h("div", { class: "pv-matte" }, this.stage), this.strip, this.moment, this.moments,
     );
     this.#listen(this.stage, (event) => this.#stagePatch(event));
     this.#listen(this.strip, (event) => this.#stripPatch(event));
@@ -80,7 +83,8 @@ export class ClipView {
     this.cells.replaceChildren(...Array.from({ length: clip.steps }, (_, step) => this.#cell(step)));
     this.moments.textContent = this.#sampled();
     this.line.setAttribute("aria-label", this.moments.textContent);
-    this.line.hidden = clip.header.kind === "image";
+    this.node.dataset.kind = clip.header.kind;
+    this.handles.set(clip.header);
   }
 
   release() {
@@ -143,7 +147,7 @@ export class ClipView {
     const rows = Math.ceil(steps / Math.max(1, Math.floor((width + CELL_GAP) / (least + CELL_GAP))));
     const columns = Math.ceil(steps / rows);
     const cell = Math.min((width + CELL_GAP) / columns - CELL_GAP, 200 * Math.min(1, aspect));
-    const height = Math.min(cell / aspect, 150);
+    const height = Math.min(cell / aspect, 84);
     const inner = height * aspect;
     const pitch = (width + CELL_GAP) / columns;
     const line = height + CURVE_HEIGHT;
@@ -210,6 +214,7 @@ export class ClipView {
   setScores(scores, range) {
     this.scores = scores;
     this.matches = scores && bestMatches(scores, this.clip);
+    this.shares = scores && sharesAlike(scores, this.clip, (range[0] + range[1]) / 2);
     if (scores) this.scoresPicture.scores(scores, range, this.colours);
     else this.scoresPicture.clear();
   }
@@ -233,8 +238,7 @@ export class ClipView {
     if (!this.matches) return;
     const ink = getComputedStyle(this.node).color;
     for (const { from, to, lane } of this.rows) {
-      paintCurve(context, this.places.slice(from, to), lane, this.matches.slice(from, to), options.span, options.range,
-        this.clip.header.colours, ink);
+      paintCurve(context, this.places.slice(from, to), lane, this.shares.slice(from, to), Math.max(...this.shares.filter((share) => share >= 0)), ink);
     }
   }
 
@@ -249,14 +253,14 @@ export class ClipView {
   }
 
   // One step's map on any canvas, without marks.
-  paintMapOn(context, width, height, step, { map, opacity, threshold }) {
+  paintMapOn(context, width, height, step, { map, opacity, threshold, smooth }) {
     const picture = map === "pca" ? this.pcaPicture : this.scoresPicture;
     if (!picture || (map !== "pca" && !this.scores)) return;
-    paintMap(context, width, height, this.clip, this.geo, step, { picture, opacity, scores: this.scores, threshold });
+    paintMap(context, width, height, this.clip, this.geo, step, { picture, opacity, scores: this.scores, threshold, smooth });
   }
 
   // Squares on the query's patches (faint where they belong to another step) and under the pointer or arrow keys.
-  paintMarksOn(context, width, height, step, { points, cursor }, faintToo = true) {
+  paintMarksOn(context, width, height, step, { points, cursor, best }, faintToo = true) {
     const area = this.clip.rows * this.clip.cols;
     const mine = points.filter((point) => point.clip === this.clip);
     const marks = mine.map(({ index, sign }) => ({
@@ -264,14 +268,16 @@ export class ClipView {
     })).filter((mark) => faintToo || !mark.faint);
     const free = cursor && cursor.clip === this.clip && !mine.some((point) => point.index === cursor.index);
     if (free && Math.floor(cursor.index / area) === step) marks.push({ index: cursor.index, sign: 0, faint: false });
+    if (faintToo && best && best.clip === this.clip && Math.floor(best.index / area) === step) paintRing(context, width, height, this.clip, this.geo, best.index);
     paintMarks(context, width, height, this.clip, this.geo, marks);
   }
 
-  // The whole length of the video with a tick for every frame the model was given.
+  // The whole length of the video with a tick for every frame the model was given, and the span they were taken from.
   #paintMoments() {
     const { kind, timestamps, duration } = this.clip.header;
     if (kind === "image" || !this.line.clientWidth) return;
     const width = this.line.clientWidth, height = this.line.clientHeight;
+    this.handles.place(width);
     const context = sizeCanvas(this.line, width, height);
     const ink = getComputedStyle(this.node).color;
     const whole = Math.max(duration, timestamps[timestamps.length - 1], 1e-6);
@@ -280,6 +286,9 @@ export class ClipView {
     context.fillStyle = ink;
     context.globalAlpha = 0.18;
     context.fillRect(5, height / 2 - 2, width - 10, 4);
+    const { start, end } = this.handles;
+    context.globalAlpha = 0.45;
+    context.fillRect(x(start), height / 2 - 2, Math.max(0, x(Math.min(end, whole)) - x(start)), 4);
     context.globalAlpha = 0.75;
     for (const t of timestamps) context.fillRect(x(t) - 0.75, height / 2 - 5, 1.5, 10);
     context.globalAlpha = 1;

@@ -19,6 +19,8 @@ from vjepa_demo.ui.serving import shelf, thumbnail_of
 from vjepa_demo.ui.widget import widget
 
 SHOWN_NEIGHBOURS = 10
+# What the map shows while a new clip is being compared: nothing of the one before.
+WAITING: dict[str, Any] = {"references": None, "clip": None, "waiting": True}
 
 # Descriptions of sets, and the keys under which the page fetches them: made once for each.
 _texts: weakref.WeakKeyDictionary[ReferenceSet, str] = weakref.WeakKeyDictionary()

@@ -55,14 +55,16 @@ export function drawTruth(parts, set, clip) {
       `${percent(votes.right)} of them (always naming the commonest label: ${percent(votes.guess)}).`
     : "";
   parts.far.hidden = !clip || !clip.far;
-  if (!clip) return;
+  if (!clip) {
+    parts.vote.textContent = "";
+    return;
+  }
   parts.far.textContent =
     `Far from all references: the nearest has a cosine of ${clip.nearest.toFixed(2)}, while 97.5 % of the references ` +
     `have another one above ${clip.threshold.toFixed(2)}. Its place on the map means little.`;
   const { vote } = clip;
   parts.vote.textContent = vote
-    ? `${vote.count} of the ${vote.k} nearest are “${vote.label}”, ` +
-      (vote.margin > 0 ? `a lead of ${Math.round(vote.margin * vote.k)} over the next label.` : "no more than another label.")
+    ? `${vote.label} · ${vote.count} of ${vote.k} nearest` + (vote.margin > 0 ? "" : ", no more than another label")
     : "";
 }
 
@@ -92,7 +94,7 @@ export function drawNeighbours(node, set, clip, styles, act) {
 
 const STILL = /[.](jpe?g|png|webp|avif|gif)$/i;
 
-export function drawPlayer(node, clip, url) {
+export function drawPlayer(node, clip, url, close) {
   const still = STILL.test(clip.file);
   const problem = h("p", { class: "w-soft", role: "status" });
   const on = { error: () => { problem.textContent = "This browser cannot play this file."; } };
@@ -102,7 +104,7 @@ export function drawPlayer(node, clip, url) {
   screen.src = url;
   const words = h("span", { text: clip.description ? ` ${clip.description}` : "" });
   node.replaceChildren(
-    screen, h("p", { class: "rm-caption" }, h("strong", { text: clip.label }), words),
+    button("×", close, { class: "w-button rm-close", "aria-label": "Close the player" }), screen, h("p", { class: "rm-caption" }, h("strong", { text: clip.label }), words),
     h("p", { class: "w-soft rm-file", text: [clip.file, clip.licence].filter(Boolean).join(" · ") }), problem,
   );
   if (!still) {

@@ -1,6 +1,6 @@
 // The reference map in the page: builds its static frame once, then draws what each value brings.
 
-import { address, h, radios, toggle, whileThere } from "../shared/dom.js";
+import { address, h, radios, toggle, watchTheme, whileThere } from "../shared/dom.js";
 import { PLOT_CONFIG, columns, hasWebgl, labelStyles, makeLayout, makeTraces } from "./figure.js";
 import { drawLegend, drawNeighbours, drawPlayer, drawTruth } from "./panels.js";
 
@@ -38,6 +38,7 @@ class ReferenceMap {
       quality: h("p", { class: "w-soft rm-quality" }),
       player: h("div", { class: "rm-player", role: "group", "aria-label": "Player" }),
       vote: h("p", { class: "rm-vote" }),
+      waiting: h("p", { class: "rm-waiting w-soft", role: "status", text: "Looking for similar clips …" }),
       votes: h("p", { class: "w-soft" }),
       about: h("p", { class: "w-soft rm-about" }),
       neighbours: h("ol", { class: "rm-neighbours", "aria-label": "Nearest references" }),
@@ -49,7 +50,7 @@ class ReferenceMap {
     };
     this.dimensions = radios("Dimensions", [["2", "2-D"], ["3", "3-D"]], (value) => this.#setDeep(value === "3"));
     this.pathSwitch = toggle("Path over time", change("showPath"));
-    this.lineSwitch = toggle("Lines to the 5 nearest", change("showLines"));
+    this.lineSwitch = toggle("Lines to the nearest", change("showLines"));
     this.dimensions.show("2");
     this.pathSwitch.show(true);
     this.lineSwitch.show(true);
@@ -62,24 +63,24 @@ class ReferenceMap {
     whileThere(this.root, document, "patchquery", ({ detail: { step } }) => {
       if (this.clip && step < this.clip.pathFlat.length) this.#mark({ step });
     });
-    new MutationObserver(() => this.set && this.parts.plot.data && this.#draw())
-      .observe(document.body, { attributes: true, attributeFilter: ["class"] });
+    watchTheme(this.root, () => this.parts.plot.data && this.#draw());
     watch("value", () => this.show(props.value));
     this.show(props.value);
   }
 
   #build() {
     const { parts } = this;
-    const title = h("h3", { text: "Where it lies among known clips" });
+    this.title = h("h3", { text: "Map of reference clips" });
+    const more = h("details", { class: "rm-more" }, h("summary", { class: "w-soft", text: "How far to trust this" }), parts.votes, parts.about, parts.quality);
     return h(
       "section", { class: "rm-root w-root", role: "region", "aria-label": "Reference map", "data-state": "empty" },
       h("p", { class: "w-empty", text: "The map appears here once a clip and the reference clips are embedded in the same way." }),
       parts.message,
-      h("div", { class: "w-top" }, title, this.dimensions.node, this.pathSwitch.node, this.lineSwitch.node),
       h("div", { class: "rm-main" },
-        h("div", { class: "rm-left" }, parts.far, parts.plot, parts.legend, parts.quality),
-        h("div", { class: "rm-side" },
-          parts.player, h("h4", { text: "Nearest in the original space" }), parts.vote, parts.votes, parts.neighbours, parts.about)),
+        h("div", { class: "rm-side" }, h("h3", { text: "Most similar clips" }), parts.vote, parts.far, parts.waiting, parts.neighbours),
+        h("div", { class: "rm-left" },
+          h("div", { class: "w-top" }, this.title, this.dimensions.node, this.pathSwitch.node, this.lineSwitch.node),
+          h("div", { class: "rm-frame" }, parts.plot, parts.player), parts.legend, more)),
       parts.tip,
     );
   }
@@ -94,6 +95,15 @@ class ReferenceMap {
 
   async show(value) {
     const turn = ++this.#turn;
+    if (value && value.waiting) {
+      this.clip = null;
+      this.root.dataset.state = "waiting";
+      if (this.set && this.parts.plot.data) {
+        this.#drawAll();
+        await this.#draw();
+      }
+      return;
+    }
     if (!value || !value.references) {
       this.root.dataset.state = "empty";
       return;
@@ -109,7 +119,7 @@ class ReferenceMap {
         if (turn !== this.#turn) return;
         Object.assign(this, { set, path: value.references });
         Object.assign(this.view, { styles: labelStyles(set.clips), isolated: null });
-        this.parts.player.replaceChildren(h("p", { class: "w-soft rm-hint", text: "Choose a point or a neighbour to play it." }));
+        this.#stopPlaying();
       }
       await library;
       if (turn !== this.#turn) return;
@@ -131,6 +141,7 @@ class ReferenceMap {
     drawNeighbours(parts.neighbours, set, clip, styles, {
       play: (row) => this.#play(row), focus: (row) => this.#mark({ focus: row }), thumbnailOf: (row) => this.thumbnailOf(row),
     });
+    this.title.textContent = `Map of ${set.clips.length} reference clips`;
     const nearest = clip && set.clips[clip.neighbours[0]];
     const words = `Map of ${set.clips.length} reference clips in ${styles.length} labels.`;
     const place = nearest && ` The clip is a star; its nearest reference is ${nearest.label}, cosine ${clip.nearest.toFixed(2)}.`;
@@ -140,7 +151,7 @@ class ReferenceMap {
   }
 
   async #draw() {
-    if (!this.set) return;
+    if (!this.set || !window.Plotly) return; // what is chosen meanwhile is drawn when they are there
     const { plot, quality } = this.parts;
     const [ink, soft] = [this.root, quality].map((node) => getComputedStyle(node).color);
     const view = { ...this.view, set: this.set, clip: this.clip, path: this.path, ink, soft, paper: getComputedStyle(plot).backgroundColor };
@@ -180,8 +191,13 @@ class ReferenceMap {
   }
 
   #play(row) {
-    drawPlayer(this.parts.player, this.set.clips[row], this.clipOf(row));
+    drawPlayer(this.parts.player, this.set.clips[row], this.clipOf(row), () => this.#stopPlaying());
     this.root.dataset.playing = row;
+  }
+
+  #stopPlaying() {
+    this.parts.player.replaceChildren();
+    delete this.root.dataset.playing;
   }
 
   #listen() {
@@ -234,11 +250,11 @@ class ReferenceMap {
   }
 
   #setDeep(deep) {
-    if (this.view.deep === deep || !this.set) return;
+    if (this.view.deep === deep) return;
     this.view.deep = deep;
     this.parts.tip.hidden = true;
     // Plotly keeps the listeners of a figure, but not across a change of its kind: a fresh one is simpler than mending it.
-    window.Plotly.purge(this.parts.plot);
+    if (this.parts.plot.data) window.Plotly.purge(this.parts.plot);
     this.#draw();
   }
 }

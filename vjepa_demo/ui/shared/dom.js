@@ -104,3 +104,9 @@ export function whileThere(node, target, type, listener) {
   };
   target.addEventListener(type, heard);
 }
+
+// Call when the page changes between light and dark, as long as the widget is on it.
+export function watchTheme(node, run) {
+  const observer = new MutationObserver(() => (node.isConnected ? run() : observer.disconnect()));
+  observer.observe(document.body, { attributeFilter: ["class"] });
+}

@@ -1,0 +1,54 @@
+"""The examples: a row of pictures, one click each."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import io
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from vjepa_demo.errors import RequestError
+from vjepa_demo.media.worker import read_clip
+from vjepa_demo.options import Sampling
+from vjepa_demo.settings import ASSETS
+from vjepa_demo.ui.gate import NO_VALUES
+from vjepa_demo.ui.widget import widget
+
+POSTER_SIDE = 160
+
+
+def examples(**kwargs: Any) -> gr.HTML:
+    """The component. Its value tells which example was chosen last, its event `chosen` that one was."""
+    return widget("examples", events=("chosen",), names=[path.stem for path in files()], **kwargs)
+
+
+def files() -> list[Path]:
+    """What a newcomer can click, in the order of `examples.csv`; the page opens with the first."""
+    with (ASSETS / "examples" / "examples.csv").open(encoding="utf-8", newline="") as table:
+        return [ASSETS / "examples" / row["file"] for row in csv.DictReader(table)]
+
+
+def file_of(value: Any) -> str:
+    """The path of the chosen example. Raises RequestError."""
+    number = value.get("example") if isinstance(value, dict) else None
+    if type(number) is not int or not 0 <= number < len(files()):
+        raise RequestError(NO_VALUES)
+    return str(files()[number])
+
+
+@functools.lru_cache(maxsize=64)
+def poster(number: int) -> bytes | None:
+    """A small JPEG of the middle of an example; None where there is no such example."""
+    from PIL import Image
+
+    if not 0 <= number < len(files()):
+        return None
+    clip = read_clip(files()[number], Sampling(2))
+    image = Image.fromarray(clip.frames[-1].transpose(1, 2, 0))
+    image.thumbnail((POSTER_SIDE, POSTER_SIDE))
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=80)
+    return out.getvalue()

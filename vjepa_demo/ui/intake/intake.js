@@ -1,0 +1,71 @@
+// Files come in by a button, by a drop anywhere in the window, or from the clipboard. The last one wins.
+
+import { button, h, whileThere } from "../shared/dom.js";
+
+const ZONES = ".own-drop"; // parts of the page that take files for themselves
+
+export const mount = (element, gradio) => new Intake(element, gradio);
+
+class Intake {
+  #turn = 0;
+  #depth = 0; // of elements that the dragged file has entered and not left
+
+  constructor(element, { props, trigger, upload }) {
+    Object.assign(this, { props, trigger, upload });
+    this.input = h("input", { type: "file", accept: props.accept, hidden: "", "aria-label": "Video or image", on: { change: () => this.#chosen() } });
+    this.message = h("p", { class: "in-message", role: "status" });
+    this.veil = h("div", { class: "in-veil", hidden: "" }, h("p", { text: "Drop a video or an image" }));
+    this.root = h("div", { class: "in-root w-root" },
+      button("Open a clip", () => this.input.click(), { class: "w-button in-open", title: "A video or an image. You can also drop it anywhere, or paste it." }),
+      this.input, this.message, this.veil);
+    element.replaceChildren(this.root);
+    for (const type of ["dragenter", "dragover", "dragleave", "drop"]) whileThere(this.root, document, type, (event) => this.#drag(event));
+    whileThere(this.root, document, "paste", (event) => {
+      const [file] = event.clipboardData?.files || [];
+      if (file && !event.target.closest(ZONES)) this.#take(file);
+    });
+  }
+
+  #chosen() {
+    const [file] = this.input.files;
+    this.input.value = ""; // so that the same file can be chosen again
+    if (file) this.#take(file);
+  }
+
+  #drag(event) {
+    const files = event.dataTransfer?.types.includes("Files");
+    const elsewhere = event.target.closest?.(ZONES);
+    if (!files) return;
+    if (event.type === "dragenter") this.#depth++;
+    if (event.type === "dragleave") this.#depth--;
+    if (event.type === "drop") this.#depth = 0;
+    this.veil.hidden = this.#depth <= 0 || Boolean(elsewhere);
+    if (elsewhere) return;
+    event.preventDefault(); // a browser would open the file in place of the page
+    event.stopPropagation();
+    const [file] = event.type === "drop" ? event.dataTransfer.files : [];
+    if (file) this.#take(file);
+  }
+
+  async #take(file) {
+    const turn = ++this.#turn;
+    const { most_bytes: most } = this.props;
+    if (file.size > most) {
+      this.message.textContent = `This file has ${megabytes(file.size)}, and at most ${megabytes(most)} can be opened: cut or compress it.`;
+      return;
+    }
+    this.message.textContent = `Uploading ${file.name} …`;
+    try {
+      const { path, url } = await this.upload(file);
+      if (turn !== this.#turn) return;
+      this.message.textContent = "";
+      this.props.value = { path, url, orig_name: file.name, meta: { _type: "gradio.FileData" } };
+      this.trigger("chosen");
+    } catch (error) {
+      console.warn(error);
+      if (turn === this.#turn) this.message.textContent = "The file did not reach the server: try again.";
+    }
+  }
+}
+
+const megabytes = (bytes) => `${Math.ceil(bytes / 2 ** 20).toLocaleString("en")} MB`;

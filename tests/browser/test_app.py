@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import io
 import re
 
+import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import Page, expect
 
 WAIT_MS = 60_000
@@ -229,6 +232,13 @@ def test_a_photo_is_no_film(app: Page, photo):
     expect(viewer.get_by_role("button", name="Play")).to_be_hidden()
     expect(viewer.get_by_role("group", name="Time steps")).to_be_hidden()
     expect(viewer.get_by_role("slider", name="Start of the span")).to_be_hidden()
+    # What is on the stage is the photo, not what was there before it.
+    viewer.get_by_role("button", name="Clear the query").click()
+    stage = Image.open(io.BytesIO(viewer.get_by_role("application").screenshot())).convert("RGB")
+    picture = Image.open(photo).convert("RGB").resize(stage.size)
+    seen = slice(stage.height // 8, -stage.height // 8), slice(stage.width // 4, -stage.width // 4)
+    apart = np.abs(np.asarray(stage, float)[seen] - np.asarray(picture, float)[seen]).mean()
+    assert apart < 12
 
 
 def test_a_mistake_is_told_and_the_last_result_stays(app: Page, tmp_path):

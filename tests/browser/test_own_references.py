@@ -69,7 +69,7 @@ def labels(region: Locator) -> Locator:
 def upload(page: Page, files: list[Path], label: str) -> None:
     page.locator("input[type=file][multiple]").set_input_files(files)
     for file in files:
-        expect(page.get_by_text(file.stem, exact=False).first).to_be_visible()
+        expect(page.locator(".own-drop").get_by_text(file.stem, exact=False).first).to_be_visible()
     page.get_by_label("Label of the new clips").fill(label)
     page.get_by_role("button", name="Add to the map").click()
 

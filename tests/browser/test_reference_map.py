@@ -145,9 +145,9 @@ def test_neighbours_and_vote_are_those_of_the_set(page, url, references, clips, 
     for row, near in zip(rows.all(), expected, strict=True):
         expect(row).to_contain_text(near.file)
         assert float(row.inner_text().split()[-1]) == pytest.approx(near.cosine, abs=1e-3)
-    expect(region).to_contain_text("6 of the 10 nearest are “roll”")
+    expect(region).to_contain_text("roll · 6 of 10 nearest")
     expect(region.get_by_role("note")).to_be_hidden()
-    expect(region.get_by_role("img", name="Map of 24 reference clips in 4 labels")).to_be_visible()
+    expect(region.get_by_role("figure", name="Map of 24 reference clips in 4 labels")).to_be_visible()
     expect(region).to_contain_text("recall@10")
     right = round(100 * evaluate(references)["centred"]["knn_accuracy"])
     expect(region).to_contain_text(
@@ -261,7 +261,7 @@ def test_switches_take_path_and_lines_away(page, url):
     region = show(page, url)
     traces = "() => document.querySelector('.rm-plot').data.map((trace) => trace.meta)"
     assert {"path", "lines"} <= set(page.evaluate(traces))
-    for name in ("Path over time", "Lines to the 5 nearest"):
+    for name in ("Path over time", "Lines to the nearest"):
         region.get_by_role("switch", name=name).click()
         expect(region.get_by_role("switch", name=name)).to_have_attribute("aria-checked", "false")
     assert not {"path", "lines"} & set(page.evaluate(traces))

@@ -28,8 +28,7 @@ def ready(page: Page) -> None:
 
 
 def embed(page: Page, file: str) -> None:
-    inputs = page.get_by_role("tabpanel").filter(visible=True).first.locator("input[type=file]")
-    inputs.first.set_input_files(file)
+    page.get_by_label("Video or image").set_input_files(file)
     expect(page.get_by_text("Done.")).to_be_visible(timeout=WAIT_MS)
     ready(page)
 

@@ -193,9 +193,9 @@ def end_older() -> None:
 
 
 def end(kind: str) -> None:
-    """End what else is under way of a kind for the page for which is worked now."""
+    """End what was asked for before, of a kind, by the page for which is worked now."""
     if job := jobs.current():
-        under_way.end(job.visitor, kind, but=job)
+        under_way.end(job.visitor, kind, before=job)
 
 
 @event(*OUTPUTS, kind="offer")

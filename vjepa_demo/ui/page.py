@@ -23,6 +23,7 @@ TITLE = "V-JEPA 2 Explorer"
 TITLE_HTML = (
     f'<div class="page-title"><h1>{TITLE}</h1><p>Point at any patch. See what V-JEPA 2 finds similar.</p></div>'
 )
+THEME_HTML = '<button type="button" class="theme-switch">Dark</button>'
 ABOUT = Path(__file__).parent / "about.html"
 
 log = logging.getLogger(__name__)
@@ -37,23 +38,25 @@ def build() -> gr.Blocks:
     if settings.references:
         read_folder(settings.references)
     handlers.first_view()
+    for number in range(len(examples.files())):
+        examples.poster(number)
     with GatedBlocks(title=TITLE, analytics_enabled=False, fill_width=True) as demo:
         demo.space_id = None  # by it the page would fetch fonts and a header from other hosts
         source, result_id = gr.State(None), gr.State(None)
         own_id = gr.State(None, delete_callback=sessions.own.end)  # the visitor's own references
         with gr.Row(elem_classes="page-head", equal_height=True):
-            gr.HTML(TITLE_HTML, js_on_load=None, scale=5, min_width=180)
+            gr.HTML(TITLE_HTML, js_on_load=None, min_width=180, elem_classes="page-name")
             checkpoint = _checkpoint()
-            opened = intake.intake(scale=0, min_width=120)
-            gr.HTML('<button type="button" class="theme-switch">Dark</button>', js_on_load=None, scale=0, min_width=80)
+            opened = intake.intake(min_width=120, elem_classes="page-open")
+            gr.HTML(THEME_HTML, js_on_load=None, min_width=80, elem_classes="page-theme")
         with gr.Row(elem_classes="page-body"):
             with gr.Column(scale=7, min_width=320, elem_classes="stage"):
                 with gr.Row(elem_classes="state"):
                     status = gr.HTML(elem_classes="status", js_on_load=None, scale=1)
                     cancel = gr.Button("Cancel", size="sm", scale=0, min_width=80, elem_classes="cancel")
-                viewer = patch_viewer()
+                viewer = patch_viewer(elem_classes="viewer")
                 summary = gr.HTML(elem_classes="summary", js_on_load=None)
-                strip = examples.examples()
+                strip = examples.examples(elem_classes="examples")
                 with gr.Row(elem_classes="drawers"):
                     controls = _settings()
                     more = _more()
@@ -65,7 +68,7 @@ def build() -> gr.Blocks:
                     elem_classes="pooling",
                 )
                 offer = gr.Button(visible=False, size="sm", elem_classes="offer")
-                space = reference_map()
+                space = reference_map(elem_classes="map")
         own = own_references.panel()
         gr.HTML(ABOUT.read_text(encoding="utf-8"), js_on_load=None, elem_classes="about")
         parts = {
@@ -101,6 +104,7 @@ def _checkpoint() -> gr.Dropdown:
         allow_custom_value=not settings.public,
         container=False,
         min_width=180,
+        elem_classes="page-checkpoint",
     )
 
 

@@ -30,10 +30,14 @@ def working(job: Job, kind: str) -> Iterator[None]:
                 del _work[page]
 
 
-def end(page: Visitor, kind: str | None = None, but: Job | None = None) -> set[str]:
-    """End the work of a page, or what there is of one kind, without a word to the page. Returns its kinds."""
+def end(page: Visitor, kind: str | None = None, before: Job | None = None) -> set[str]:
+    """End the work of a page, or what there is of one kind, or of that what is older than a job, without a word to the
+    page. Returns its kinds."""
     with _lock:
-        found = [(of, job) for of, job in _work.get(page, []) if kind in (None, of) and job is not but]
+        work = list(_work.get(page, []))
+        # Threads start in any order: one that is late must not end what was asked for after it.
+        older = next((i for i, (_, job) in enumerate(work) if job is before), len(work))
+        found = [(of, job) for of, job in work[:older] if kind in (None, of)]
     for _, job in found:
         job.stop(quietly=True)
     return {of for of, _ in found}

@@ -38,7 +38,7 @@ def test_what_is_no_number_is_told(field, value):
 
 
 def test_nothing_to_embed_is_told():
-    words = last(handlers.embed, None, 16, 0, 0, "even", "crop", "nano", None, "auto")
+    words = last(handlers.embed, None, None, 16, 0, 0, "even", "crop", "nano", None, "auto")
     assert "drop a video or an image" in words
 
 
@@ -151,7 +151,7 @@ def test_the_checkpoint_of_the_environment_is_the_default_everywhere():
         from vjepa_demo.ui import page
         import gradio as gr, inspect, json
         with gr.Blocks() as demo:
-            page = [page._checkpoint().value, page._controls()[0].value]
+            page = [page._checkpoint().value, page._settings()["frames"].value]
             api.endpoints()
         calls = [inspect.signature(each.fn).parameters["checkpoint"].default for each in list(demo.fns.values())[:2]]
         shell = build_parser().parse_args(["embed", "x.mp4"]).checkpoint

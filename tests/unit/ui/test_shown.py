@@ -11,6 +11,7 @@ import pytest
 from loops import finish
 
 from vjepa_demo import explore
+from vjepa_demo.embedder import Embedder
 from vjepa_demo.explore import Embedded
 from vjepa_demo.media.reader import read_clip
 from vjepa_demo.model.encoder import get_encoder
@@ -67,7 +68,7 @@ def test_another_layer_is_shown_of_the_same_clip_and_kept(result: Embedded, resu
     np.testing.assert_allclose(other.embedding.tokens, expected.tokens, atol=1e-5)
     assert viewer["primary"] == pack(other.embedding, other.clip)
     assert viewer["primary"] != pack(result.embedding, result.clip)
-    status, viewer, kept = last(shown.change_layer, kept, handlers.LAST_LAYER, read=content)
+    status, viewer, kept = last(shown.change_layer, kept, Embedder.open(Options("nano")).layers, read=content)
     assert "The last layer" in status
     assert viewer["primary"] == pack(result.embedding, result.clip)
 

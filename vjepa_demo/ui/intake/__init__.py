@@ -26,6 +26,8 @@ def intake(**kwargs: Any) -> gr.HTML:
 
 def file_of(value: Any) -> str:
     """The path of the file that came in, which the gate has admitted. Raises RequestError."""
+    if value is None:
+        raise RequestError("There is nothing to embed yet: drop a video or an image, or choose an example.")
     if not isinstance(value, dict) or not isinstance(value.get("path"), str):
         raise RequestError(NO_VALUES)
     return value["path"]

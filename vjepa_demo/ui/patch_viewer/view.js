@@ -136,12 +136,22 @@ export class ClipView {
     return `${timestamps.length}${of} frames sampled, ${seconds(timestamps[0])} to ${seconds(last)}${whole}; two to a step.`;
   }
 
-  // Places the cells for the width there is, as many rows as it takes, and paints everything anew.
+  // Takes the size that there is, places the cells in as many rows as it takes, and paints everything anew.
   layout(options) {
-    if (!this.clip || !this.node.isConnected) return;
-    const width = this.strip.clientWidth;
-    if (!width) return;
-    const { steps } = this.clip;
+    if (!this.clip || !this.stage.clientWidth) return;
+    this.stageBox = { width: this.stage.clientWidth, height: this.stage.clientHeight };
+    this.baseContext = sizeCanvas(this.base, this.stageBox.width, this.stageBox.height);
+    this.overContext = sizeCanvas(this.over, this.stageBox.width, this.stageBox.height);
+    this.#layoutStrip();
+    this.paintFrame(options);
+    this.paintMap(options);
+  }
+
+  // A photo has none: all its steps show the same.
+  #layoutStrip() {
+    const width = this.strip.clientWidth, steps = this.clip.header.kind === "image" ? 0 : this.clip.steps;
+    this.places = this.rows = [];
+    if (!width || !steps) return;
     const aspect = this.geo.view.width / this.geo.view.height;
     const least = Math.max(56, Math.min(70, 64 * aspect));
     const rows = Math.ceil(steps / Math.max(1, Math.floor((width + CELL_GAP) / (least + CELL_GAP))));
@@ -167,15 +177,11 @@ export class ClipView {
     });
     this.stripBaseContext = sizeCanvas(this.stripBase, width, rows * line);
     this.stripOverContext = sizeCanvas(this.stripOver, width, rows * line);
-    this.stageBox = { width: this.stage.clientWidth, height: this.stage.clientHeight };
-    this.baseContext = sizeCanvas(this.base, this.stageBox.width, this.stageBox.height);
-    this.overContext = sizeCanvas(this.over, this.stageBox.width, this.stageBox.height);
     this.#paintStrip();
-    this.paintFrame(options);
-    this.paintMap(options);
   }
 
   #paintStrip() {
+    this.stripBaseContext.clearRect(0, 0, this.strip.clientWidth, this.strip.clientHeight);
     for (const [step, place] of this.places.entries()) {
       this.#within(this.stripBaseContext, place, (context) =>
         paintFrame(context, place.width, place.height, this.clip, this.geo, 2 * step, { edge: 0 }));
@@ -225,6 +231,10 @@ export class ClipView {
     this.overContext.clearRect(0, 0, width, height);
     this.paintMapOn(this.overContext, width, height, this.step, options);
     this.paintMarksOn(this.overContext, width, height, this.step, options);
+    if (this.places.length) this.#paintStripMap(options);
+  }
+
+  #paintStripMap(options) {
     const context = this.stripOverContext;
     context.clearRect(0, 0, this.strip.clientWidth, this.strip.clientHeight);
     for (const [step, place] of this.places.entries()) {

@@ -120,7 +120,8 @@ def describe_clip(embedding: Embedding, comparison: Comparison) -> dict[str, Any
     moves = references.kind.pooling == "mean" and len(seconds) > 1 and bool(np.ptp(seconds) > 0)
     path = references.compare(embedding.path()) if moves else None
     neighbours = comparison.neighbours(SHOWN_NEIGHBOURS)
-    winner = vote(neighbours)
+    # The references are films: which of them a photo resembles says little of what it shows.
+    winner = vote(neighbours) if np.ptp(seconds) > 0 else None
     return {
         "flat": rounded(comparison.flat),
         "space": rounded(comparison.space),

@@ -33,7 +33,7 @@ class ReferenceMap {
     this.parts = {
       message: h("p", { class: "w-message", role: "alert" }),
       far: h("p", { class: "rm-far", role: "note", hidden: "" }),
-      plot: h("div", { class: "rm-plot", role: "img" }),
+      plot: h("div", { class: "rm-plot", role: "figure" }),
       legend: h("div", { class: "rm-legend", role: "group", "aria-label": "Labels" }),
       quality: h("p", { class: "w-soft rm-quality" }),
       player: h("div", { class: "rm-player", role: "group", "aria-label": "Player" }),
@@ -54,6 +54,7 @@ class ReferenceMap {
     this.dimensions.show("2");
     this.pathSwitch.show(true);
     this.lineSwitch.show(true);
+    this.pathSwitch.node.hidden = this.lineSwitch.node.hidden = true;
     if (!hasWebgl()) {
       this.dimensions.buttons[1].disabled = true;
       this.dimensions.buttons[1].title = "Three dimensions need WebGL, which this browser does not offer.";
@@ -70,14 +71,14 @@ class ReferenceMap {
 
   #build() {
     const { parts } = this;
-    this.title = h("h3", { text: "Map of reference clips" });
+    this.title = h("h2", { text: "Map of reference clips" });
     const more = h("details", { class: "rm-more" }, h("summary", { class: "w-soft", text: "How far to trust this" }), parts.votes, parts.about, parts.quality);
     return h(
       "section", { class: "rm-root w-root", role: "region", "aria-label": "Reference map", "data-state": "empty" },
       h("p", { class: "w-empty", text: "The map appears here once a clip and the reference clips are embedded in the same way." }),
       parts.message,
       h("div", { class: "rm-main" },
-        h("div", { class: "rm-side" }, h("h3", { text: "Most similar clips" }), parts.vote, parts.far, parts.waiting, parts.neighbours),
+        h("div", { class: "rm-side" }, h("h2", { text: "Most similar clips" }), parts.vote, parts.far, parts.waiting, parts.neighbours),
         h("div", { class: "rm-left" },
           h("div", { class: "w-top" }, this.title, this.dimensions.node, this.pathSwitch.node, this.lineSwitch.node),
           h("div", { class: "rm-frame" }, parts.plot, parts.player), parts.legend, more)),

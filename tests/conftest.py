@@ -59,7 +59,7 @@ def make_video(tmp_path_factory: pytest.TempPathFactory) -> MakeVideo:
         key = (name, codec, size, fps, frames, picture, filters, pixels, options, source)
         if key not in made:
             target = folder / str(len(made)) / name
-            target.parent.mkdir()
+            target.parent.mkdir(exist_ok=True)  # one that could not be made is tried again
             graph = source or ",".join([f"color=black:s={size}:r={fps}", "format=yuv444p", picture, *filters])
             encoder = ("-c:v", codec, "-pix_fmt", pixels)
             ffmpeg("-f", "lavfi", "-i", graph, "-frames:v", str(frames), *encoder, *options, target)

@@ -117,13 +117,14 @@ def test_an_example_can_be_clicked(app: Page, console_errors):
 def test_of_three_quick_clicks_the_last_wins_everywhere(app: Page, console_errors):
     for number in (1, 2, 3):
         example(app, number).click()
-    expect(app.get_by_label("Patch viewer", exact=True).get_by_role("figure", name="topple.mp4")).to_be_visible()
+    last = app.get_by_label("Patch viewer", exact=True).get_by_role("figure", name="topple.mp4")
+    expect(last).to_be_visible(timeout=WAIT_MS)
     done(app)
     app.wait_for_timeout(1500)  # for whatever might come late
     assert shown(app) == "topple.mp4"
     app.get_by_role("button", name="Export").click()
     app.get_by_role("button", name="Code").click()
-    expect(app.get_by_text("topple.mp4").last).to_be_visible()
+    expect(app.get_by_text("topple.mp4").last).to_be_visible(timeout=WAIT_MS)
     first = app.get_by_label("Nearest references").get_by_role("button").first.inner_text()
     example(app, 3).click()
     done(app)
@@ -154,19 +155,41 @@ def test_a_file_can_be_dropped_anywhere(app: Page, video, target, console_errors
     assert not console_errors
 
 
+def test_a_picture_can_be_pasted(app: Page, photo):
+    app.evaluate(
+        """(bytes) => {
+            const data = new DataTransfer();
+            const file = Uint8Array.from(atob(bytes), (c) => c.charCodeAt(0));
+            data.items.add(new File([file], "pasted.png", { type: "image/png" }));
+            document.body.dispatchEvent(new ClipboardEvent("paste", { clipboardData: data, bubbles: true }));
+        }""",
+        base64.b64encode(photo.read_bytes()).decode(),
+    )
+    done(app)
+    assert shown(app) == "pasted.png"
+
+
+def test_in_a_frame_there_is_neither_head_nor_foot(page: Page, demo_url: str):
+    page.goto(f"{demo_url}/?embed=1")
+    ready(page)
+    for name in (".page-head", ".about", "footer"):
+        expect(page.locator(name).first).to_be_hidden()
+    expect(page.locator(".pv-stage").first).to_be_visible()
+
+
 def test_a_setting_applies_by_itself_to_what_is_shown(app: Page, video):
     upload(app, video)
     done(app)
     app.get_by_role("button", name="Settings").click()
     app.get_by_role("radio", name="squash").check()
-    expect(app.get_by_text("(16 frames, squash)")).to_be_visible()
+    expect(app.get_by_text("(16 frames, squash)")).to_be_visible(timeout=WAIT_MS)
     assert shown(app) == video.name
 
 
 def test_a_setting_applies_to_the_example_that_the_page_opens_with(app: Page):
     app.get_by_role("button", name="Settings").click()
     app.get_by_role("radio", name="pad").check()
-    expect(app.get_by_text("(16 frames, pad)")).to_be_visible()
+    expect(app.get_by_text("(16 frames, pad)")).to_be_visible(timeout=WAIT_MS)
     assert shown(app) == "dominoes.mp4"
 
 
@@ -214,7 +237,7 @@ def test_nothing_of_the_clip_before_stays_beside_a_new_one(app: Page, video):
 
 
 def test_cancel_is_there_while_something_is_under_way_and_ends_it(app: Page, make_video):
-    long = make_video("long.mp4", size="640x360", fps=30, frames=1800)
+    long = make_video("long.mp4", source="testsrc2=s=1280x720:r=30:d=20", frames=600, options=("-preset", "ultrafast"))
     cancel = app.locator(".cancel")
     expect(cancel).to_be_hidden()
     upload(app, long)

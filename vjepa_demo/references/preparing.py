@@ -163,9 +163,10 @@ class _Run:
             if foreign and self._holds(foreign, clips, hashes):
                 self.vectors = {**foreign.by_hash(), **self.vectors}
                 mapped = mapped or [foreign]
-        for number, (clip, sha) in enumerate(zip(clips, hashes, strict=True), start=1):
-            if sha and sha not in self.vectors and self._embed(clip, sha, number, len(clips)):
-                self.progress(number, len(clips), "Embedding reference clips")
+        new = [(clip, sha) for clip, sha in zip(clips, hashes, strict=True) if sha and sha not in self.vectors]
+        for number, (clip, sha) in enumerate(new, start=1):
+            if self._embed(clip, sha, number, len(new)):
+                self.progress(number, len(new), "Embedding reference clips")
         good = [(clip, sha) for clip, sha in zip(clips, hashes, strict=True) if clip.file not in self.failures]
         self._tell_failures(len(clips))
         if not good:

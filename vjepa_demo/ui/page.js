@@ -7,6 +7,13 @@
     document.body.classList.toggle("dark", on);
     if (button) button.textContent = on ? "Light" : "Dark";
   };
+  // In a frame on somebody's page: the picture and what belongs to it, nothing around them.
+  if (new URLSearchParams(location.search).get("embed") === "1") {
+    const style = document.createElement("style");
+    // With the weight of an id, since Gradio puts its container's classes before every rule of the style sheet.
+    style.textContent = ":is(#id, .page-head, .about, footer) { display: none !important; }";
+    document.head.append(style);
+  }
   const stored = localStorage.getItem(KEY);
   const asked = new URLSearchParams(location.search).get("__theme");
   apply(asked ? asked === "dark" : stored ? stored === "dark" : dark());

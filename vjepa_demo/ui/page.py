@@ -168,7 +168,7 @@ def _wire_more(more: dict[str, Any], status: gr.HTML, viewer: gr.HTML, result_id
     more["layer"].input(
         shown.change_layer,
         [result_id, more["layer"]],
-        [status, viewer, result_id],
+        [status, viewer, result_id, more["second"]],
         trigger_mode="always_last",
         **RUN,
     )

@@ -33,7 +33,7 @@ MOST_SECONDS = 1e6
 MOST_PLACES = 64  # of one query; each costs a product with all tokens
 
 
-@event("status", "viewer", "result")
+@event("status", "viewer", "result", "second")
 def change_layer(say: Progress, folder: Path, result_id: str | None, layer: int) -> Iterator[Update]:
     """Show the maps of another layer of the encoder."""
     result = shown(result_id)
@@ -45,6 +45,7 @@ def change_layer(say: Progress, folder: Path, result_id: str | None, layer: int)
         "status": status(words),
         "viewer": show_patches(result, folder),
         "result": keep(result),
+        "second": None,  # it was embedded as the layer before
     }
 
 

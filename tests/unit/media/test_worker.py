@@ -185,11 +185,12 @@ FAULTS = {
 def test_every_fault_ends_in_a_sentence_and_the_next_file_is_read(
     photo: Path, caplog: pytest.LogCaptureFixture, body: str, says: str, logged: str
 ) -> None:
-    limits = dataclasses.replace(QUICK, decode_bytes=2**28)
+    # What is greedy gets the time that a busy machine takes to fill so much memory.
+    limits = dataclasses.replace(PATIENT if says == "more memory" else QUICK, decode_bytes=2**28)
     with misbehaving(body) as pool:
         began = time.monotonic()
         assert says in sentence(pool, "bad", limits)
-        assert time.monotonic() - began < 15, "the import of numpy, a second, and the killing"
+        assert time.monotonic() - began < 30, "the import of numpy, a second, and the killing"
         same(pool.read_clip(photo, Sampling(), PATIENT), reader.read_clip(photo))
     assert logged in caplog.text
     assert not re.search("^WARNING root: forged", caplog.text, re.MULTILINE)

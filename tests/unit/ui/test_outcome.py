@@ -178,7 +178,7 @@ def test_the_work_of_other_pages_goes_on(page):
     own, others, curl = Job(page), Job(Visitor("10.0.0.1", "other")), Job(Visitor("10.0.0.1"))
     with under_way.working(own, "clip"), under_way.working(others, "clip"), under_way.working(curl, "clip"):
         assert under_way.end(page, "own") == set()
-        assert under_way.end(page, "clip", but=own) == set()
+        assert under_way.end(page, "clip", before=own) == set()
         assert under_way.end(page, "clip") == {"clip"}
         assert under_way.end(curl.visitor) == set()
     for job in (others, curl):

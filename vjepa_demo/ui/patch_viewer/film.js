@@ -1,6 +1,9 @@
-// Frame after frame: by itself for a few rounds when a clip is new, until the visitor touches something.
+// Frame after frame: by itself for a few rounds when a clip is new, until the visitor touches something. The first clip is
+// seen plain for a moment, then the heat comes.
 
 const ROUNDS = 3;
+const PLAIN_MS = 900;
+const COMING_MS = 700;
 
 export class Film {
   frame = 0;
@@ -18,7 +21,23 @@ export class Film {
 
   begin() {
     const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-    if (!this.#touched && !calm && this.viewer.frames > 1) this.play();
+    if (this.#touched || calm) return;
+    this.#unveil();
+    if (this.viewer.frames > 1) this.play();
+  }
+
+  #unveil() {
+    const { options } = this.viewer;
+    const since = performance.now() + PLAIN_MS;
+    options.opacity = 0;
+    const more = () => {
+      if (this.#touched) return;
+      const share = Math.min(1, Math.max(0, (performance.now() - since) / COMING_MS));
+      options.opacity = share * options.heat;
+      this.viewer.paint();
+      if (share < 1) requestAnimationFrame(more);
+    };
+    requestAnimationFrame(more);
   }
 
   play() {
@@ -51,6 +70,7 @@ export class Film {
   touched() {
     if (this.#touched) return;
     this.#touched = true;
+    this.viewer.options.opacity = this.viewer.options.heat;
     this.stop();
   }
 }

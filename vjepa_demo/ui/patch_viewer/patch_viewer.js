@@ -152,7 +152,7 @@ class PatchViewer {
     if (pin) this.#setPinned(true);
     views.forEach((view, i) => view.setScores(sets[i], options.range));
     options.best = this.#findBest(sets);
-    this.#paint();
+    this.paint();
     // A message is handled after the browser has painted this frame.
     const channel = new MessageChannel();
     channel.port1.addEventListener("message", () => {
@@ -217,7 +217,7 @@ class PatchViewer {
     this.options.best = null;
     this.#setPinned(false);
     this.views.forEach((view) => view.setScores(null));
-    this.#paint();
+    this.paint();
   }
 
   // --- pointing ---------------------------------------------------------------------------------------------------------
@@ -228,13 +228,13 @@ class PatchViewer {
     const { cursor } = this.options;
     if (cursor && cursor.clip === view.clip && cursor.index === index) return undefined;
     this.options.cursor = { clip: view.clip, index };
-    return this.pinned ? this.#paint() : this.#ask([{ clip: view.clip, index, sign: 1 }], { since });
+    return this.pinned ? this.paint() : this.#ask([{ clip: view.clip, index, sign: 1 }], { since });
   }
 
   #setCursor(cursor) {
     if (!cursor && !this.options.cursor) return;
     this.options.cursor = cursor;
-    this.#paint();
+    this.paint();
   }
 
   #press(view, index, event) {
@@ -273,7 +273,7 @@ class PatchViewer {
     if (!clip.mask[row * clip.cols + col]) return;
     const index = (at.step * clip.rows + row) * clip.cols + col;
     this.options.cursor = { clip, index };
-    if (squareOnly) this.#paint();
+    if (squareOnly) this.paint();
     else if (!this.pinned || !last) this.#ask([{ clip, index, sign: 1 }], { pin: this.pinned });
     else this.#ask([...points.slice(0, -1), { ...last, index }], { pin: true });
   }
@@ -298,7 +298,7 @@ class PatchViewer {
   showFrame(frame) {
     this.film.frame = (frame + this.frames) % this.frames;
     for (const view of this.views) view.showFrame(this.film.frame, this.options);
-    this.#paint();
+    this.paint();
   }
 
   stepBy(steps) {
@@ -320,7 +320,7 @@ class PatchViewer {
     this.#showReadout();
   }
 
-  #paint() {
+  paint() {
     this.views.forEach((view) => view.paintMap(this.options));
     this.#showReadout();
   }
@@ -341,7 +341,7 @@ class PatchViewer {
       return this.#ask(this.options.points, { pin });
     }
     if (name === "borders") this.views.forEach((view) => view.paintFrame(this.options));
-    return this.#paint();
+    return this.paint();
   }
 
   #showReadout() {

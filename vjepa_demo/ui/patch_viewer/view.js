@@ -153,7 +153,8 @@ export class ClipView {
     this.places = this.rows = [];
     if (!width || !steps) return;
     const aspect = this.geo.view.width / this.geo.view.height;
-    const least = Math.max(56, Math.min(70, 64 * aspect));
+    // On a phone eight steps fit in one row.
+    const least = width < 480 ? 38 : Math.max(56, Math.min(70, 64 * aspect));
     const rows = Math.ceil(steps / Math.max(1, Math.floor((width + CELL_GAP) / (least + CELL_GAP))));
     const columns = Math.ceil(steps / rows);
     const cell = Math.min((width + CELL_GAP) / columns - CELL_GAP, 200 * Math.min(1, aspect));

@@ -8,15 +8,21 @@ export const mount = (element, gradio) => new ReferenceMap(element, gradio);
 
 let plotly = null; // the library, once it is asked for
 
+// It is large: what is looked at first goes before it.
+const idle = () => new Promise((resolve) => {
+  if (window.requestIdleCallback) window.requestIdleCallback(resolve, { timeout: 2000 });
+  else setTimeout(resolve, 300);
+});
+
 function loadPlotly(url) {
-  plotly ||= new Promise((resolve, reject) => {
+  plotly ||= idle().then(() => new Promise((resolve, reject) => {
     const load = () => resolve(window.Plotly);
     const error = () => {
       plotly = null;
       reject(new Error("The map's library could not be loaded: reload the page."));
     };
     document.head.append(h("script", { src: url, on: { load, error } }));
-  });
+  }));
   return plotly;
 }
 
@@ -112,7 +118,6 @@ class ReferenceMap {
     this.root.dataset.state = "loading";
     this.parts.message.textContent = "";
     try {
-      const library = loadPlotly(address(value.plotly));
       if (value.references !== this.path) {
         const answer = await fetch(address(`${value.references}/set.json`));
         if (!answer.ok) throw new Error("The references could not be loaded: embed the clip again.");
@@ -122,14 +127,15 @@ class ReferenceMap {
         Object.assign(this.view, { styles: labelStyles(set.clips), isolated: null });
         this.#stopPlaying();
       }
-      await library;
-      if (turn !== this.#turn) return;
       this.clip = value.clip;
       Object.assign(this.view, { step: null, focus: null });
-      this.#drawAll();
+      this.#drawAll(); // the list is there at once; the map comes when its library is
+      await loadPlotly(address(value.plotly));
+      if (turn !== this.#turn) return;
       await this.#draw();
       this.root.dataset.state = "ready";
     } catch (error) {
+      if (turn !== this.#turn) return;
       this.parts.message.textContent = error.message;
       this.root.dataset.state = "error";
     }

@@ -9,7 +9,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from vjepa_demo.ui import serving, widget
+from vjepa_demo.ui import examples, serving, widget
 
 
 @pytest.fixture
@@ -53,6 +53,18 @@ def test_visitors_sets_drive_out_neither_the_common_ones_nor_more_than_their_own
         put(tmp_path, secret=False, text=f"[{number}]", shelf=shelf)
     assert shelf.get(common) is None
     assert all(shelf.get(key) for key in others)
+
+
+def test_an_example_has_a_picture_and_there_are_no_others():
+    client = TestClient(Starlette(routes=serving.ROUTES))
+    count = len(examples.files())
+    assert [client.get(f"/examples/{number}.jpg").status_code for number in (0, count - 1, count, 999)] == [
+        200,
+        200,
+        404,
+        404,
+    ]
+    assert client.get("/examples/0.jpg").content.startswith(b"\xff\xd8")
 
 
 def test_a_module_is_served_by_its_name_and_no_other_file_is():

@@ -38,8 +38,7 @@ def build() -> gr.Blocks:
     if settings.references:
         read_folder(settings.references)
     handlers.first_view()
-    for number in range(len(examples.files())):
-        examples.poster(number)
+    examples.posters()
     with GatedBlocks(title=TITLE, analytics_enabled=False, fill_width=True) as demo:
         demo.space_id = None  # by it the page would fetch fonts and a header from other hosts
         source, result_id = gr.State(None), gr.State(None)

@@ -143,10 +143,10 @@ def module(request: Request) -> Response:
 
 def example(request: Request) -> Response:
     """The picture of an example: `examples/<number>.jpg`."""
-    picture = examples.poster(request.path_params["number"])
-    if picture is None:
+    number, pictures = request.path_params["number"], examples.posters()
+    if number >= len(pictures):
         return Response(status_code=404)
-    return Response(picture, media_type="image/jpeg", headers={"Cache-Control": "public, max-age=3600"})
+    return Response(pictures[number], media_type="image/jpeg", headers={"Cache-Control": "public, max-age=3600"})
 
 
 ROUTES = [

@@ -25,10 +25,11 @@ def examples(**kwargs: Any) -> gr.HTML:
     return widget("examples", events=("chosen",), names=[path.stem for path in files()], **kwargs)
 
 
-def files() -> list[Path]:
+@functools.cache
+def files() -> tuple[Path, ...]:
     """What a newcomer can click, in the order of `examples.csv`; the page opens with the first."""
     with (ASSETS / "examples" / "examples.csv").open(encoding="utf-8", newline="") as table:
-        return [ASSETS / "examples" / row["file"] for row in csv.DictReader(table)]
+        return tuple(ASSETS / "examples" / row["file"] for row in csv.DictReader(table))
 
 
 def file_of(value: Any) -> str:
@@ -39,14 +40,16 @@ def file_of(value: Any) -> str:
     return str(files()[number])
 
 
-@functools.lru_cache(maxsize=64)
-def poster(number: int) -> bytes | None:
-    """A small JPEG of the middle of an example; None where there is no such example."""
+@functools.cache
+def posters() -> tuple[bytes, ...]:
+    """A small JPEG of the end of each example, made once."""
+    return tuple(_poster(path) for path in files())
+
+
+def _poster(path: Path) -> bytes:
     from PIL import Image
 
-    if not 0 <= number < len(files()):
-        return None
-    clip = read_clip(files()[number], Sampling(2))
+    clip = read_clip(path, Sampling(2))
     image = Image.fromarray(clip.frames[-1].transpose(1, 2, 0))
     image.thumbnail((POSTER_SIDE, POSTER_SIDE))
     out = io.BytesIO()

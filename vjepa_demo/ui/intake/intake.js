@@ -22,7 +22,7 @@ class Intake {
     for (const type of ["dragenter", "dragover", "dragleave", "drop"]) whileThere(this.root, document, type, (event) => this.#drag(event));
     whileThere(this.root, document, "paste", (event) => {
       const [file] = event.clipboardData?.files || [];
-      if (file && !event.target.closest(ZONES)) this.#take(file);
+      if (file && !event.target.closest?.(ZONES)) this.#take(file);
     });
   }
 

@@ -1,4 +1,4 @@
-// Runs once when the page has loaded: the switch between light and dark, which follows the system until it is pressed.
+// Runs once when the page has loaded: the way past the head, and the switch between light and dark, which follows the system until it is pressed.
 () => {
   const KEY = "vjepa-demo-theme";
   const dark = () => document.body.classList.contains("dark");
@@ -7,6 +7,13 @@
     document.body.classList.toggle("dark", on);
     if (button) button.textContent = on ? "Light" : "Dark";
   };
+  // Before all that the head of the page holds, whatever order its parts arrive in.
+  const skip = Object.assign(document.createElement("a"), { href: "#viewer", className: "skip-link", textContent: "Skip to the viewer" });
+  skip.addEventListener("click", (event) => {
+    event.preventDefault(); // the address stays what it is
+    document.querySelector("#viewer .pv-stage")?.focus();
+  });
+  document.querySelector(".gradio-container").prepend(skip);
   // In a frame on somebody's page: the picture and what belongs to it, nothing around them.
   if (new URLSearchParams(location.search).get("embed") === "1") {
     const style = document.createElement("style");

@@ -53,7 +53,7 @@ def build() -> gr.Blocks:
                 with gr.Row(elem_classes="state"):
                     status = gr.HTML(elem_classes="status", js_on_load=None, scale=1)
                     cancel = gr.Button("Cancel", size="sm", scale=0, min_width=80, elem_classes="cancel")
-                viewer = patch_viewer(elem_classes="viewer")
+                viewer = patch_viewer(elem_id="viewer", elem_classes="viewer")
                 summary = gr.HTML(elem_classes="summary", js_on_load=None)
                 strip = examples.examples(elem_classes="examples")
                 with gr.Row(elem_classes="drawers"):

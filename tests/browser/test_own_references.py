@@ -129,6 +129,12 @@ def test_own_clips_are_added_seen_by_nobody_else_and_come_back(open_page, url, u
     mine.get_by_role("button", name="Remove", exact=True).click()
     expect(labels(region)).to_have_count(2, timeout=WAIT_MS)
     assert places(mine) == before
+    expect(mine.get_by_text("1 clip removed.")).to_be_visible()
+    mine.get_by_role("button", name="Undo").click()
+    expect(mine.get_by_text("1 clip brought back.")).to_be_visible(timeout=WAIT_MS)
+    expect(labels(region).filter(has_text="at home")).to_be_visible()
+    assert places(mine) == before
+    expect(mine.get_by_role("button", name="Undo")).to_be_hidden()
 
     other.get_by_role("button", name="Your own references").click()
     other.locator("input[type=file][multiple]").set_input_files(tmp_path / "set.zip")

@@ -1,4 +1,4 @@
-"""Changing a set of reference clips: add, rename, remove, take it along as one file, and bring it back.
+"""Changing a set of reference clips: add, rename, remove and undo that, take it along as one file, and bring it back.
 
 All of it works on a set's folder as `sources.build` makes it (clips, `clips.csv`, `vectors/`), which stays
 usable between any two steps.
@@ -7,6 +7,7 @@ usable between any two steps.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
 import tempfile
@@ -39,9 +40,14 @@ from vjepa_demo.references.sources import Addition, settle
 from vjepa_demo.references.store import THUMBNAILS, copy_stored
 from vjepa_demo.references.zips import export, root_of, unpack
 
-__all__ = ["OWN", "Report", "add", "clean_label", "copy_set", "export", "remove", "rename", "take", "unpack"]
+__all__ = [
+    *("OWN", "REMOVED", "Report", "add", "bring_back", "clean_label", "copy_set", "export", "forget_removed", "remove"),
+    *("rename", "take", "unpack"),
+]
 
 OWN = "own"  # the folder for clips added by hand; only these are deleted when they are removed
+REMOVED = ".removed"  # what the last removal took out: the list and the vectors before it, and files added by hand
+LEFT = "left.csv"  # in it, the list after it
 
 
 @dataclass(frozen=True)
@@ -168,19 +174,63 @@ def rename(folder: Path, files: Sequence[str], label: str) -> None:
 
 
 def remove(folder: Path, files: Sequence[str]) -> None:
-    """Take clips out of a set; files that were added by hand are deleted too. The others keep their places on the map.
+    """Take clips out of a set. The others keep their places on the map.
+
+    Files that were added by hand go to a hidden folder, from where `bring_back` takes them until `forget_removed`.
 
     Raises:
         ReferencesError: a clip is not in the set, or none would be left.
     """
     with lock(folder / CSV_LOCK), disk_errors():
-        clips = [clip for clip in _chosen(folder, files) if clip.file not in files]
+        before = _chosen(folder, files)
+        clips = [clip for clip in before if clip.file not in files]
         if not clips:
             raise ReferencesError("A set needs at least one clip: keep one, or add another first.")
+        forget_removed(folder)
+        if not (folder / CSV_NAME).is_file():
+            write_csv(folder, before)
+        gone = folder / REMOVED
+        put(folder / CSV_NAME, gone / CSV_NAME, copy=True)
+        for stored in (folder / STORED).glob("*.safetensors"):  # with the places on the map
+            put(stored, gone / STORED / stored.name)
         write_csv(folder, clips)
+        put(folder / CSV_NAME, gone / LEFT, copy=True)
         for file in files:
-            if file.startswith(f"{OWN}/"):
-                (folder / file).unlink(missing_ok=True)
+            if file.startswith(f"{OWN}/") and os.path.lexists(folder / file):
+                (gone / file).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(folder / file, gone / file)
+
+
+def bring_back(folder: Path) -> int:
+    """Undo the last removal: its rows, files, vectors and places on the map. Returns how many clips are back.
+
+    Raises:
+        ReferencesError: there is nothing to bring back, or the folder cannot be written to.
+    """
+    gone = folder / REMOVED
+    with lock(folder / CSV_LOCK), disk_errors():
+        if not (gone / LEFT).is_file():
+            raise ReferencesError("There is nothing to bring back: the references were changed again since.")
+        rows = clips_of(folder)
+        here = {clip.file for clip in rows}
+        back = [clip for clip in clips_of(gone) if clip.file not in here]
+        for clip in back:
+            if os.path.lexists(gone / clip.file) and not os.path.lexists(folder / clip.file):
+                (folder / clip.file).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(gone / clip.file, folder / clip.file)
+        if (folder / CSV_NAME).read_bytes() == (gone / LEFT).read_bytes():  # with the columns that only its owner knows
+            os.replace(gone / CSV_NAME, folder / CSV_NAME)
+            for stored in (gone / STORED).glob("*.safetensors"):
+                os.replace(stored, folder / STORED / stored.name)
+        else:
+            write_csv(folder, [*rows, *back])
+    forget_removed(folder)
+    return len(back)
+
+
+def forget_removed(folder: Path) -> None:
+    """Delete what the last removal took out of a set."""
+    shutil.rmtree(folder / REMOVED, ignore_errors=True)
 
 
 def clean_label(label: str) -> str:

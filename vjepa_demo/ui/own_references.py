@@ -1,4 +1,4 @@
-"""The panel for a visitor's own references: add, rename, remove, a new fit, and the set as one file."""
+"""The panel for a visitor's own references: add, rename, remove, undo that, a new fit, and the set as one file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,16 @@ from vjepa_demo.embedder import Embedder
 from vjepa_demo.embedding import Pooling
 from vjepa_demo.errors import ReferencesError
 from vjepa_demo.media.formats import MEDIA_TYPES
-from vjepa_demo.references.change import OWN, clean_label, export, remove, rename, take
+from vjepa_demo.references.change import (
+    OWN,
+    bring_back,
+    clean_label,
+    export,
+    forget_removed,
+    remove,
+    rename,
+    take,
+)
 from vjepa_demo.references.comparison import ReferenceSet
 from vjepa_demo.references.listing import read_folder
 from vjepa_demo.references.preparing import Progress
@@ -32,7 +41,7 @@ SHOWN_FAILURES = 5
 NOT_BUSY = status("No change of your references is under way.")
 
 # What a change of the references changes on the page.
-OUTPUTS = ("status", "map", "own", "chosen", "saved", "files", "folder")
+OUTPUTS = ("status", "map", "own", "chosen", "saved", "files", "folder", "undo")
 
 Say = Callable[[str], None]
 # Does something to the folder of references, whose clips it embeds: returns what to say, and the set as it is then.
@@ -59,6 +68,7 @@ def panel() -> dict[str, Any]:
                 label = gr.Textbox(label="Label of the new clips", max_lines=1, max_length=60)
                 add = gr.Button("Add to the map", variant="primary")
                 said = gr.HTML(elem_classes="status", js_on_load=None)
+                undo = gr.Button("Undo", size="sm", visible=False)
             with gr.Column(min_width=240):
                 chosen = gr.Dropdown([], label="Clips of the set", multiselect=True)
                 new_label = gr.Textbox(label="New label", max_lines=1, max_length=60)
@@ -73,7 +83,7 @@ def panel() -> dict[str, Any]:
     return {
         **{"files": files, "folder": folder, "label": label, "add": add, "chosen": chosen, "new_label": new_label},
         **{"rename": rename_button, "remove": remove_button, "refit": refit, "save": save, "cancel": cancel},
-        **{"saved": saved, "said": said},
+        **{"saved": saved, "said": said, "undo": undo},
     }
 
 
@@ -94,6 +104,7 @@ def wire(parts: dict[str, Any], own_id: gr.State, result_id: gr.State, space: gr
     parts["add"].click(add_clips, [*ids, *given], outputs, **RUN)
     parts["rename"].click(rename_clips, [*ids, parts["chosen"], parts["new_label"]], outputs, **RUN)
     parts["remove"].click(remove_clips, [*ids, parts["chosen"]], outputs, **RUN)
+    parts["undo"].click(undo_removal, ids, outputs, **RUN)
     parts["refit"].click(fit_again, ids, outputs, **RUN)
     parts["save"].click(save_set, ids, outputs, **RUN)
     parts["cancel"].click(cancel, None, parts["said"], **RUN)
@@ -153,8 +164,22 @@ def remove_clips(
     say: Say, scratch: Path, own_id: str | None, result_id: str | None, chosen: list[str]
 ) -> Iterator[Update]:
     def work(folder: Path, embedder: Embedder, pooling: Pooling, progress: Progress) -> tuple[str, ReferenceSet]:
-        remove(folder, chosen or [])
-        return "Removed. The other points stay where they were.", settle(folder, embedder, pooling, progress=progress)
+        remove(folder, chosen)
+        words = f"{count(len(chosen))} removed. The other points stay where they were."
+        return words, settle(folder, embedder, pooling, progress=progress)
+
+    chosen = chosen or []
+    update = change(say, own_id, result_id, work, can_be_undone=True)
+    yield {**update, "undo": gr.update(visible=True)}
+
+
+@event(*OUTPUTS, kind="own", seconds=settings.build_seconds)
+def undo_removal(say: Say, scratch: Path, own_id: str | None, result_id: str | None) -> Iterator[Update]:
+    """Bring back what was removed last."""
+
+    def work(folder: Path, embedder: Embedder, pooling: Pooling, progress: Progress) -> tuple[str, ReferenceSet]:
+        words = f"{count(bring_back(folder))} brought back."
+        return words, settle(folder, embedder, pooling, progress=progress)
 
     yield change(say, own_id, result_id, work)
 
@@ -188,10 +213,23 @@ def cancel() -> Any:
     return handlers.OWN_CANCELLED if under_way.end(visits.visitor(), "own") else NOT_BUSY
 
 
+def count(clips: int) -> str:
+    return f"{clips} clip{'s' * (clips != 1)}"
+
+
 def change(
-    say: Say, own_id: str | None, result_id: str | None, work: Work, *, needed: int = 0, may_begin: bool = False
+    say: Say,
+    own_id: str | None,
+    result_id: str | None,
+    work: Work,
+    *,
+    needed: int = 0,
+    may_begin: bool = False,
+    can_be_undone: bool = False,
 ) -> Update:
     """Change the visitor's references, and show the set as it is then; `needed`, `may_begin`: see `Sessions.change`.
+
+    What an earlier change removed is gone for good with this one, unless it `can_be_undone` itself.
 
     Raises:
         UserError: it fails. A visitor's own references are as they were then; in a folder that is kept, clips that are
@@ -213,6 +251,8 @@ def change(
             result.pooling if result else embedder.pooling,
             lambda done, total, message: say(f"{message}: {done} of {total}"),
         )
+        if not can_be_undone:
+            forget_removed(changed.folder)
         clip = describe_clip(result.embedding, references.compare(result.vector)) if result else None
         return {
             "status": status(f"{words} {changed.told}".strip()),
@@ -220,6 +260,7 @@ def change(
             "own": changed.id,
             "chosen": choices(changed.folder),
             "saved": gr.update(value=None, visible=False),
+            "undo": gr.update(visible=False),
         }
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from vjepa_demo.errors import ReferencesError
 from vjepa_demo.references import preparing, zips
-from vjepa_demo.references.change import add, copy_set, export, remove, rename, take, unpack
+from vjepa_demo.references.change import add, bring_back, copy_set, export, forget_removed, remove, rename, take, unpack
 from vjepa_demo.references.listing import read_folder
 from vjepa_demo.references.sources import build, settle
 from vjepa_demo.settings import settings
@@ -85,6 +85,30 @@ def test_a_removed_clip_that_was_added_by_hand_is_deleted(base, tmp_path):
     settle(base, Colours())
     remove(base, [file])
     assert not (base / file).exists()
+
+
+def test_a_removal_can_be_undone_whole_until_the_next_change(base, tmp_path):
+    (file,) = add(base, [(picture(tmp_path / "new.png", 5), "new.png", "x")])
+    encoder = Colours()
+    before, rows = settle(base, encoder), (base / "clips.csv").read_bytes()
+    calls = encoder.calls
+    remove(base, [file, before.clips[0].file])
+    assert len(settle(base, encoder)) == 11
+    assert bring_back(base) == 2
+    after = settle(base, encoder)
+    assert by_file(after) == by_file(before)
+    assert (base / "clips.csv").read_bytes() == rows
+    assert encoder.calls == calls, "nothing is embedded again"
+    with pytest.raises(ReferencesError, match="nothing to bring back"):
+        bring_back(base)
+    remove(base, [file])
+    add(base, [(picture(tmp_path / "newer.png", 6), "newer.png", "x")])  # by somebody else, who forgot nothing
+    assert bring_back(base) == 1
+    assert {"own/x/new.png", "own/x/newer.png"} <= {clip.file for clip in read_folder(base)}
+    remove(base, [file])
+    forget_removed(base)
+    with pytest.raises(ReferencesError, match="nothing to bring back"):
+        bring_back(base)
 
 
 def test_mistakes_get_one_sentence(base, tmp_path):

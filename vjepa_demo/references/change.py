@@ -52,13 +52,15 @@ LEFT = "left.csv"  # in it, the list after it
 
 @dataclass(frozen=True)
 class Report:
-    """What came of adding: the set, how many clips are new in it, and (name, sentence) for each that failed, and for
-    each that was taken otherwise than it was named."""
+    """What came of adding: the set, how many clips are new in it, of how many that were to be (a zip that cannot be read
+    is one), and (name, sentence) for each that failed, those of this addition first, and for each that was taken
+    otherwise than it was named."""
 
     references: ReferenceSet
     added: int
     failures: tuple[tuple[str, str], ...]
     notes: tuple[tuple[str, str], ...] = ()
+    tried: int = 0
 
 
 def take(
@@ -83,31 +85,43 @@ def take(
         embedder, pooling, progress: as for `preparing.prepare`.
 
     Raises:
-        ReferencesError: a label is missing, a zip is damaged, nothing in all of it can be embedded, or the folder
-            cannot be written to.
+        ReferencesError: a label is missing, nothing in all of it can be embedded, there is nothing but zips that cannot
+            be read, or the folder cannot be written to.
     """
     addition = Addition(folder)
     unproven: list[Path] = []
+    zipped: dict[str, str] = {}  # the zip's name by that of a clip
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch, addition.undone_on_failure():
         addition.begin_list()
-        loose: list[tuple[Path, str]] = []
+        loose: list[tuple[Path, str, str]] = []  # the last is the zip's name, or ""
         for number, (path, name) in enumerate(files):
             if Path(name).suffix.lower() != ".zip":
-                loose.append((path, name))
+                loose.append((path, name, ""))
                 continue
-            inside = Path(scratch) / str(number)
-            addition.refused += unpack(path, inside)
-            root = root_of(inside)
+            inside, refused, new = Path(scratch) / str(number), len(addition.refused), len(addition.clips)
+            try:
+                addition.refused += unpack(path, inside)
+                root = root_of(inside)
+            except ReferencesError as error:
+                addition.refused.append((name, str(error)))
+                continue
             listed = (root / CSV_NAME).is_file()
             if not listed:
-                loose += [(clip, clip.name) for clip in sorted(root.iterdir()) if clip.is_file()]
+                loose += [(clip, clip.name, name) for clip in sorted(root.iterdir()) if clip.is_file()]
             if listed or any(path.is_dir() for path in root.iterdir()):
                 addition.collect(root, clips_of(root, MOST_FILES, exported=True))
                 unproven.append(root / STORED)
+            addition.refused[refused:] = [(f"{file} in {name}", told) for file, told in addition.refused[refused:]]
+            zipped |= dict.fromkeys((clip.file for clip in addition.clips[new:]), name)
             if len(loose) + len(addition.clips) > MOST_FILES:
                 raise ReferencesError(f"These are more than {MOST_FILES} files: take fewer at a time.")
-        for path, name in loose:
+        if addition.refused and not (loose or unproven):
+            raise ReferencesError(" ".join(f"{name}: {sentence}" for name, sentence in addition.refused))
+        for path, name, archive in loose:
+            new = len(addition.clips)
             addition.bring(path, ReferenceClip(_own_name(path, name, label), clean_label(label)), copy=True)
+            if archive:
+                zipped |= dict.fromkeys((clip.file for clip in addition.clips[new:]), archive)
         made = settle(
             folder,
             embedder,
@@ -118,9 +132,12 @@ def take(
         )
         addition.drop(made)
     new = {clip.file for clip in addition.clips}
-    failures = sorted(made.failures, key=lambda failure: failure[0] not in new)
-    added = len(new & {clip.file for clip in made.clips})
-    return Report(made, added, (*addition.refused, *failures), tuple(addition.notes))
+    failures = [
+        (f"{file} in {zipped[file]}" if file in zipped else file, sentence)
+        for file, sentence in sorted(made.failures, key=lambda failure: failure[0] not in new)
+    ]
+    added, tried = len(new & {clip.file for clip in made.clips}), len(new) + len(addition.refused)
+    return Report(made, added, (*addition.refused, *failures), tuple(addition.notes), tried)
 
 
 def copy_set(folder: Path, target: Path) -> None:

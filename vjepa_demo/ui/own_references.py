@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,10 @@ NOT_BUSY = status("No change of your references is under way.")
 OUTPUTS = ("status", "map", "own", "chosen", "saved", "files", "folder", "undo")
 
 Say = Callable[[str], None]
+class Partly(str):
+    """Words about something that went well only in part."""
+
+
 # Does something to the folder of references, whose clips it embeds: returns what to say, and the set as it is then.
 Work = Callable[[Path, Embedder, Pooling, Progress], tuple[str, ReferenceSet]]
 
@@ -65,7 +70,9 @@ def panel() -> dict[str, Any]:
                 folder = gr.File(
                     label="or a folder of clips", file_count="directory", height=120, elem_classes="own-drop"
                 )
-                label = gr.Textbox(label="Label of the new clips", max_lines=1, max_length=60)
+                label = gr.Textbox(
+                    label="Label of the new clips", max_lines=1, max_length=60, elem_classes="own-label"
+                )
                 add = gr.Button("Add to the map", variant="primary")
                 said = gr.HTML(elem_classes="status", js_on_load=None)
                 undo = gr.Button("Undo", size="sm", visible=False)
@@ -130,17 +137,18 @@ def add_clips(
 
     def work(folder: Path, embedder: Embedder, pooling: Pooling, progress: Progress) -> tuple[str, ReferenceSet]:
         report = take(folder, uploads, label, embedder, pooling, progress=progress)
-        words = f"{report.added} clip{'s' * (report.added != 1)} added."
-        if not report.added:
-            words = "Nothing was added." if report.failures else "Nothing was added: the set has all of it already."
-        words += "".join(f" {Path(name).name} {told}." for name, told in report.notes[:SHOWN_FAILURES])
-        for name, sentence in report.failures[:SHOWN_FAILURES]:
-            words += f" {Path(name).name}: {sentence}"
-        if len(report.failures) > SHOWN_FAILURES:
-            words += f" And {len(report.failures) - SHOWN_FAILURES} more failed."
-        if report.failures and not report.added:
-            raise ReferencesError(words)
-        return words, report.references
+        notes = "".join(f" {Path(name).name} {told}." for name, told in report.notes[:SHOWN_FAILURES])
+        failed = report.failures[: report.tried - report.added]
+        told = " ".join(f"{Path(name).name}: {sentence}" for name, sentence in failed[:SHOWN_FAILURES])
+        if len(failed) > SHOWN_FAILURES:
+            told += f" And {len(failed) - SHOWN_FAILURES} more."
+        if failed and not report.added:
+            raise ReferencesError(f"Nothing was added. {told}")
+        if failed:
+            words = f"Only {report.added} of {report.tried} added; {len(failed)} could not be: {told}{notes}"
+            return Partly(words), report.references
+        words = f"{count(report.added)} added." if report.added else "Nothing was added: the set has all of it already."
+        return words + notes, report.references
 
     with using(*(path for path, _ in uploads)):
         needed = sum(size_when_added(path, folder_of(own_id)) for path, _ in uploads)
@@ -255,7 +263,7 @@ def change(
             forget_removed(changed.folder)
         clip = describe_clip(result.embedding, references.compare(result.vector)) if result else None
         return {
-            "status": status(f"{words} {changed.told}".strip()),
+            "status": status(f"{words} {changed.told}".strip(), "partly" if isinstance(words, Partly) else ""),
             "map": map_value(references, clip),
             "own": changed.id,
             "chosen": choices(changed.folder),
@@ -279,12 +287,11 @@ def choices(folder: Path) -> Any:
 
 
 def size_when_added(path: Path, folder: Path) -> int:
-    """Bytes that an upload will take in a set: those of a zip unpacked, less what is in the set already.
-
-    Raises:
-        ReferencesError: it is a zip that is damaged or holds too much.
-    """
+    """Bytes that an upload will take in a set: those of a zip unpacked, less what is in the set already; none of one that
+    cannot be read, which is told when it is taken."""
     if path.suffix.lower() != ".zip":
         return path.stat().st_size
     files = folder.rglob("*")
-    return unpacked_size(path, {(file.name, file.stat().st_size) for file in files if file.is_file()})
+    with contextlib.suppress(ReferencesError):
+        return unpacked_size(path, {(file.name, file.stat().st_size) for file in files if file.is_file()})
+    return 0

@@ -226,6 +226,17 @@ def test_what_a_zip_will_take_is_told_before_it_is_unpacked(tmp_path):
     assert zips.unpacked_size(path, {("1.png", 1000)}) == 500
 
 
+def test_of_several_zips_the_bad_ones_are_named_and_the_good_ones_taken(base, tmp_path):
+    (tmp_path / "torn.zip").write_bytes(b"PK\x03\x04 and no more")
+    data = picture(tmp_path / "1.png", 90).read_bytes()
+    good = pack(tmp_path / "good.zip", {"x/1.png": data, "x/bad.png": b"no picture"})
+    report = take(base, [(tmp_path / "torn.zip", "torn.zip"), (good, "good.zip")], "x", Colours())
+    assert (report.added, report.tried) == (1, 3)
+    assert [name for name, _ in report.failures] == ["torn.zip", "x/bad.png in good.zip"]
+    with pytest.raises(ReferencesError, match=r"torn\.zip: The zip is damaged"):
+        take(base, [(tmp_path / "torn.zip", "torn.zip")], "x", Colours())
+
+
 def test_an_empty_zip_gets_one_sentence(base, tmp_path):
     with pytest.raises(ReferencesError, match="no videos or images"):
         take(base, [(pack(tmp_path / "empty.zip", {"readme.txt": b"x"}), "empty.zip")], "x", Colours())

@@ -137,7 +137,7 @@ def take_snippet(say: Progress, folder: Path, result_id: str | None, query: Any)
     """Code that makes the same tokens with transformers alone."""
     result = shown(result_id)
     at = query_places(query, "add")
-    code = snippet(result.embedding, result.clip, at[0] if at else None)
+    code = snippet(result.embedding, result.clip, at[0] if at else None, result.name)
     yield {"status": status("The code makes the same tokens in a notebook."), "text": code}
 
 

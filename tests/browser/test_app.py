@@ -289,6 +289,27 @@ def test_an_unreachable_hub_is_told(app: Page, video):
     ready(app)
 
 
+def test_one_press_makes_and_saves_a_file_that_is_named_after_the_clip(app: Page, console_errors):
+    saved = []
+    app.on("download", lambda download: saved.append(download.suggested_filename))
+    app.get_by_role("button", name="Export").click()
+    for _ in range(2):  # the same once more
+        with app.expect_download(timeout=WAIT_MS) as download:
+            app.get_by_role("button", name="Embedding (.npz)").click()
+        assert "tokens" in np.load(download.value.path(), allow_pickle=False)
+        app.wait_for_timeout(1500)
+    assert saved == ["dominoes.npz"] * 2
+    app.get_by_role("application").first.click()
+    app.wait_for_timeout(600)
+    with app.expect_download(timeout=WAIT_MS) as download:
+        app.get_by_role("button", name="Heatmap (.mp4)").click()
+    assert download.value.suggested_filename == "dominoes-heatmap.mp4"
+    assert download.value.path().stat().st_size > 10_000
+    app.wait_for_timeout(500)
+    assert len(saved) == 3
+    assert not console_errors
+
+
 @pytest.mark.parametrize("width", [390, 1280])
 def test_nothing_runs_off_the_side(page: Page, demo_url: str, width: int):
     page.set_viewport_size({"width": width, "height": 844})

@@ -32,7 +32,7 @@ from vjepa_demo.references.zips import unpacked_size
 from vjepa_demo.scratch import check_room, size_of, using
 from vjepa_demo.settings import settings
 from vjepa_demo.ui import handlers, sessions, under_way, visits
-from vjepa_demo.ui.files import to_be_saved
+from vjepa_demo.ui.files import SAVE, to_be_saved
 from vjepa_demo.ui.handlers import results
 from vjepa_demo.ui.outcome import RUN, Update, event, status
 from vjepa_demo.ui.reference_map import describe_clip, map_value
@@ -114,6 +114,7 @@ def wire(parts: dict[str, Any], own_id: gr.State, result_id: gr.State, space: gr
     parts["undo"].click(undo_removal, ids, outputs, **RUN)
     parts["refit"].click(fit_again, ids, outputs, **RUN)
     parts["save"].click(save_set, ids, outputs, **RUN)
+    parts["saved"].change(None, parts["saved"], js=SAVE, **RUN)
     parts["cancel"].click(cancel, None, parts["said"], **RUN)
     demo.load(list_clips, own_id, parts["chosen"], **RUN)
 

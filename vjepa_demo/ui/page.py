@@ -13,7 +13,7 @@ from vjepa_demo.media.formats import MEDIA_TYPES
 from vjepa_demo.model import checkpoints
 from vjepa_demo.references.listing import read_folder
 from vjepa_demo.settings import ASSETS, settings
-from vjepa_demo.ui import api, examples, guard, handlers, intake, own_references, sessions, shown, theme, unheard
+from vjepa_demo.ui import api, examples, files, guard, handlers, intake, own_references, sessions, shown, theme, unheard
 from vjepa_demo.ui.gate import GatedBlocks
 from vjepa_demo.ui.outcome import RUN
 from vjepa_demo.ui.patch_viewer import patch_viewer
@@ -135,7 +135,7 @@ def _more() -> dict[str, Any]:
             npz = gr.Button("Embedding (.npz)", size="sm", min_width=120)
             video = gr.Button("Heatmap (.mp4)", size="sm", min_width=120)
             code = gr.Button("Code", size="sm", min_width=120)
-        file = gr.File(label="File to save", interactive=False, height=100)
+        file = gr.File(label="Saved file", interactive=False, height=100)
         text = gr.Code(label="Code", language="python", interactive=False, max_lines=16)
     return {"layer": layer, "second": second, "npz": npz, "video": video, "code": code, "file": file, "text": text}
 
@@ -164,6 +164,7 @@ def _wire_more(more: dict[str, Any], status: gr.HTML, viewer: gr.HTML, result_id
     more["code"].click(shown.take_snippet, [result_id, query], [status, more["text"]], **RUN)
     more["npz"].click(shown.take_embedding, result_id, [status, more["file"]], **RUN)
     more["video"].click(shown.take_video, [result_id, query], [status, more["file"]], **RUN)
+    more["file"].change(None, more["file"], js=files.SAVE, **RUN)
     more["layer"].input(
         shown.change_layer,
         [result_id, more["layer"]],

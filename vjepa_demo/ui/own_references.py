@@ -45,6 +45,8 @@ NOT_BUSY = status("No change of your references is under way.")
 OUTPUTS = ("status", "map", "own", "chosen", "saved", "files", "folder", "undo")
 
 Say = Callable[[str], None]
+
+
 class Partly(str):
     """Words about something that went well only in part."""
 
@@ -70,9 +72,7 @@ def panel() -> dict[str, Any]:
                 folder = gr.File(
                     label="or a folder of clips", file_count="directory", height=120, elem_classes="own-drop"
                 )
-                label = gr.Textbox(
-                    label="Label of the new clips", max_lines=1, max_length=60, elem_classes="own-label"
-                )
+                label = gr.Textbox(label="Label of the new clips", max_lines=1, max_length=60, elem_classes="own-label")
                 add = gr.Button("Add to the map", variant="primary")
                 said = gr.HTML(elem_classes="status", js_on_load=None)
                 undo = gr.Button("Undo", size="sm", visible=False)

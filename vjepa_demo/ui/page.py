@@ -46,7 +46,7 @@ def build() -> gr.Blocks:
         with gr.Row(elem_classes="page-head", equal_height=True):
             gr.HTML(TITLE_HTML, js_on_load=None, min_width=180, elem_classes="page-name")
             checkpoint = _checkpoint()
-            opened = intake.intake(min_width=120, elem_classes="page-open")
+            opened = intake.intake(min_width=210, elem_classes="page-open")
             gr.HTML(THEME_HTML, js_on_load=None, min_width=80, elem_classes="page-theme")
         with gr.Row(elem_classes="page-body"):
             with gr.Column(scale=7, min_width=320, elem_classes="stage"):
@@ -67,6 +67,9 @@ def build() -> gr.Blocks:
                     elem_classes="pooling",
                 )
                 offer = gr.Button(visible=False, size="sm", elem_classes="offer")
+                with gr.Row(elem_classes="offer-state"):
+                    offer_said = gr.HTML(elem_classes="status", js_on_load=None, scale=1)
+                    offer_cancel = gr.Button("Cancel", size="sm", scale=0, min_width=80)
                 space = reference_map(elem_classes="map")
         own = own_references.panel()
         gr.HTML(ABOUT.read_text(encoding="utf-8"), js_on_load=None, elem_classes="about")
@@ -82,11 +85,12 @@ def build() -> gr.Blocks:
         viewer.span(shown.remember_span, None, [controls["start"], controls["end"]], **RUN).then(
             handlers.embed_again, [source, *asked], outputs, **RUN
         )
-        offer.click(handlers.compare_anyway, [result_id, own_id], outputs, **RUN)
+        offer.click(handlers.compare_anyway, [result_id, own_id], [*outputs, offer_said], **RUN)
         outputs_of_pooling = [status, space, result_id, offer]
         pooling.input(shown.change_pooling, [result_id, pooling, own_id], outputs_of_pooling, **RUN)
         _wire_more(more, status, viewer, result_id)
-        cancel.click(handlers.cancel, [result_id, own_id], [status, own["said"], offer], **RUN)
+        for button in (cancel, offer_cancel):
+            button.click(handlers.cancel, [result_id, own_id], [status, own["said"], offer], **RUN)
         own_references.wire(own, own_id, result_id, space, demo)
         demo.load(handlers.first_paint, None, outputs, **RUN)
     # Whose work is next is decided in jobs.py, which knows visitors; here only floods are turned away.

@@ -206,7 +206,9 @@ def test_a_recording_can_be_cancelled(open_page, demo_url: str):
 
 def test_a_camera_that_is_not_allowed_is_told(app: Page):
     app.evaluate(
-        """() => { navigator.mediaDevices.getUserMedia = async () => { throw new DOMException("no", "NotAllowedError"); }; }"""
+        """() => {
+            navigator.mediaDevices.getUserMedia = async () => { throw new DOMException("no", "NotAllowedError"); };
+        }"""
     )
     app.get_by_role("button", name="Record").click()
     expect(app.get_by_text("The camera is not allowed for this page: allow it in the browser")).to_be_visible()

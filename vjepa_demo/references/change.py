@@ -41,8 +41,19 @@ from vjepa_demo.references.store import THUMBNAILS, copy_stored
 from vjepa_demo.references.zips import export, root_of, unpack
 
 __all__ = [
-    *("OWN", "REMOVED", "Report", "add", "bring_back", "clean_label", "copy_set", "export", "forget_removed", "remove"),
-    *("rename", "take", "unpack"),
+    "OWN",
+    "REMOVED",
+    "Report",
+    "add",
+    "bring_back",
+    "clean_label",
+    "copy_set",
+    "export",
+    "forget_removed",
+    "remove",
+    "rename",
+    "take",
+    "unpack",
 ]
 
 OWN = "own"  # the folder for clips added by hand; only these are deleted when they are removed
@@ -52,9 +63,9 @@ LEFT = "left.csv"  # in it, the list after it
 
 @dataclass(frozen=True)
 class Report:
-    """What came of adding: the set, how many clips are new in it, of how many that were to be (a zip that cannot be read
-    is one), and (name, sentence) for each that failed, those of this addition first, and for each that was taken
-    otherwise than it was named."""
+    """What came of adding: the set, how many clips are new in it, and (name, sentence) for each that failed, those of
+    this addition first, and for each that was taken otherwise than it was named. `tried` is how many were to be new; a
+    zip that cannot be read is one."""
 
     references: ReferenceSet
     added: int

@@ -288,8 +288,10 @@ def choices(folder: Path) -> Any:
 
 
 def size_when_added(path: Path, folder: Path) -> int:
-    """Bytes that an upload will take in a set: those of a zip unpacked, less what is in the set already; none of one that
-    cannot be read, which is told when it is taken."""
+    """Bytes that an upload will take in a set: those of a zip unpacked, less what is in the set already.
+
+    None of a zip that cannot be read, which is told when it is taken.
+    """
     if path.suffix.lower() != ".zip":
         return path.stat().st_size
     files = folder.rglob("*")

@@ -21,8 +21,9 @@ from vjepa_demo.views.similarity import Position
 def snippet(embedding: Embedding, clip: Clip, at: Position | None = None, name: str = "") -> str:
     """Code that makes this embedding's tokens again with transformers, torchcodec and Pillow alone.
 
-    It names the file `name`, or "clip.mp4" or "image.png", beside the notebook. It reads the same moments, fits them to the model's square in the same
-    way, and leaves `tokens` `[T', H', W', D]`; with `at` (step, row, column) also `scores`, the centred cosine.
+    It names the file `name`, or "clip.mp4" or "image.png", beside the notebook. It reads the same moments, fits them to
+    the model's square in the same way, and leaves `tokens` `[T', H', W', D]`; with `at` (step, row, column) also
+    `scores`, the centred cosine.
 
     Raises:
         RequestError: the position is outside the grid, or the clip is an animated picture.

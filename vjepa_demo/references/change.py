@@ -109,7 +109,7 @@ def take(
             if Path(name).suffix.lower() != ".zip":
                 loose.append((path, name, ""))
                 continue
-            inside, refused, new = Path(scratch) / str(number), len(addition.refused), len(addition.clips)
+            inside, refused, known = Path(scratch) / str(number), len(addition.refused), len(addition.clips)
             try:
                 addition.refused += unpack(path, inside)
                 root = root_of(inside)
@@ -123,16 +123,16 @@ def take(
                 addition.collect(root, clips_of(root, MOST_FILES, exported=True))
                 unproven.append(root / STORED)
             addition.refused[refused:] = [(f"{file} in {name}", told) for file, told in addition.refused[refused:]]
-            zipped |= dict.fromkeys((clip.file for clip in addition.clips[new:]), name)
+            zipped |= dict.fromkeys((clip.file for clip in addition.clips[known:]), name)
             if len(loose) + len(addition.clips) > MOST_FILES:
                 raise ReferencesError(f"These are more than {MOST_FILES} files: take fewer at a time.")
         if addition.refused and not (loose or unproven):
             raise ReferencesError(" ".join(f"{name}: {sentence}" for name, sentence in addition.refused))
         for path, name, archive in loose:
-            new = len(addition.clips)
+            known = len(addition.clips)
             addition.bring(path, ReferenceClip(_own_name(path, name, label), clean_label(label)), copy=True)
             if archive:
-                zipped |= dict.fromkeys((clip.file for clip in addition.clips[new:]), archive)
+                zipped |= dict.fromkeys((clip.file for clip in addition.clips[known:]), archive)
         made = settle(
             folder,
             embedder,

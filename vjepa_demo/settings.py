@@ -68,6 +68,7 @@ class Settings:
         cache_dir: folder for vectors and maps of reference clips.
         checkpoint: the checkpoint that is used when none is named.
         references: folder of reference clips; the shipped ones when empty.
+        space: owner/name of the Space that this is, from where the copied code can fetch nano.
         device: "auto", "cuda", "mps" or "cpu".
         proxies: how many proxies in front of the app are trusted to say whom they were asked by; one on a Space.
         server_name: address that the app is bound to; all of the machine's on a Space, else the machine itself alone.
@@ -109,6 +110,7 @@ class Settings:
     cache_dir: str = ""
     checkpoint: str = "nano"
     references: str = ""
+    space: str = ""
     device: str = "auto"
     proxies: int = 0
     server_name: str = "127.0.0.1"
@@ -137,8 +139,10 @@ class Settings:
         Raises:
             ValueError: a variable is set to something that its field cannot hold.
         """
-        space = bool(os.environ.get("SPACE_ID"))
+        name = os.environ.get("SPACE_ID", "")
+        space = bool(name)
         values: dict[str, object] = {
+            "space": name,
             "cache_dir": _default_cache(),
             "server_name": os.environ.get("GRADIO_SERVER_NAME") or ("0.0.0.0" if space else cls.server_name),  # noqa: S104
             "frame_ancestors": "https://huggingface.co https://*.hf.space" if space else "",

@@ -21,7 +21,8 @@ def browser() -> Iterator[Browser]:
     assert path, "Chromium is missing: run `make test`, or install it (apt-get install chromium)."
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
+            executable_path=path,
+            args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--use-fake-device-for-media-stream"],
         )
         yield chromium
         chromium.close()

@@ -169,6 +169,60 @@ def test_a_picture_can_be_pasted(app: Page, photo):
     assert shown(app) == "pasted.png"
 
 
+def test_four_seconds_from_the_camera_are_a_clip(open_page, demo_url: str, console_errors, left_localhost):
+    page = open_page(permissions=["camera"])
+    page.set_default_timeout(WAIT_MS)
+    page.goto(demo_url)
+    ready(page)
+    page.get_by_role("button", name="Open a clip").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    camera = page.get_by_role("dialog", name="Record from the camera")
+    expect(camera).to_contain_text("Recording begins in 2 s")
+    expect(camera).to_contain_text("Recording: 3 s")
+    assert page.get_by_label("Camera", exact=True).evaluate("(video) => video.videoWidth") > 0, "what it sees is shown"
+    done(page)
+    expect(camera).to_be_hidden()
+    assert re.fullmatch(r"camera\.(webm|mp4)", shown(page))
+    seconds = re.search(r"of ([\d.]+) s", page.get_by_text(re.compile("frames sampled")).inner_text())
+    assert 1 < float(seconds[1]) < 5  # a busy machine drops frames
+    assert not left_localhost
+    assert not console_errors
+
+
+def test_a_recording_can_be_cancelled(open_page, demo_url: str):
+    page = open_page(permissions=["camera"])
+    page.goto(demo_url)
+    ready(page)
+    page.get_by_role("button", name="Record").click()
+    camera = page.get_by_role("dialog", name="Record from the camera")
+    expect(camera).to_contain_text("Recording: ")
+    page.keyboard.press("Escape")
+    expect(camera).to_be_hidden()
+    expect(page.get_by_role("button", name="Record")).to_be_focused()
+    page.wait_for_timeout(5000)
+    assert shown(page) == "dominoes.mp4"
+
+
+def test_a_camera_that_is_not_allowed_is_told(app: Page):
+    app.evaluate(
+        """() => {
+            navigator.mediaDevices.getUserMedia = async () => { throw new DOMException("no", "NotAllowedError"); };
+        }"""
+    )
+    app.get_by_role("button", name="Record").click()
+    expect(app.get_by_text("The camera is not allowed for this page: allow it in the browser")).to_be_visible()
+    expect(app.get_by_role("dialog", name="Record from the camera")).to_be_hidden()
+
+
+def test_without_a_camera_api_there_is_no_button_for_it(page: Page, demo_url: str):
+    page.add_init_script("Object.defineProperty(navigator, 'mediaDevices', { value: undefined })")
+    page.goto(demo_url)
+    ready(page)
+    expect(page.get_by_role("button", name="Open a clip")).to_be_visible()
+    expect(page.get_by_role("button", name="Record")).to_be_hidden()
+
+
 def test_in_a_frame_there_is_neither_head_nor_foot(page: Page, demo_url: str):
     page.goto(f"{demo_url}/?embed=1")
     ready(page)
@@ -287,6 +341,44 @@ def test_an_unreachable_hub_is_told(app: Page, video):
     app.get_by_role("option", name=re.compile("ViT-L · 1024")).click()
     expect(app.get_by_role("alert").filter(has_text="cannot be reached")).to_be_visible(timeout=WAIT_MS)
     ready(app)
+
+
+def test_progress_and_cancel_stand_beside_the_offer_to_embed_the_references(app: Page, console_errors):
+    app.get_by_role("button", name="Settings").click()
+    app.get_by_role("radio", name="32").check()
+    offer = app.get_by_role("button", name=re.compile(r"Embed the \d+ reference clips in this way too \(about "))
+    expect(offer).to_be_enabled(timeout=WAIT_MS)
+    beside = app.locator(".offer-state")
+    expect(beside).to_be_hidden()
+    offer.click()
+    expect(beside).to_contain_text(re.compile(r"Embedding reference clips: \d+ of \d+"), timeout=WAIT_MS)
+    expect(offer).to_be_disabled()
+    assert beside.bounding_box()["y"] - offer.bounding_box()["y"] < 80
+    beside.get_by_role("button", name="Cancel").click()
+    expect(offer).to_be_enabled(timeout=WAIT_MS)
+    expect(beside).to_be_hidden()
+    assert not console_errors
+
+
+def test_one_press_makes_and_saves_a_file_that_is_named_after_the_clip(app: Page, console_errors):
+    saved = []
+    app.on("download", lambda download: saved.append(download.suggested_filename))
+    app.get_by_role("button", name="Export").click()
+    for _ in range(2):  # the same once more
+        with app.expect_download(timeout=WAIT_MS) as download:
+            app.get_by_role("button", name="Embedding (.npz)").click()
+        assert "tokens" in np.load(download.value.path(), allow_pickle=False)
+        app.wait_for_timeout(1500)
+    assert saved == ["dominoes.npz"] * 2
+    app.get_by_role("application").first.click()
+    app.wait_for_timeout(600)
+    with app.expect_download(timeout=WAIT_MS) as download:
+        app.get_by_role("button", name="Heatmap (.mp4)").click()
+    assert download.value.suggested_filename == "dominoes-heatmap.mp4"
+    assert download.value.path().stat().st_size > 10_000
+    app.wait_for_timeout(500)
+    assert len(saved) == 3
+    assert not console_errors
 
 
 @pytest.mark.parametrize("width", [390, 1280])

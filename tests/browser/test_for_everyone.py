@@ -34,6 +34,18 @@ def test_axe_finds_nothing(page: Page, demo_url: str, theme: str, open_parts: bo
     assert not told, told
 
 
+def test_the_first_tab_stop_leads_past_the_head(page: Page, demo_url: str):
+    opened(page, demo_url)
+    page.keyboard.press("Tab")
+    link = page.get_by_role("link", name="Skip to the viewer")
+    expect(link).to_be_focused()
+    expect(link).to_be_in_viewport()
+    assert link.evaluate("(node) => getComputedStyle(node).color !== getComputedStyle(node).backgroundColor")
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("Patch viewer", exact=True).get_by_role("application").first).to_be_focused()
+    expect(link).not_to_be_in_viewport()
+
+
 def test_the_viewer_is_reached_within_five_tabs(page: Page, demo_url: str):
     opened(page, demo_url)
     for _ in range(5):

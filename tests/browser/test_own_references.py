@@ -100,8 +100,8 @@ def test_own_clips_are_added_seen_by_nobody_else_and_come_back(open_page, url, u
     before = places(mine)
 
     upload(mine, uploads, "holidays")
-    expect(mine.get_by_text("1 clip added.")).to_be_visible(timeout=WAIT_MS)
-    expect(mine.get_by_text("broken.mp4: ")).to_contain_text("neither a video nor an image")
+    told = mine.get_by_role("alert").filter(has_text="Only 1 of 2 added; 1 could not be: broken.mp4: ")
+    expect(told).to_contain_text("neither a video nor an image", timeout=WAIT_MS)
     expect(labels(region)).to_have_count(3)
     assert places(mine) == before
 
@@ -111,9 +111,8 @@ def test_own_clips_are_added_seen_by_nobody_else_and_come_back(open_page, url, u
     expect(labels(foreign)).to_have_count(2)
     expect(foreign).not_to_contain_text("holidays")
 
-    mine.get_by_role("button", name="Save the set").click()
     with mine.expect_download(timeout=WAIT_MS) as download:
-        mine.locator("a[href$='references.zip']").click()
+        mine.get_by_role("button", name="Save the set").click()
     download.value.save_as(tmp_path / "set.zip")
     with zipfile.ZipFile(tmp_path / "set.zip") as archive:
         assert "clips.csv" in archive.namelist()
@@ -129,6 +128,12 @@ def test_own_clips_are_added_seen_by_nobody_else_and_come_back(open_page, url, u
     mine.get_by_role("button", name="Remove", exact=True).click()
     expect(labels(region)).to_have_count(2, timeout=WAIT_MS)
     assert places(mine) == before
+    expect(mine.get_by_text("1 clip removed.")).to_be_visible()
+    mine.get_by_role("button", name="Undo").click()
+    expect(mine.get_by_text("1 clip brought back.")).to_be_visible(timeout=WAIT_MS)
+    expect(labels(region).filter(has_text="at home")).to_be_visible()
+    assert places(mine) == before
+    expect(mine.get_by_role("button", name="Undo")).to_be_hidden()
 
     other.get_by_role("button", name="Your own references").click()
     other.locator("input[type=file][multiple]").set_input_files(tmp_path / "set.zip")
@@ -161,3 +166,21 @@ def test_an_addition_can_be_cancelled_and_leaves_nothing(page, url, uploads, tmp
     page.wait_for_timeout(2000)
     expect(panel).to_have_text("Cancelled. The references are as they were.")
     expect(labels(region)).to_have_count(2)
+
+
+def test_a_folder_gives_its_name_as_the_label(page, url, uploads, tmp_path):
+    (tmp_path / "walks in the rain").mkdir()
+    shutil.copy(uploads[0], tmp_path / "walks in the rain" / "one.mp4")
+    region = open_map(page, url)
+    page.locator("input[type=file][webkitdirectory]").set_input_files(tmp_path / "walks in the rain")
+    expect(page.locator(".own-drop").get_by_text("one", exact=False).first).to_be_visible()
+    expect(page.get_by_label("Label of the new clips")).to_have_value("walks in the rain")
+    page.get_by_role("button", name="Add to the map").click()
+    expect(labels(region).filter(has_text="walks in the rain")).to_be_visible(timeout=WAIT_MS)
+
+
+def test_a_damaged_zip_is_named(page, url, tmp_path):
+    (tmp_path / "torn.zip").write_bytes(b"PK and no more")
+    open_map(page, url)
+    upload(page, [tmp_path / "torn.zip"], "x")
+    expect(page.get_by_role("alert").filter(has_text="torn.zip: The zip is damaged")).to_be_visible(timeout=WAIT_MS)

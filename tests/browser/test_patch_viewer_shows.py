@@ -138,6 +138,37 @@ def test_another_layer_keeps_what_is_pinned(viewer):
     expect(viewer.root).to_have_attribute("data-pinned", "true")
 
 
+def test_a_second_clip_keeps_the_query_and_is_searched_for_its_best_match(viewer):
+    viewer.click(5, 5)
+    viewer.page.keyboard.press("]")
+    viewer.forget()
+    viewer.show("crop|second")
+    expect(viewer.root.get_by_role("button", name="Step 1, ").first).to_have_attribute("aria-current", "true")
+    answer = viewer.answers(1)
+    theirs = similarity(EMBEDDINGS["crop"], (0, 5, 5), other=EMBEDDINGS["second"])
+    agree(answer, similarity(EMBEDDINGS["crop"], (0, 5, 5)))
+    agree(answer, theirs, key=1)
+    expect(viewer.root).to_have_attribute("data-pinned", "true")
+    viewer.page.mouse.move(0, 0)
+    expect(viewer.root.get_by_label("Readout")).to_contain_text(f"{theirs.max():.2f}best match elsewhere")
+    expect(viewer.root.get_by_label("Readout")).to_contain_text("in the other clip at")
+    # Without the second clip, what was asked of the first is still asked.
+    viewer.forget()
+    viewer.show("crop")
+    agree(viewer.answers(1), similarity(EMBEDDINGS["crop"], (0, 5, 5)))
+    expect(viewer.root).to_have_attribute("data-pinned", "true")
+
+
+def test_a_query_that_is_not_pinned_stays_when_a_second_clip_comes(viewer):
+    viewer.hover(7, 3)
+    viewer.answers(2)
+    viewer.page.mouse.move(0, 0)
+    viewer.forget()
+    viewer.show("crop|second")
+    agree(viewer.answers(1), similarity(EMBEDDINGS["crop"], (0, 7, 3)))
+    expect(viewer.root).to_have_attribute("data-pinned", "false")
+
+
 def test_clips_of_different_layers_are_not_compared(viewer):
     viewer.show("crop|layer", state="error")
     expect(viewer.root.get_by_role("alert")).to_contain_text("different checkpoints or layers")

@@ -1,4 +1,4 @@
-"""Changing a set of reference clips: add, rename, remove, take it along as one file, and bring it back.
+"""Changing a set of reference clips: add, rename, remove and undo that, take it along as one file, and bring it back.
 
 All of it works on a set's folder as `sources.build` makes it (clips, `clips.csv`, `vectors/`), which stays
 usable between any two steps.
@@ -7,6 +7,7 @@ usable between any two steps.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
 import tempfile
@@ -39,20 +40,38 @@ from vjepa_demo.references.sources import Addition, settle
 from vjepa_demo.references.store import THUMBNAILS, copy_stored
 from vjepa_demo.references.zips import export, root_of, unpack
 
-__all__ = ["OWN", "Report", "add", "clean_label", "copy_set", "export", "remove", "rename", "take", "unpack"]
+__all__ = [
+    "OWN",
+    "REMOVED",
+    "Report",
+    "add",
+    "bring_back",
+    "clean_label",
+    "copy_set",
+    "export",
+    "forget_removed",
+    "remove",
+    "rename",
+    "take",
+    "unpack",
+]
 
 OWN = "own"  # the folder for clips added by hand; only these are deleted when they are removed
+REMOVED = ".removed"  # what the last removal took out: the list and the vectors before it, and files added by hand
+LEFT = "left.csv"  # in it, the list after it
 
 
 @dataclass(frozen=True)
 class Report:
-    """What came of adding: the set, how many clips are new in it, and (name, sentence) for each that failed, and for
-    each that was taken otherwise than it was named."""
+    """What came of adding: the set, how many clips are new in it, and (name, sentence) for each that failed, those of
+    this addition first, and for each that was taken otherwise than it was named. `tried` is how many were to be new; a
+    zip that cannot be read is one."""
 
     references: ReferenceSet
     added: int
     failures: tuple[tuple[str, str], ...]
     notes: tuple[tuple[str, str], ...] = ()
+    tried: int = 0
 
 
 def take(
@@ -77,31 +96,43 @@ def take(
         embedder, pooling, progress: as for `preparing.prepare`.
 
     Raises:
-        ReferencesError: a label is missing, a zip is damaged, nothing in all of it can be embedded, or the folder
-            cannot be written to.
+        ReferencesError: a label is missing, nothing in all of it can be embedded, there is nothing but zips that cannot
+            be read, or the folder cannot be written to.
     """
     addition = Addition(folder)
     unproven: list[Path] = []
+    zipped: dict[str, str] = {}  # the zip's name by that of a clip
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch, addition.undone_on_failure():
         addition.begin_list()
-        loose: list[tuple[Path, str]] = []
+        loose: list[tuple[Path, str, str]] = []  # the last is the zip's name, or ""
         for number, (path, name) in enumerate(files):
             if Path(name).suffix.lower() != ".zip":
-                loose.append((path, name))
+                loose.append((path, name, ""))
                 continue
-            inside = Path(scratch) / str(number)
-            addition.refused += unpack(path, inside)
-            root = root_of(inside)
+            inside, refused, known = Path(scratch) / str(number), len(addition.refused), len(addition.clips)
+            try:
+                addition.refused += unpack(path, inside)
+                root = root_of(inside)
+            except ReferencesError as error:
+                addition.refused.append((name, str(error)))
+                continue
             listed = (root / CSV_NAME).is_file()
             if not listed:
-                loose += [(clip, clip.name) for clip in sorted(root.iterdir()) if clip.is_file()]
+                loose += [(clip, clip.name, name) for clip in sorted(root.iterdir()) if clip.is_file()]
             if listed or any(path.is_dir() for path in root.iterdir()):
                 addition.collect(root, clips_of(root, MOST_FILES, exported=True))
                 unproven.append(root / STORED)
+            addition.refused[refused:] = [(f"{file} in {name}", told) for file, told in addition.refused[refused:]]
+            zipped |= dict.fromkeys((clip.file for clip in addition.clips[known:]), name)
             if len(loose) + len(addition.clips) > MOST_FILES:
                 raise ReferencesError(f"These are more than {MOST_FILES} files: take fewer at a time.")
-        for path, name in loose:
+        if addition.refused and not (loose or unproven):
+            raise ReferencesError(" ".join(f"{name}: {sentence}" for name, sentence in addition.refused))
+        for path, name, archive in loose:
+            known = len(addition.clips)
             addition.bring(path, ReferenceClip(_own_name(path, name, label), clean_label(label)), copy=True)
+            if archive:
+                zipped |= dict.fromkeys((clip.file for clip in addition.clips[known:]), archive)
         made = settle(
             folder,
             embedder,
@@ -112,9 +143,12 @@ def take(
         )
         addition.drop(made)
     new = {clip.file for clip in addition.clips}
-    failures = sorted(made.failures, key=lambda failure: failure[0] not in new)
-    added = len(new & {clip.file for clip in made.clips})
-    return Report(made, added, (*addition.refused, *failures), tuple(addition.notes))
+    failures = [
+        (f"{file} in {zipped[file]}" if file in zipped else file, sentence)
+        for file, sentence in sorted(made.failures, key=lambda failure: failure[0] not in new)
+    ]
+    added, tried = len(new & {clip.file for clip in made.clips}), len(new) + len(addition.refused)
+    return Report(made, added, (*addition.refused, *failures), tuple(addition.notes), tried)
 
 
 def copy_set(folder: Path, target: Path) -> None:
@@ -168,19 +202,63 @@ def rename(folder: Path, files: Sequence[str], label: str) -> None:
 
 
 def remove(folder: Path, files: Sequence[str]) -> None:
-    """Take clips out of a set; files that were added by hand are deleted too. The others keep their places on the map.
+    """Take clips out of a set. The others keep their places on the map.
+
+    Files that were added by hand go to a hidden folder, from where `bring_back` takes them until `forget_removed`.
 
     Raises:
         ReferencesError: a clip is not in the set, or none would be left.
     """
     with lock(folder / CSV_LOCK), disk_errors():
-        clips = [clip for clip in _chosen(folder, files) if clip.file not in files]
+        before = _chosen(folder, files)
+        clips = [clip for clip in before if clip.file not in files]
         if not clips:
             raise ReferencesError("A set needs at least one clip: keep one, or add another first.")
+        forget_removed(folder)
+        if not (folder / CSV_NAME).is_file():
+            write_csv(folder, before)
+        gone = folder / REMOVED
+        put(folder / CSV_NAME, gone / CSV_NAME, copy=True)
+        for stored in (folder / STORED).glob("*.safetensors"):  # with the places on the map
+            put(stored, gone / STORED / stored.name)
         write_csv(folder, clips)
+        put(folder / CSV_NAME, gone / LEFT, copy=True)
         for file in files:
-            if file.startswith(f"{OWN}/"):
-                (folder / file).unlink(missing_ok=True)
+            if file.startswith(f"{OWN}/") and os.path.lexists(folder / file):
+                (gone / file).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(folder / file, gone / file)
+
+
+def bring_back(folder: Path) -> int:
+    """Undo the last removal: its rows, files, vectors and places on the map. Returns how many clips are back.
+
+    Raises:
+        ReferencesError: there is nothing to bring back, or the folder cannot be written to.
+    """
+    gone = folder / REMOVED
+    with lock(folder / CSV_LOCK), disk_errors():
+        if not (gone / LEFT).is_file():
+            raise ReferencesError("There is nothing to bring back: the references were changed again since.")
+        rows = clips_of(folder)
+        here = {clip.file for clip in rows}
+        back = [clip for clip in clips_of(gone) if clip.file not in here]
+        for clip in back:
+            if os.path.lexists(gone / clip.file) and not os.path.lexists(folder / clip.file):
+                (folder / clip.file).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(gone / clip.file, folder / clip.file)
+        if (folder / CSV_NAME).read_bytes() == (gone / LEFT).read_bytes():  # with the columns that only its owner knows
+            os.replace(gone / CSV_NAME, folder / CSV_NAME)
+            for stored in (gone / STORED).glob("*.safetensors"):
+                os.replace(stored, folder / STORED / stored.name)
+        else:
+            write_csv(folder, [*rows, *back])
+    forget_removed(folder)
+    return len(back)
+
+
+def forget_removed(folder: Path) -> None:
+    """Delete what the last removal took out of a set."""
+    shutil.rmtree(folder / REMOVED, ignore_errors=True)
 
 
 def clean_label(label: str) -> str:

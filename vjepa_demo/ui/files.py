@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from vjepa_demo import scratch as folders
+
+# Run in the browser with the value of a file component: saves what has just been made, once however often it is told.
+SAVE = """(file) => {
+    if (!file?.url || window.savedLast === file.url) return [];
+    window.savedLast = file.url;
+    setTimeout(() => { window.savedLast = null; }, 1000);
+    Object.assign(document.createElement("a"), { href: file.url, download: file.orig_name || "" }).click();
+    return [];
+}"""
+NAME_LENGTH = 80
 
 # Gradio has copied what is in such a folder by the time the next event is yielded.
 scratch = folders.temporary
@@ -25,3 +36,8 @@ def to_be_saved(name: str) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def named_after(clip: str, ending: str) -> str:
+    """A file's name that says of which clip it is, in letters that every system takes."""
+    return (re.sub(r"[^\w.-]+", "_", Path(clip).stem).strip("._")[:NAME_LENGTH] or "clip") + ending

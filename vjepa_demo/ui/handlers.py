@@ -198,11 +198,12 @@ def end(kind: str) -> None:
         under_way.end(job.visitor, kind, before=job)
 
 
-@event(*OUTPUTS, kind="offer")
+@event(*OUTPUTS, "offer_said", kind="offer", says_in=("status", "offer_said"))
 def compare_anyway(say: Progress, folder: Path, result_id: str | None, own_id: str | None) -> Iterator[Update]:
     """Embed the references as the clip was embedded, then compare it with them."""
     result, references = shown(result_id), sessions.folder_of(own_id)
-    yield {"offer": gr.update(interactive=False)}
+    # What is said beside the button shows only as long as it cannot be pressed.
+    yield {"offer": gr.update(interactive=False), "offer_said": ""}
     try:
         compared = explore.compare(result, references, say)
     except UserError:

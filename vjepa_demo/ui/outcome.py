@@ -44,8 +44,8 @@ def safe(text: str) -> str:
 
 
 def status(message: str, kind: str = "") -> str:
-    """A line for the status; kind is "", "busy" or "error"."""
-    role = "alert" if kind == "error" else "status"
+    """A line for the status; kind is "", "busy", "partly" (some of it failed) or "error"."""
+    role = "alert" if kind in ("partly", "error") else "status"
     return f'<div role="{role}" class="{kind}">{safe(message)}</div>'
 
 
@@ -60,7 +60,9 @@ def sentence(error: BaseException) -> str:
     return str(DiskError.of(error)) if of_disk(error) else OUR_FAULT
 
 
-def event(*outputs: str, kind: str = "clip", seconds: float = settings.job_seconds) -> Callable[[Work], Handler]:
+def event(
+    *outputs: str, kind: str = "clip", seconds: float = settings.job_seconds, says_in: tuple[str, ...] = ("status",)
+) -> Callable[[Work], Handler]:
     """Make an event handler of a generator `work(say, folder, *inputs)` that yields `{output: value}`.
 
     The work runs in a thread, as a job that ends when its visitor cancels it or leaves. What it says, and why it
@@ -70,6 +72,7 @@ def event(*outputs: str, kind: str = "clip", seconds: float = settings.job_secon
         outputs: their names, in the order in which they are wired.
         kind: what the work is about, for those who end it (`pages.end`).
         seconds: how long the work may take, its waiting left out.
+        says_in: the outputs that show what it says; why it failed is shown in `status` alone.
     """
 
     def in_order(update: Update) -> tuple[Any, ...]:
@@ -89,7 +92,7 @@ def event(*outputs: str, kind: str = "clip", seconds: float = settings.job_secon
                             if job.quiet:
                                 break
                             if isinstance(item, str):
-                                item = {"status": status(f"{item} …", "busy")}
+                                item = dict.fromkeys(says_in, status(f"{item} …", "busy"))
                             yield in_order(item)
                 except Exception as error:
                     if not job.quiet:

@@ -1,7 +1,8 @@
-"""The panel for a visitor's own references: add, rename, remove, a new fit, and the set as one file."""
+"""The panel for a visitor's own references: add, rename, remove, undo that, a new fit, and the set as one file."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,16 @@ from vjepa_demo.embedder import Embedder
 from vjepa_demo.embedding import Pooling
 from vjepa_demo.errors import ReferencesError
 from vjepa_demo.media.formats import MEDIA_TYPES
-from vjepa_demo.references.change import OWN, clean_label, export, remove, rename, take
+from vjepa_demo.references.change import (
+    OWN,
+    bring_back,
+    clean_label,
+    export,
+    forget_removed,
+    remove,
+    rename,
+    take,
+)
 from vjepa_demo.references.comparison import ReferenceSet
 from vjepa_demo.references.listing import read_folder
 from vjepa_demo.references.preparing import Progress
@@ -22,7 +32,7 @@ from vjepa_demo.references.zips import unpacked_size
 from vjepa_demo.scratch import check_room, size_of, using
 from vjepa_demo.settings import settings
 from vjepa_demo.ui import handlers, sessions, under_way, visits
-from vjepa_demo.ui.files import to_be_saved
+from vjepa_demo.ui.files import SAVE, to_be_saved
 from vjepa_demo.ui.handlers import results
 from vjepa_demo.ui.outcome import RUN, Update, event, status
 from vjepa_demo.ui.reference_map import describe_clip, map_value
@@ -32,9 +42,15 @@ SHOWN_FAILURES = 5
 NOT_BUSY = status("No change of your references is under way.")
 
 # What a change of the references changes on the page.
-OUTPUTS = ("status", "map", "own", "chosen", "saved", "files", "folder")
+OUTPUTS = ("status", "map", "own", "chosen", "saved", "files", "folder", "undo")
 
 Say = Callable[[str], None]
+
+
+class Partly(str):
+    """Words about something that went well only in part."""
+
+
 # Does something to the folder of references, whose clips it embeds: returns what to say, and the set as it is then.
 Work = Callable[[Path, Embedder, Pooling, Progress], tuple[str, ReferenceSet]]
 
@@ -56,9 +72,10 @@ def panel() -> dict[str, Any]:
                 folder = gr.File(
                     label="or a folder of clips", file_count="directory", height=120, elem_classes="own-drop"
                 )
-                label = gr.Textbox(label="Label of the new clips", max_lines=1, max_length=60)
+                label = gr.Textbox(label="Label of the new clips", max_lines=1, max_length=60, elem_classes="own-label")
                 add = gr.Button("Add to the map", variant="primary")
                 said = gr.HTML(elem_classes="status", js_on_load=None)
+                undo = gr.Button("Undo", size="sm", visible=False)
             with gr.Column(min_width=240):
                 chosen = gr.Dropdown([], label="Clips of the set", multiselect=True)
                 new_label = gr.Textbox(label="New label", max_lines=1, max_length=60)
@@ -73,7 +90,7 @@ def panel() -> dict[str, Any]:
     return {
         **{"files": files, "folder": folder, "label": label, "add": add, "chosen": chosen, "new_label": new_label},
         **{"rename": rename_button, "remove": remove_button, "refit": refit, "save": save, "cancel": cancel},
-        **{"saved": saved, "said": said},
+        **{"saved": saved, "said": said, "undo": undo},
     }
 
 
@@ -94,8 +111,10 @@ def wire(parts: dict[str, Any], own_id: gr.State, result_id: gr.State, space: gr
     parts["add"].click(add_clips, [*ids, *given], outputs, **RUN)
     parts["rename"].click(rename_clips, [*ids, parts["chosen"], parts["new_label"]], outputs, **RUN)
     parts["remove"].click(remove_clips, [*ids, parts["chosen"]], outputs, **RUN)
+    parts["undo"].click(undo_removal, ids, outputs, **RUN)
     parts["refit"].click(fit_again, ids, outputs, **RUN)
     parts["save"].click(save_set, ids, outputs, **RUN)
+    parts["saved"].change(None, parts["saved"], js=SAVE, **RUN)
     parts["cancel"].click(cancel, None, parts["said"], **RUN)
     demo.load(list_clips, own_id, parts["chosen"], **RUN)
 
@@ -119,17 +138,18 @@ def add_clips(
 
     def work(folder: Path, embedder: Embedder, pooling: Pooling, progress: Progress) -> tuple[str, ReferenceSet]:
         report = take(folder, uploads, label, embedder, pooling, progress=progress)
-        words = f"{report.added} clip{'s' * (report.added != 1)} added."
-        if not report.added:
-            words = "Nothing was added." if report.failures else "Nothing was added: the set has all of it already."
-        words += "".join(f" {Path(name).name} {told}." for name, told in report.notes[:SHOWN_FAILURES])
-        for name, sentence in report.failures[:SHOWN_FAILURES]:
-            words += f" {Path(name).name}: {sentence}"
-        if len(report.failures) > SHOWN_FAILURES:
-            words += f" And {len(report.failures) - SHOWN_FAILURES} more failed."
-        if report.failures and not report.added:
-            raise ReferencesError(words)
-        return words, report.references
+        notes = "".join(f" {Path(name).name} {told}." for name, told in report.notes[:SHOWN_FAILURES])
+        failed = report.failures[: report.tried - report.added]
+        told = " ".join(f"{Path(name).name}: {sentence}" for name, sentence in failed[:SHOWN_FAILURES])
+        if len(failed) > SHOWN_FAILURES:
+            told += f" And {len(failed) - SHOWN_FAILURES} more."
+        if failed and not report.added:
+            raise ReferencesError(f"Nothing was added. {told}")
+        if failed:
+            words = f"Only {report.added} of {report.tried} added; {len(failed)} could not be: {told}{notes}"
+            return Partly(words), report.references
+        words = f"{count(report.added)} added." if report.added else "Nothing was added: the set has all of it already."
+        return words + notes, report.references
 
     with using(*(path for path, _ in uploads)):
         needed = sum(size_when_added(path, folder_of(own_id)) for path, _ in uploads)
@@ -153,8 +173,22 @@ def remove_clips(
     say: Say, scratch: Path, own_id: str | None, result_id: str | None, chosen: list[str]
 ) -> Iterator[Update]:
     def work(folder: Path, embedder: Embedder, pooling: Pooling, progress: Progress) -> tuple[str, ReferenceSet]:
-        remove(folder, chosen or [])
-        return "Removed. The other points stay where they were.", settle(folder, embedder, pooling, progress=progress)
+        remove(folder, chosen)
+        words = f"{count(len(chosen))} removed. The other points stay where they were."
+        return words, settle(folder, embedder, pooling, progress=progress)
+
+    chosen = chosen or []
+    update = change(say, own_id, result_id, work, can_be_undone=True)
+    yield {**update, "undo": gr.update(visible=True)}
+
+
+@event(*OUTPUTS, kind="own", seconds=settings.build_seconds)
+def undo_removal(say: Say, scratch: Path, own_id: str | None, result_id: str | None) -> Iterator[Update]:
+    """Bring back what was removed last."""
+
+    def work(folder: Path, embedder: Embedder, pooling: Pooling, progress: Progress) -> tuple[str, ReferenceSet]:
+        words = f"{count(bring_back(folder))} brought back."
+        return words, settle(folder, embedder, pooling, progress=progress)
 
     yield change(say, own_id, result_id, work)
 
@@ -188,10 +222,23 @@ def cancel() -> Any:
     return handlers.OWN_CANCELLED if under_way.end(visits.visitor(), "own") else NOT_BUSY
 
 
+def count(clips: int) -> str:
+    return f"{clips} clip{'s' * (clips != 1)}"
+
+
 def change(
-    say: Say, own_id: str | None, result_id: str | None, work: Work, *, needed: int = 0, may_begin: bool = False
+    say: Say,
+    own_id: str | None,
+    result_id: str | None,
+    work: Work,
+    *,
+    needed: int = 0,
+    may_begin: bool = False,
+    can_be_undone: bool = False,
 ) -> Update:
     """Change the visitor's references, and show the set as it is then; `needed`, `may_begin`: see `Sessions.change`.
+
+    What an earlier change removed is gone for good with this one, unless it `can_be_undone` itself.
 
     Raises:
         UserError: it fails. A visitor's own references are as they were then; in a folder that is kept, clips that are
@@ -213,13 +260,16 @@ def change(
             result.pooling if result else embedder.pooling,
             lambda done, total, message: say(f"{message}: {done} of {total}"),
         )
+        if not can_be_undone:
+            forget_removed(changed.folder)
         clip = describe_clip(result.embedding, references.compare(result.vector)) if result else None
         return {
-            "status": status(f"{words} {changed.told}".strip()),
+            "status": status(f"{words} {changed.told}".strip(), "partly" if isinstance(words, Partly) else ""),
             "map": map_value(references, clip),
             "own": changed.id,
             "chosen": choices(changed.folder),
             "saved": gr.update(value=None, visible=False),
+            "undo": gr.update(visible=False),
         }
 
 
@@ -240,10 +290,11 @@ def choices(folder: Path) -> Any:
 def size_when_added(path: Path, folder: Path) -> int:
     """Bytes that an upload will take in a set: those of a zip unpacked, less what is in the set already.
 
-    Raises:
-        ReferencesError: it is a zip that is damaged or holds too much.
+    None of a zip that cannot be read, which is told when it is taken.
     """
     if path.suffix.lower() != ".zip":
         return path.stat().st_size
     files = folder.rglob("*")
-    return unpacked_size(path, {(file.name, file.stat().st_size) for file in files if file.is_file()})
+    with contextlib.suppress(ReferencesError):
+        return unpacked_size(path, {(file.name, file.stat().st_size) for file in files if file.is_file()})
+    return 0

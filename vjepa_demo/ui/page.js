@@ -1,4 +1,4 @@
-// Runs once when the page has loaded: the switch between light and dark, which follows the system until it is pressed.
+// Runs once when the page has loaded: the way past the head, the label of a folder, and the switch between light and dark, which follows the system until it is pressed.
 () => {
   const KEY = "vjepa-demo-theme";
   const dark = () => document.body.classList.contains("dark");
@@ -7,6 +7,27 @@
     document.body.classList.toggle("dark", on);
     if (button) button.textContent = on ? "Light" : "Dark";
   };
+  // Before all that the head of the page holds, whatever order its parts arrive in.
+  const skip = Object.assign(document.createElement("a"), { href: "#viewer", className: "skip-link", textContent: "Skip to the viewer" });
+  skip.addEventListener("click", (event) => {
+    event.preventDefault(); // the address stays what it is
+    document.querySelector("#viewer .pv-stage")?.focus();
+  });
+  document.querySelector(".gradio-container").prepend(skip);
+  // A folder of references that comes in gives its name to the empty field for their label; Gradio keeps names of files alone.
+  const named = (name) => {
+    const field = document.querySelector(".own-label :is(input, textarea)");
+    if (!name || !field || (field.value && field.value !== field.dataset.given)) return;
+    field.value = field.dataset.given = name;
+    field.dispatchEvent(new Event("input", { bubbles: true }));
+  };
+  document.addEventListener("change", ({ target }) => {
+    if (target.webkitdirectory && target.closest(".own-drop")) named(target.files[0]?.webkitRelativePath.split("/")[0]);
+  }, { capture: true });
+  document.addEventListener("drop", ({ target, dataTransfer }) => {
+    const entry = target.closest?.(".own-drop") && dataTransfer.items[0]?.webkitGetAsEntry();
+    if (entry?.isDirectory) named(entry.name);
+  }, { capture: true });
   // In a frame on somebody's page: the picture and what belongs to it, nothing around them.
   if (new URLSearchParams(location.search).get("embed") === "1") {
     const style = document.createElement("style");

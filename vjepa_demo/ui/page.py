@@ -13,7 +13,7 @@ from vjepa_demo.media.formats import MEDIA_TYPES
 from vjepa_demo.model import checkpoints
 from vjepa_demo.references.listing import read_folder
 from vjepa_demo.settings import ASSETS, settings
-from vjepa_demo.ui import api, examples, guard, handlers, intake, own_references, sessions, shown, theme, unheard
+from vjepa_demo.ui import api, examples, files, guard, handlers, intake, own_references, sessions, shown, theme, unheard
 from vjepa_demo.ui.gate import GatedBlocks
 from vjepa_demo.ui.outcome import RUN
 from vjepa_demo.ui.patch_viewer import patch_viewer
@@ -46,14 +46,14 @@ def build() -> gr.Blocks:
         with gr.Row(elem_classes="page-head", equal_height=True):
             gr.HTML(TITLE_HTML, js_on_load=None, min_width=180, elem_classes="page-name")
             checkpoint = _checkpoint()
-            opened = intake.intake(min_width=120, elem_classes="page-open")
+            opened = intake.intake(min_width=210, elem_classes="page-open")
             gr.HTML(THEME_HTML, js_on_load=None, min_width=80, elem_classes="page-theme")
         with gr.Row(elem_classes="page-body"):
             with gr.Column(scale=7, min_width=320, elem_classes="stage"):
                 with gr.Row(elem_classes="state"):
                     status = gr.HTML(elem_classes="status", js_on_load=None, scale=1)
                     cancel = gr.Button("Cancel", size="sm", scale=0, min_width=80, elem_classes="cancel")
-                viewer = patch_viewer(elem_classes="viewer")
+                viewer = patch_viewer(elem_id="viewer", elem_classes="viewer")
                 summary = gr.HTML(elem_classes="summary", js_on_load=None)
                 strip = examples.examples(elem_classes="examples")
                 with gr.Row(elem_classes="drawers"):
@@ -67,6 +67,9 @@ def build() -> gr.Blocks:
                     elem_classes="pooling",
                 )
                 offer = gr.Button(visible=False, size="sm", elem_classes="offer")
+                with gr.Row(elem_classes="offer-state"):
+                    offer_said = gr.HTML(elem_classes="status", js_on_load=None, scale=1)
+                    offer_cancel = gr.Button("Cancel", size="sm", scale=0, min_width=80)
                 space = reference_map(elem_classes="map")
         own = own_references.panel()
         gr.HTML(ABOUT.read_text(encoding="utf-8"), js_on_load=None, elem_classes="about")
@@ -82,11 +85,12 @@ def build() -> gr.Blocks:
         viewer.span(shown.remember_span, None, [controls["start"], controls["end"]], **RUN).then(
             handlers.embed_again, [source, *asked], outputs, **RUN
         )
-        offer.click(handlers.compare_anyway, [result_id, own_id], outputs, **RUN)
+        offer.click(handlers.compare_anyway, [result_id, own_id], [*outputs, offer_said], **RUN)
         outputs_of_pooling = [status, space, result_id, offer]
         pooling.input(shown.change_pooling, [result_id, pooling, own_id], outputs_of_pooling, **RUN)
         _wire_more(more, status, viewer, result_id)
-        cancel.click(handlers.cancel, [result_id, own_id], [status, own["said"], offer], **RUN)
+        for button in (cancel, offer_cancel):
+            button.click(handlers.cancel, [result_id, own_id], [status, own["said"], offer], **RUN)
         own_references.wire(own, own_id, result_id, space, demo)
         demo.load(handlers.first_paint, None, outputs, **RUN)
     # Whose work is next is decided in jobs.py, which knows visitors; here only floods are turned away.
@@ -135,7 +139,7 @@ def _more() -> dict[str, Any]:
             npz = gr.Button("Embedding (.npz)", size="sm", min_width=120)
             video = gr.Button("Heatmap (.mp4)", size="sm", min_width=120)
             code = gr.Button("Code", size="sm", min_width=120)
-        file = gr.File(label="File to save", interactive=False, height=100)
+        file = gr.File(label="Saved file", interactive=False, height=100)
         text = gr.Code(label="Code", language="python", interactive=False, max_lines=16)
     return {"layer": layer, "second": second, "npz": npz, "video": video, "code": code, "file": file, "text": text}
 
@@ -164,6 +168,7 @@ def _wire_more(more: dict[str, Any], status: gr.HTML, viewer: gr.HTML, result_id
     more["code"].click(shown.take_snippet, [result_id, query], [status, more["text"]], **RUN)
     more["npz"].click(shown.take_embedding, result_id, [status, more["file"]], **RUN)
     more["video"].click(shown.take_video, [result_id, query], [status, more["file"]], **RUN)
+    more["file"].change(None, more["file"], js=files.SAVE, **RUN)
     more["layer"].input(
         shown.change_layer,
         [result_id, more["layer"]],

@@ -23,7 +23,7 @@ from gradio.utils import LRUCache
 from vjepa_demo import jobs, scratch
 from vjepa_demo.errors import DiskError, ReferencesError
 from vjepa_demo.jobs import Visitor
-from vjepa_demo.references.change import copy_set
+from vjepa_demo.references.change import REMOVED, copy_set
 from vjepa_demo.references.preparing import cache_of
 from vjepa_demo.settings import MIB, Settings, settings
 
@@ -37,7 +37,8 @@ REMEMBERED = 4096  # sessions whose owners have not been told yet that they are 
 class Session:
     """A visitor's own copy of the references, and who uses it at present.
 
-    `bytes` are those on disk, `coming` those that a change under way will take at most.
+    `bytes` are those of the set on disk, `removed` those of what the last removal took out of it, `coming` those that a
+    change under way will take at most.
     """
 
     id: str
@@ -46,6 +47,7 @@ class Session:
     used: float = 0.0
     users: int = 0
     bytes: int = 0
+    removed: int = 0
     coming: int = 0
     saved: Path | None = None
     over: bool = False
@@ -54,9 +56,10 @@ class Session:
     @property
     def size(self) -> int:
         """Bytes on disk, also those that are coming: its own files, and the set as one file while that is there."""
+        there = self.bytes + self.removed + self.coming
         with contextlib.suppress(OSError):
-            return self.bytes + self.coming + (self.saved.stat().st_size if self.saved else 0)
-        return self.bytes + self.coming
+            return there + (self.saved.stat().st_size if self.saved else 0)
+        return there
 
 
 @dataclass
@@ -166,7 +169,7 @@ class Sessions:
         if session.id in self._all:
             before = _new_folder()
             try:
-                shutil.copytree(session.folder, before, copy_function=_link, ignore=UNFINISHED)
+                shutil.copytree(session.folder, before, copy_function=_link, ignore=_unfinished)
             except BaseException:
                 shutil.rmtree(before, ignore_errors=True)
                 raise
@@ -174,10 +177,12 @@ class Sessions:
             if before is None:
                 copy_set(settings.reference_folder, session.folder)
             yield
-            size = max(LEAST_BYTES, scratch.size_of(session.folder, _shipped()))
+            # What was removed leaves room for others at once, and goes with the next change.
+            removed = scratch.size_of(session.folder / REMOVED, _shipped())
+            size = max(LEAST_BYTES, scratch.size_of(session.folder, _shipped()) - removed)
             with self._lock:
                 self._check(session, size)
-                session.bytes, session.coming = size, 0
+                session.bytes, session.removed, session.coming = size, removed, 0
                 self._all[session.id] = session
                 self._beginning.pop(session.id, None)
         except BaseException:
@@ -353,6 +358,10 @@ def _shipped() -> frozenset[tuple[int, int]]:
     """The files that a session has only links to."""
     folder = settings.reference_folder
     return scratch.inodes_of(folder, cache_of(folder))
+
+
+def _unfinished(folder: str, names: list[str]) -> set[str]:
+    return UNFINISHED(folder, names) - {REMOVED}
 
 
 def _link(source: str, target: str) -> None:

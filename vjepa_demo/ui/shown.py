@@ -14,6 +14,7 @@ from vjepa_demo.embedder import Embedder
 from vjepa_demo.errors import RequestError
 from vjepa_demo.explore import Embedded, Progress
 from vjepa_demo.ui import sessions
+from vjepa_demo.ui.files import named_after
 from vjepa_demo.ui.handlers import (
     compare_or_offer,
     end,
@@ -28,7 +29,7 @@ from vjepa_demo.views.heatmap import heatmap_video
 from vjepa_demo.views.similarity import similarity
 from vjepa_demo.views.snippet import snippet
 
-READY = "Ready to be saved."
+SAVED = "Saved where your browser puts downloads."
 MOST_SECONDS = 1e6
 MOST_PLACES = 64  # of one query; each costs a product with all tokens
 
@@ -116,20 +117,24 @@ def is_places(value: Any) -> bool:
 @event("status", "file", kind="file")
 def take_embedding(say: Progress, folder: Path, result_id: str | None) -> Iterator[Update]:
     """The embedding as `.npz`."""
+    yield {"file": None}  # the same file can be saved again
     result = shown(result_id)
-    result.embedding.save(folder / "embedding.npz")
-    yield {"status": status(READY), "file": str(folder / "embedding.npz")}
+    path = folder / named_after(result.name, ".npz")
+    result.embedding.save(path)
+    yield {"status": status(SAVED), "file": str(path)}
 
 
 @event("status", "file", kind="file")
 def take_video(say: Progress, folder: Path, result_id: str | None, query: Any) -> Iterator[Update]:
     """The clip with the pinned patch's heatmap as MP4."""
+    yield {"file": None}
     result = shown(result_id)
     scores = pinned_scores(result, query)
+    path = folder / named_after(result.name, "-heatmap.mp4")
     with jobs.turn(say):
         marks = query_places(query, "add") + query_places(query, "subtract")
-        heatmap_video(result.clip, result.embedding, scores, folder / "heatmap.mp4", marks)
-    yield {"status": status(READY), "file": str(folder / "heatmap.mp4")}
+        heatmap_video(result.clip, result.embedding, scores, path, marks)
+    yield {"status": status(SAVED), "file": str(path)}
 
 
 @event("status", "text", kind="file")
@@ -137,7 +142,7 @@ def take_snippet(say: Progress, folder: Path, result_id: str | None, query: Any)
     """Code that makes the same tokens with transformers alone."""
     result = shown(result_id)
     at = query_places(query, "add")
-    code = snippet(result.embedding, result.clip, at[0] if at else None)
+    code = snippet(result.embedding, result.clip, at[0] if at else None, result.name)
     yield {"status": status("The code makes the same tokens in a notebook."), "text": code}
 
 

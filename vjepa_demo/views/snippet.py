@@ -14,15 +14,16 @@ from vjepa_demo.errors import RequestError
 from vjepa_demo.media.clip import Clip
 from vjepa_demo.media.pictures import NEUTRAL_GROUND
 from vjepa_demo.options import IMAGE_FRAMES, ROUNDING
-from vjepa_demo.settings import ASSETS
+from vjepa_demo.settings import ASSETS, settings
 from vjepa_demo.views.similarity import Position
 
 
-def snippet(embedding: Embedding, clip: Clip, at: Position | None = None) -> str:
+def snippet(embedding: Embedding, clip: Clip, at: Position | None = None, name: str = "") -> str:
     """Code that makes this embedding's tokens again with transformers, torchcodec and Pillow alone.
 
-    It names the file "clip.mp4" or "image.png", reads the same moments, fits them to the model's square in the same
-    way, and leaves `tokens` `[T', H', W', D]`; with `at` (step, row, column) also `scores`, the centred cosine.
+    It names the file `name`, or "clip.mp4" or "image.png", beside the notebook. It reads the same moments, fits them to
+    the model's square in the same way, and leaves `tokens` `[T', H', W', D]`; with `at` (step, row, column) also
+    `scores`, the centred cosine.
 
     Raises:
         RequestError: the position is outside the grid, or the clip is an animated picture.
@@ -34,9 +35,9 @@ def snippet(embedding: Embedding, clip: Clip, at: Position | None = None) -> str
     steps, rows, cols = embedding.grid
     height, width = clip.frames.shape[-2:]
     made, seen = embedding.fingerprint, embedding.patch_mask
-    checkpoint, revision = made.checkpoint, ""
-    if checkpoint == "nano":
-        checkpoint = (ASSETS / "nano").relative_to(ASSETS.parent).as_posix()  # beside the notebook, in a clone
+    checkpoint, revision, ours = made.checkpoint, "", made.checkpoint == "nano"
+    if ours:  # whoever is on this machine has its folder; others have that of a clone
+        checkpoint = "assets/nano" if settings.public else str(ASSETS / "nano")
     elif not Path(checkpoint).is_absolute():
         revision = f", revision={json.dumps(made.revision)}"
     return _template().render(
@@ -45,7 +46,10 @@ def snippet(embedding: Embedding, clip: Clip, at: Position | None = None) -> str
         **{"steps": steps, "rows": rows, "cols": cols, "dim": embedding.tokens.shape[-1]},
         image=clip.is_image,
         image_frames=IMAGE_FRAMES,
+        file=json.dumps(name or ("image.png" if clip.is_image else "clip.mp4")),
         checkpoint=json.dumps(checkpoint),
+        clone=ours and settings.public,
+        space=json.dumps(settings.space) if ours and settings.space else "",
         revision=revision,
         seconds=", ".join(f"{t:.6f}".rstrip("0").rstrip(".") for t in embedding.timestamps),
         **{"height": height, "width": width, "rounding": ROUNDING, "ground": NEUTRAL_GROUND[0]},

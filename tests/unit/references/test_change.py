@@ -13,7 +13,7 @@ from PIL import Image
 
 from vjepa_demo.errors import ReferencesError
 from vjepa_demo.references import preparing, zips
-from vjepa_demo.references.change import add, copy_set, export, remove, rename, take, unpack
+from vjepa_demo.references.change import add, bring_back, copy_set, export, forget_removed, remove, rename, take, unpack
 from vjepa_demo.references.listing import read_folder
 from vjepa_demo.references.sources import build, settle
 from vjepa_demo.settings import settings
@@ -85,6 +85,30 @@ def test_a_removed_clip_that_was_added_by_hand_is_deleted(base, tmp_path):
     settle(base, Colours())
     remove(base, [file])
     assert not (base / file).exists()
+
+
+def test_a_removal_can_be_undone_whole_until_the_next_change(base, tmp_path):
+    (file,) = add(base, [(picture(tmp_path / "new.png", 5), "new.png", "x")])
+    encoder = Colours()
+    before, rows = settle(base, encoder), (base / "clips.csv").read_bytes()
+    calls = encoder.calls
+    remove(base, [file, before.clips[0].file])
+    assert len(settle(base, encoder)) == 11
+    assert bring_back(base) == 2
+    after = settle(base, encoder)
+    assert by_file(after) == by_file(before)
+    assert (base / "clips.csv").read_bytes() == rows
+    assert encoder.calls == calls, "nothing is embedded again"
+    with pytest.raises(ReferencesError, match="nothing to bring back"):
+        bring_back(base)
+    remove(base, [file])
+    add(base, [(picture(tmp_path / "newer.png", 6), "newer.png", "x")])  # by somebody else, who forgot nothing
+    assert bring_back(base) == 1
+    assert {"own/x/new.png", "own/x/newer.png"} <= {clip.file for clip in read_folder(base)}
+    remove(base, [file])
+    forget_removed(base)
+    with pytest.raises(ReferencesError, match="nothing to bring back"):
+        bring_back(base)
 
 
 def test_mistakes_get_one_sentence(base, tmp_path):
@@ -200,6 +224,17 @@ def test_what_a_zip_will_take_is_told_before_it_is_unpacked(tmp_path):
     path = pack(tmp_path / "a.zip", files)
     assert zips.unpacked_size(path) == 1500
     assert zips.unpacked_size(path, {("1.png", 1000)}) == 500
+
+
+def test_of_several_zips_the_bad_ones_are_named_and_the_good_ones_taken(base, tmp_path):
+    (tmp_path / "torn.zip").write_bytes(b"PK\x03\x04 and no more")
+    data = picture(tmp_path / "1.png", 90).read_bytes()
+    good = pack(tmp_path / "good.zip", {"x/1.png": data, "x/bad.png": b"no picture"})
+    report = take(base, [(tmp_path / "torn.zip", "torn.zip"), (good, "good.zip")], "x", Colours())
+    assert (report.added, report.tried) == (1, 3)
+    assert [name for name, _ in report.failures] == ["torn.zip", "x/bad.png in good.zip"]
+    with pytest.raises(ReferencesError, match=r"torn\.zip: The zip is damaged"):
+        take(base, [(tmp_path / "torn.zip", "torn.zip")], "x", Colours())
 
 
 def test_an_empty_zip_gets_one_sentence(base, tmp_path):

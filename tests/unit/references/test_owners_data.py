@@ -483,7 +483,7 @@ def test_a_clip_below_a_file_of_the_set_is_refused_and_not_tried_for_ever(owners
         report = take(owners, [(archive, "a.zip")], "", Colours())
     assert report.added == 1
     ((name, words),) = report.failures
-    assert name == "box/0.png/9.png"
+    assert name == "box/0.png/9.png in a.zip"
     assert "whose name a file of the set has" in words
     assert (owners / "box" / "0.png").is_file()
 
@@ -509,7 +509,7 @@ def test_rows_without_a_file_in_the_zip_are_told_and_not_taken(owners, tmp_path)
     archive = pack(tmp_path / "a.zip", {"n.png": data, "clips.csv": b"file,label\nn.png,a\nprivate/p.png,a\n"})
     report = take(owners, [(archive, "a.zip")], "", Colours())
     assert report.added == 1
-    assert [name for name, _ in report.failures] == ["private/p.png"]
+    assert [name for name, _ in report.failures] == ["private/p.png in a.zip"]
 
 
 def test_names_of_macs_are_utf8_though_they_do_not_say_so(tmp_path):

@@ -120,4 +120,5 @@ def test_the_film_shows_the_pinned_patch(result: Embedded, result_id: str, tmp_p
 
 def test_the_snippet_is_about_this_clip_and_the_pinned_patch(result: Embedded, result_id: str) -> None:
     for query, at in ((QUERY, (1, 4, 7)), (None, None)):
-        assert last(shown.take_snippet, result_id, query)[1] == snippet(result.embedding, result.clip, at)
+        assert last(shown.take_snippet, result_id, query)[1] == snippet(result.embedding, result.clip, at, result.name)
+    assert 'FILE = "moving.mp4"' in snippet(result.embedding, result.clip, None, result.name)

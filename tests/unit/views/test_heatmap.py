@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -14,6 +17,8 @@ from vjepa_demo.media.clip import Clip, Source
 from vjepa_demo.media.reader import read_clip
 from vjepa_demo.model.encoder import get_encoder
 from vjepa_demo.options import Sampling
+from vjepa_demo.settings import Settings
+from vjepa_demo.views import snippet as code_module
 from vjepa_demo.views.heatmap import FOOT, PADDING, heatmap_image, heatmap_video
 from vjepa_demo.views.similarity import colour_table, score_range, similarity
 from vjepa_demo.views.snippet import snippet
@@ -133,6 +138,25 @@ def test_the_code_makes_the_same_tokens_of_a_video(small_checkpoint, video, fit,
     np.testing.assert_allclose(made["scores"].numpy()[seen], expected[seen], atol=1e-4)
 
 
+def test_the_code_runs_as_it_is_beside_the_clip_and_outside_the_repository(video, tmp_path):
+    clip = read_clip(video, Sampling(4))
+    embedding = get_encoder("nano", "cpu", "fp32").encode(clip)
+    shutil.copy(video, tmp_path / 'my "own" clip.mp4')
+    code = snippet(embedding, clip, name='my "own" clip.mp4') + "\nnp.save('tokens.npy', tokens.numpy())"
+    subprocess.run([sys.executable, "-I", "-c", f"import numpy as np\n{code}"], cwd=tmp_path, check=True, timeout=120)
+    assert np.abs(np.load(tmp_path / "tokens.npy") - embedding.tokens).max() < 1e-4
+
+
+def test_who_is_elsewhere_is_told_where_nano_is(monkeypatch):
+    clip, embedding = make("crop")
+    monkeypatch.setattr(code_module, "settings", Settings(public=True))
+    assert 'CHECKPOINT = "assets/nano"  # nano comes with the app: the path of this folder' in snippet(embedding, clip)
+    monkeypatch.setattr(code_module, "settings", Settings(public=True, space="somebody/explorer"))
+    code = snippet(embedding, clip)
+    compile(code, "snippet", "exec")
+    assert 'snapshot_download("somebody/explorer", repo_type="space", allow_patterns="assets/nano/*")' in code
+
+
 @pytest.mark.parametrize("fit", ["crop", "pad"])
 def test_the_code_makes_the_same_tokens_of_an_image(small_checkpoint, photo, fit):
     clip = read_clip(photo)
@@ -172,4 +196,5 @@ def test_no_code_for_a_patch_outside_or_an_animated_picture():
 
 def test_the_code_uses_nothing_of_ours():
     clip, embedding = make("pad")
-    assert "vjepa_demo" not in snippet(embedding, clip)
+    assert "import vjepa_demo" not in snippet(embedding, clip)
+    assert "from vjepa_demo" not in snippet(embedding, clip)

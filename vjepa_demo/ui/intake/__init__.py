@@ -1,4 +1,7 @@
-"""The one way in: a button, the whole window as a drop zone, the clipboard. What comes in is uploaded and handed on."""
+"""The one way in: a button, the whole window as a drop zone, the clipboard, the camera.
+
+What comes in is uploaded and handed on.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-// Files come in by a button, by a drop anywhere in the window, or from the clipboard. The last one wins.
+// Files come in by a button, by a drop anywhere in the window, from the clipboard, or from the camera. The last one wins.
 
 import { button, h, whileThere } from "../shared/dom.js";
+import { Recorder, canRecord } from "./recorder.js";
 
 const ZONES = ".own-drop"; // parts of the page that take files for themselves
 
@@ -15,9 +16,11 @@ class Intake {
     this.input = h("input", { type: "file", accept: props.accept, hidden: "", "aria-label": "Video or image", on: { change: () => this.#chosen() } });
     this.message = h("p", { class: "in-message", role: "status" });
     this.veil = h("div", { class: "in-veil", hidden: "" }, h("p", { text: "Drop a video or an image" }));
-    this.root = h("div", { class: "in-root w-root" },
-      button("Open a clip", () => this.input.click(), { class: "w-button in-open", title: "A video or an image. You can also drop it anywhere, or paste it." }),
-      this.input, this.message, this.veil);
+    const open = button("Open a clip", () => this.input.click(), { class: "w-button in-open", title: "A video or an image. You can also drop it anywhere, or paste it." });
+    const record = button("Record", () => this.recorder.record(), { class: "w-button in-record", title: "Four seconds from your camera" });
+    record.hidden = !canRecord();
+    this.recorder = new Recorder({ take: (file) => this.#take(file), tell: (text) => { this.message.textContent = text; }, begin: record });
+    this.root = h("div", { class: "in-root w-root" }, oneStop("Open a clip", open, record), this.input, this.message, this.veil, this.recorder.node);
     element.replaceChildren(this.root);
     for (const type of ["dragenter", "dragover", "dragleave", "drop"]) whileThere(this.root, document, type, (event) => this.#drag(event));
     whileThere(this.root, document, "paste", (event) => {
@@ -66,6 +69,18 @@ class Intake {
       if (turn === this.#turn) this.message.textContent = "The file did not reach the server: try again.";
     }
   }
+}
+
+// Two buttons that are one stop for Tab, so that the picture stays near; the arrow keys go from one to the other.
+function oneStop(label, ...buttons) {
+  const go = ({ key }) => {
+    if (key !== "ArrowLeft" && key !== "ArrowRight") return;
+    buttons.find((one) => one !== document.activeElement && !one.hidden)?.focus();
+  };
+  const node = h("div", { class: "in-buttons", role: "toolbar", "aria-label": label, on: { keydown: go } }, ...buttons);
+  buttons.slice(1).forEach((one) => { one.tabIndex = -1; });
+  node.addEventListener("focusin", ({ target }) => buttons.forEach((one) => { one.tabIndex = one === target ? 0 : -1; }));
+  return node;
 }
 
 const megabytes = (bytes) => `${Math.ceil(bytes / 2 ** 20).toLocaleString("en")} MB`;

@@ -100,7 +100,7 @@ class PatchViewer {
   }
 
   #show(clips, names) {
-    const kept = this.#keptPoints(clips);
+    const kept = this.#keptPoints(clips), frame = kept.length ? this.film.frame : 0, pin = kept.length > 0 && this.pinned;
     const { options, controls } = this;
     this.film.stop();
     this.views = this.slots.slice(0, clips.length);
@@ -118,17 +118,22 @@ class PatchViewer {
     controls.offerPca(clips.every((clip) => clip.pca));
     this.root.dataset.state = "ready";
     this.#layout();
-    if (kept.length) return this.#ask(kept, { pin: true });
-    this.#setPinned(false);
+    this.#setPinned(false); // other scores have another scale, which is held from then on
+    if (kept.length) {
+      this.showFrame(frame);
+      return this.#ask(kept, { pin });
+    }
     this.#ask([{ clip: clips[0], index: clips[0].header.first, sign: 1 }], {});
     return this.film.begin();
   }
 
-  // The same clip with another layer's tokens keeps what was pinned.
+  // A clip that stays, with another layer's tokens or with another clip beside it, keeps the places of the query in it.
   #keptPoints(clips) {
     const old = this.views.map((view) => view.clip);
-    if (!this.pinned || old.length !== clips.length || !old.every((clip, i) => sameFrames(clip, clips[i]))) return [];
-    return this.options.points.map((point) => ({ ...point, clip: clips[old.indexOf(point.clip)] }));
+    const stays = (number) => number < clips.length && sameFrames(old[number], clips[number]);
+    const kept = this.options.points.map((point) => ({ ...point, number: old.indexOf(point.clip) })).filter(({ number }) => stays(number))
+      .map(({ index, sign, number }) => ({ clip: clips[number], index, sign }));
+    return kept.some((point) => point.sign > 0) ? kept : [];
   }
 
   // --- the query --------------------------------------------------------------------------------------------------------

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
 from vjepa_demo.embedding import Embedding, Fingerprint, Kind, Vector
@@ -21,6 +19,7 @@ LABELS = ("roll", "fall", "swing", "<b>spin</b>${1+1}")
 EACH = 6
 WIDTH = 32
 NASTY = "${document.title='broken'}<img src=x onerror=alert(1)>{{value}}`"
+FILE = "my clip.v2.mp4"
 WAIT_MS = 30_000
 
 
@@ -35,7 +34,7 @@ def make_references(folder: Path, video: Path) -> ReferenceSet:
             (folder / name).write_bytes(video.read_bytes())
             clips.append(ReferenceClip(name, label, f"clip {i} of {label}", "CC0"))
             vectors.append(centres[number] + 0.2 * rng.normal(size=WIDTH))
-            places.append([10 * (number % 2) + np.cos(i), 10 * (number // 2) + np.sin(i), 5.0 * (i % 2)])
+            places.append([10 * (number % 2) + np.cos(i), 10 * (number // 2) + np.sin(i)])
     hashes = tuple(f"{number:064x}" for number in range(len(clips)))
     for number, sha in enumerate(hashes):
         save_thumbnail(np.full((3, 48, 64), 10 * number, np.uint8), folder / "thumbnails" / f"{sha}.jpg")
@@ -43,8 +42,7 @@ def make_references(folder: Path, video: Path) -> ReferenceSet:
         kind=MADE,
         clips=tuple(clips),
         vectors=np.array(vectors, np.float32),
-        coordinates=np.array(places, np.float32)[:, :2],
-        space=np.array(places, np.float32),
+        coordinates=np.array(places, np.float32),
         hashes=hashes,
         folder=folder,
         thumbnails=(folder / "thumbnails",),
@@ -87,7 +85,7 @@ def url(references, clips) -> Iterator[str]:
     with gr.Blocks(analytics_enabled=False) as demo:
         widget = reference_map()
         for name, clip in clips.items():
-            described = clip and describe_clip(clip, references.compare(clip.vector()))
+            described = clip and describe_clip(clip, references.compare(clip.vector()), name=FILE)
             gr.Button(name).click(lambda described=described: map_value(references, described), None, widget)
         gr.Button("nothing").click(lambda: None, None, widget)
     demo.launch(
@@ -265,32 +263,6 @@ def test_switches_take_path_and_lines_away(page, url):
         region.get_by_role("switch", name=name).click()
         expect(region.get_by_role("switch", name=name)).to_have_attribute("aria-checked", "false")
     assert not {"path", "lines"} & set(page.evaluate(traces))
-
-
-def test_three_dimensions_are_drawn(page, url, console_errors):
-    region = show(page, url)
-    deep = region.get_by_role("radio", name="3-D")
-    deep.click()
-    expect(deep).to_have_attribute("aria-checked", "true")
-    expect(region.locator(".rm-plot canvas").first).to_be_visible()
-    kinds = set(page.evaluate("() => document.querySelector('.rm-plot').data.map((trace) => trace.type)"))
-    assert kinds == {"scatter3d"}
-    page.wait_for_timeout(1000)
-    with Image.open(io.BytesIO(region.locator(".rm-plot").screenshot())) as picture:
-        colours = {colour for _, colour in picture.convert("RGB").getcolors(1 << 20)}
-    # Colours of three labels: points are drawn, not only their axes.
-    for hue in ((0, 114, 178), (230, 159, 0), (0, 158, 115)):
-        assert any(np.abs(np.array(colour) - hue).max() < 8 for colour in colours)
-    page.keyboard.press("ArrowLeft")
-    expect(region.get_by_role("radio", name="2-D")).to_have_attribute("aria-checked", "true")
-    expect(region.locator(".scatterlayer")).to_be_attached()
-    assert not console_errors
-
-
-def test_three_dimensions_are_not_offered_without_webgl(page, url):
-    page.add_init_script("HTMLCanvasElement.prototype.getContext = () => null;")
-    region = show(page, url)
-    expect(region.get_by_role("radio", name="3-D")).to_be_disabled()
 
 
 def test_names_are_shown_as_text_and_never_run(page, url, references, console_errors):

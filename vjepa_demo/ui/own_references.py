@@ -213,7 +213,10 @@ def change(
             result.pooling if result else embedder.pooling,
             lambda done, total, message: say(f"{message}: {done} of {total}"),
         )
-        clip = describe_clip(result.embedding, references.compare(result.vector)) if result else None
+        clip = None
+        if result:
+            found = references.compare(result.vector)
+            clip = describe_clip(result.embedding, found, name=result.name, auto=result.auto)
         return {
             "status": status(f"{words} {changed.told}".strip()),
             "map": map_value(references, clip),

@@ -1,7 +1,7 @@
 // Where things are on the map, in pixels: where the labels' names stand, and which point is next. No DOM in here.
 
 const RING = 7; // pixels between the places that are tried around a centre
-const UNDER = 9; // so many pixels further away a name goes rather than on one more point
+const UNDER = 14; // so many pixels further away a name goes rather than on one more point
 const MOST_POINTS = 1500; // that are kept clear of names: more would take longer than they are worth
 
 const middle = (values) => {
@@ -14,7 +14,7 @@ export const centreOf = (points) => [middle(points.map(([x]) => x)), middle(poin
 
 // The places of names near the centres of their labels: none over another, off the edge or over more points than needed,
 // those of the largest labels first. `names` are {x, y, width, height, count}, `room` is {width, height, reach}. Returns
-// {left, top, clear} for each, where `clear` says that there is no point under it; null where no place is within reach.
+// {left, top} for each; null where no place is within reach.
 export function placeNames(names, points, room) {
   const taken = [], found = names.map(() => null);
   const seen = points.length > MOST_POINTS ? [] : points;
@@ -34,12 +34,12 @@ export function placeNames(names, points, room) {
         if (taken.some((box) => left < box.right && right > box.left && top < box.bottom && bottom > box.top)) continue;
         const under = near.filter(([px, py]) => px > left - 3 && px < right + 3 && py > top - 3 && py < bottom + 3).length;
         const cost = ring + UNDER * under;
-        if (!best || cost < best.cost) best = { left, top, right, bottom, cost, clear: !under };
+        if (!best || cost < best.cost) best = { left, top, right, bottom, cost };
       }
     }
     if (!best) continue;
     taken.push(best);
-    found[i] = { left: best.left, top: best.top, clear: best.clear };
+    found[i] = { left: best.left, top: best.top };
   }
   return found;
 }

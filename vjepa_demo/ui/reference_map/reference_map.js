@@ -10,8 +10,8 @@ export const mount = (element, gradio) => new ReferenceMap(element, gradio);
 const REST_MS = 120; // the pointer is on a point for so long before its clip is fetched
 const REACH = 110; // pixels that a name may stand from the centre of its label
 const ARROWS = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] };
-const HELP = "Point at a dot and its clip plays. With the keyboard: arrows go from dot to dot, Page Up and Page Down by " +
-  "similarity, Enter opens the clip, L shows its label alone.";
+const HELP = "Point at a dot and its clip plays; arrow keys go from dot to dot.";
+const KEYS = "Page Up and Page Down go by similarity, Enter opens the clip, L shows its label alone.";
 
 let plotly = null; // the library, once it is asked for
 
@@ -88,7 +88,7 @@ class ReferenceMap {
     const { parts } = this;
     this.title = h("h2", { text: "Map of reference clips" });
     // Of a fixed id: there is one map on a page.
-    const help = h("p", { class: "w-soft", id: "rm-help", text: HELP });
+    const help = h("p", { class: "w-soft", id: "rm-help" }, h("span", { text: HELP }), h("span", { class: "w-hidden", text: ` ${KEYS}` }));
     this.points = h("div", {
       class: "rm-points", role: "application", tabindex: "0", "aria-label": "Points of the map", "aria-describedby": "rm-help",
       on: { keydown: (event) => this.#onkey(event), blur: () => this.#leave() },
@@ -222,7 +222,7 @@ class ReferenceMap {
   #drawNames() {
     const { view: { styles, isolated }, parts: { names } } = this;
     drawNames(names, styles, isolated, (other) => this.#isolate(other));
-    this.#sizes = [];
+    [this.#sizes, this.#named] = [[], ""];
     this.#placeNames();
   }
 
@@ -247,7 +247,6 @@ class ReferenceMap {
       classList.toggle("rm-away", !place);
       if (!place) return;
       [style.left, style.top] = [`${place.left}px`, `${place.top}px`];
-      style.pointerEvents = place.clear ? "auto" : "none"; // what is under a name can still be pointed at
     });
   }
 
@@ -258,6 +257,7 @@ class ReferenceMap {
   }
 
   #play(row) {
+    this.#hideTip();
     drawPlayer(this.parts.player, this.set.clips[row], this.clipOf(row), () => this.#stopPlaying());
     this.root.dataset.playing = row;
   }

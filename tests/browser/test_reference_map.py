@@ -276,7 +276,10 @@ def test_names_stand_on_the_map_by_their_points(page, url, references, width):
         gaps = [np.linalg.norm(np.array(pixel(page, *np.median(place, axis=0))) - middle) for place in places]
         assert np.argmin(gaps) == number, label
     # They go with the points when the map is moved.
-    page.evaluate("() => Plotly.relayout(document.querySelector('.rm-plot'), { 'xaxis.range': [5, 20] })")
+    page.evaluate("""() => {
+        const plot = document.querySelector(".rm-plot"), [left, right] = plot._fullLayout.xaxis.range;
+        return Plotly.relayout(plot, { "xaxis.range": [5, 5 + right - left] });
+    }""")
     page.wait_for_function("() => document.querySelectorAll('.rm-away').length === 2")
     assert set(names_on(region)) == {LABELS[1], LABELS[3]}
 
@@ -389,6 +392,14 @@ def test_a_click_on_a_name_shows_its_label_alone(page, url):
     chip.click()
     expect(chip).to_have_attribute("aria-pressed", "false")
     assert page.evaluate(opacities) == [1, 1, 1, 1]
+
+
+def test_names_are_where_they_were_after_one_was_clicked(page, url):
+    region = show(page, url)
+    before = names_on(region)
+    region.get_by_role("group", name="Labels").get_by_role("button", name="fall").click()
+    expect(region.get_by_role("button", name="fall", pressed=True)).to_be_visible()
+    assert names_on(region) == before
 
 
 def test_the_path_tells_the_step_under_the_pointer(page, url, references, clips):

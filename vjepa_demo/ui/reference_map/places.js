@@ -1,7 +1,7 @@
 // Where things are on the map, in pixels: where the labels' names stand, and which point is next. No DOM in here.
 
 const RING = 7; // pixels between the places that are tried around a centre
-const UNDER = 14; // so many pixels further away a name goes rather than on one more point
+const UNDER = 24; // so many pixels further away a name goes rather than on one more point
 const MOST_POINTS = 1500; // that are kept clear of names: more would take longer than they are worth
 
 const middle = (values) => {
@@ -32,7 +32,7 @@ export function placeNames(names, points, room) {
         const right = left + width, bottom = top + height;
         if (left < 0 || top < 0 || right > room.width || bottom > room.height) continue;
         if (taken.some((box) => left < box.right && right > box.left && top < box.bottom && bottom > box.top)) continue;
-        const under = near.filter(([px, py]) => px > left - 3 && px < right + 3 && py > top - 3 && py < bottom + 3).length;
+        const under = near.filter(([px, py]) => px > left - 5 && px < right + 5 && py > top - 5 && py < bottom + 5).length;
         const cost = ring + UNDER * under;
         if (!best || cost < best.cost) best = { left, top, right, bottom, cost };
       }

@@ -31,13 +31,12 @@ def random_set(folder: Path) -> ReferenceSet:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, LABELS, COUNT)
     centres = rng.normal(size=(LABELS, WIDTH)) * 2
-    places = (centres[labels, :3] * 4 + rng.normal(size=(COUNT, 3))).astype(np.float32)
+    places = (centres[labels, :2] * 4 + rng.normal(size=(COUNT, 2))).astype(np.float32)
     return ReferenceSet(
         kind=MADE,
         clips=tuple(ReferenceClip(f"{i}.mp4", f"label {label}") for i, label in enumerate(labels)),
         vectors=(centres[labels] + rng.normal(size=(COUNT, WIDTH))).astype(np.float32),
-        coordinates=places[:, :2],
-        space=places,
+        coordinates=places,
         hashes=tuple(f"{i:064x}" for i in range(COUNT)),
         folder=folder,
     )

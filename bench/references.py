@@ -30,7 +30,6 @@ def main() -> None:
             clips=tuple(ReferenceClip(f"{i}.mp4", f"label {i % 100}") for i in range(COUNT)),
             vectors=rng.normal(size=(COUNT, width)).astype(np.float32),
             coordinates=rng.normal(size=(COUNT, 2)).astype(np.float32),
-            space=rng.normal(size=(COUNT, 3)).astype(np.float32),
         )
 
         def compare(query: np.ndarray, references: ReferenceSet = references) -> Comparison:

@@ -35,13 +35,15 @@ def say_nothing(message: str) -> None:
 class Embedded:
     """A clip with its embedding.
 
-    `pooling` is how it is compared with references; `name` is the file's, the user's own text.
+    `pooling` is how it is compared with references, `auto` whether nobody asked for that; `name` is the file's, the
+    user's own text.
     """
 
     clip: Clip
     embedding: Embedding
     pooling: Pooling = "mean"
     name: str = ""
+    auto: bool = False
 
     @property
     def vector(self) -> Vector:
@@ -97,7 +99,7 @@ def embed(
         progress(f"Encoding {what} on {embedder.encoder.device}")
         embedding = embedder.embed(clip, layer)
     embedding = replace(embedding, timings_ms={"decode": decode_ms, **embedding.timings_ms})
-    return Embedded(clip, embedding, pooling_of(pooling, options.checkpoint, clip), Path(path).name)
+    return Embedded(clip, embedding, pooling_of(pooling, options.checkpoint, clip), Path(path).name, pooling is None)
 
 
 def at_layer(shown: Embedded, layer: int | None, progress: Progress = say_nothing) -> Embedded:

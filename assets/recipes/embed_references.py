@@ -68,9 +68,8 @@ def main() -> None:
             rows = np.arange(len(made))
             like = first.setdefault(pooling, stored)
             flat = align(stored.coordinates, like.coordinates, rows, rows)
-            space = align(stored.space, like.space, rows, rows)
             path = folder / f"{made.kind.key}.safetensors"
-            Stored(stored.hashes, stored.vectors, flat, space).save(path, made.kind)
+            Stored(stored.hashes, stored.vectors, flat).save(path, made.kind)
             seconds = time.perf_counter() - started
             print(f"{path.name}  {fit:6} {precision} {pooling:6}  {len(made)} clips, {seconds:.0f} s", flush=True)
 

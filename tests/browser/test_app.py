@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 import re
 
 import numpy as np
@@ -82,11 +83,13 @@ def test_the_map_compares_what_clips_show_or_how_they_move(app: Page, video, pho
     done(app)
     space.get_by_text("How far to trust this").click()
     expect(space.get_by_text("compared by how they move")).to_be_visible()
+    expect(space.get_by_text("Auto: by motion")).to_be_visible()
     by_motion = nearest()
     app.get_by_role("radio", name="Appearance").check()
     expect(app.get_by_text("Clips are compared by what they show.")).to_be_visible(timeout=WAIT_MS)
     ready(app)
     expect(space.get_by_text("Clips are compared by what they show:")).to_be_visible()
+    expect(space.get_by_text("by appearance", exact=True)).to_be_visible()
     assert nearest() != by_motion
     app.get_by_role("radio", name="Auto").check()
     expect(app.get_by_text("Clips are compared by how they move.", exact=True)).to_be_visible(timeout=WAIT_MS)
@@ -95,8 +98,23 @@ def test_the_map_compares_what_clips_show_or_how_they_move(app: Page, video, pho
     upload(app, photo)
     done(app)
     expect(space.get_by_text("Clips are compared by what they show:")).to_be_visible()
+    expect(space.get_by_text("Auto: by appearance")).to_be_visible()
     assert not left_localhost
     assert not console_errors
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_all_sixteen_names_stand_on_the_map(page: Page, demo_url: str, width: int):
+    page.set_viewport_size({"width": width, "height": 844})
+    page.goto(demo_url)
+    ready(page)
+    names = page.get_by_role("group", name="Labels").get_by_role("button")
+    boxes = [name.bounding_box() for name in names.all() if name.is_visible()]
+    assert len(boxes) == 16
+    for a, b in itertools.combinations(boxes, 2):
+        across = min(a["x"] + a["width"], b["x"] + b["width"]) - max(a["x"], b["x"])
+        down = min(a["y"] + a["height"], b["y"] + b["height"]) - max(a["y"], b["y"])
+        assert min(across, down) < 0.5
 
 
 def example(page: Page, number: int):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import io
+import itertools
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ LABELS = ("roll", "fall", "swing", "<b>spin</b>${1+1}")
 EACH = 6
 WIDTH = 32
 NASTY = "${document.title='broken'}<img src=x onerror=alert(1)>{{value}}`"
+FILE = "my clip.v2.mp4"
 WAIT_MS = 30_000
 
 
@@ -35,7 +38,7 @@ def make_references(folder: Path, video: Path) -> ReferenceSet:
             (folder / name).write_bytes(video.read_bytes())
             clips.append(ReferenceClip(name, label, f"clip {i} of {label}", "CC0"))
             vectors.append(centres[number] + 0.2 * rng.normal(size=WIDTH))
-            places.append([10 * (number % 2) + np.cos(i), 10 * (number // 2) + np.sin(i), 5.0 * (i % 2)])
+            places.append([10 * (number % 2) + np.cos(i), 10 * (number // 2) + np.sin(i)])
     hashes = tuple(f"{number:064x}" for number in range(len(clips)))
     for number, sha in enumerate(hashes):
         save_thumbnail(np.full((3, 48, 64), 10 * number, np.uint8), folder / "thumbnails" / f"{sha}.jpg")
@@ -43,8 +46,7 @@ def make_references(folder: Path, video: Path) -> ReferenceSet:
         kind=MADE,
         clips=tuple(clips),
         vectors=np.array(vectors, np.float32),
-        coordinates=np.array(places, np.float32)[:, :2],
-        space=np.array(places, np.float32),
+        coordinates=np.array(places, np.float32),
         hashes=hashes,
         folder=folder,
         thumbnails=(folder / "thumbnails",),
@@ -87,7 +89,7 @@ def url(references, clips) -> Iterator[str]:
     with gr.Blocks(analytics_enabled=False) as demo:
         widget = reference_map()
         for name, clip in clips.items():
-            described = clip and describe_clip(clip, references.compare(clip.vector()))
+            described = clip and describe_clip(clip, references.compare(clip.vector()), name=FILE)
             gr.Button(name).click(lambda described=described: map_value(references, described), None, widget)
         gr.Button("nothing").click(lambda: None, None, widget)
     demo.launch(
@@ -179,6 +181,188 @@ def test_hovering_a_point_shows_its_thumbnail(page, url, references):
     expect(tip).to_be_hidden()
 
 
+def fetched(page: Page) -> list[str]:
+    """The references whose clips the page asks for, from now on."""
+    rows: list[str] = []
+    clip = re.compile(r"/references/[^/]+/(\d+)$")
+    page.on("request", lambda request: rows.extend(clip.findall(request.url)))
+    return rows
+
+
+SHIFTS = """window.shifts = [];
+    new PerformanceObserver((list) => window.shifts.push(...list.getEntries().map((entry) => entry.value)))
+        .observe({ type: "layout-shift" });"""
+
+
+def test_a_point_under_the_pointer_plays_in_place(page, url, references, console_errors):
+    rows = fetched(page)
+    region = show(page, url)
+    page.wait_for_timeout(500)
+    assert rows == [], "nothing is fetched before a point is pointed at"
+    before = region.get_by_role("figure").bounding_box()
+    page.evaluate(SHIFTS)
+    page.mouse.move(*pixel(page, *references.coordinates[8]))
+    tip = region.get_by_role("tooltip")
+    expect(tip).to_be_visible()
+    at_first = tip.bounding_box()
+    film = "document.querySelector('.rm-film video')"
+    page.wait_for_function(f"() => {film} && {film}.currentTime > 0.2", timeout=WAIT_MS)
+    assert page.evaluate(f"[{film}.muted, {film}.loop]") == [True, True]
+    assert set(rows) == {"8"}
+    assert tip.bounding_box() == at_first
+    assert region.get_by_role("figure").bounding_box() == before
+    assert page.evaluate("shifts") == []
+    page.mouse.move(2, 2)
+    expect(tip).to_be_hidden()
+    assert not console_errors
+
+
+def test_a_pointer_that_passes_over_points_fetches_none(page, url, references):
+    rows = fetched(page)
+    region = show(page, url)
+    page.mouse.move(*pixel(page, *references.coordinates[8]))
+    expect(region.get_by_role("tooltip")).to_be_visible()
+    page.mouse.move(2, 2)
+    page.wait_for_timeout(400)
+    assert rows == []
+
+
+def test_who_wants_no_motion_sees_a_picture(open_page, url, references):
+    page = open_page(reduced_motion="reduce")
+    rows = fetched(page)
+    region = show(page, url)
+    page.mouse.move(*pixel(page, *references.coordinates[8]))
+    expect(region.get_by_role("tooltip").locator("img")).to_be_visible()
+    page.wait_for_timeout(400)
+    assert rows == []
+    page.mouse.click(*pixel(page, *references.coordinates[8]))
+    expect(region.get_by_label("Reference clip: fall")).to_be_visible()
+    page.wait_for_timeout(400)
+    assert page.evaluate("document.querySelector('.rm-screen').paused")
+
+
+def names_on(region: Locator) -> dict[str, dict[str, float]]:
+    """Where each name is that is seen on the map, and that it lies within it."""
+    names = {}
+    box = region.get_by_role("figure").bounding_box()
+    for name in region.get_by_role("group", name="Labels").get_by_role("button").all():
+        if name.is_visible():
+            own = names[name.inner_text()] = name.bounding_box()
+            for side, size in (("x", "width"), ("y", "height")):
+                assert box[side] <= own[side] <= box[side] + box[size] - own[size]
+    return names
+
+
+def apart(names: dict[str, dict[str, float]]) -> bool:
+    return not any(
+        a["x"] < b["x"] + b["width"]
+        and b["x"] < a["x"] + a["width"]
+        and a["y"] < b["y"] + b["height"]
+        and b["y"] < a["y"] + a["height"]
+        for a, b in itertools.combinations(names.values(), 2)
+    )
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_names_stand_on_the_map_by_their_points(page, url, references, width):
+    page.set_viewport_size({"width": width, "height": 900})
+    region = show(page, url)
+    names = names_on(region)
+    assert list(names) == list(LABELS)
+    assert apart(names)
+    for number, (label, box) in enumerate(names.items()):
+        middle = np.array([box["x"] + box["width"] / 2, box["y"] + box["height"] / 2])
+        places = [references.coordinates[EACH * i : EACH * (i + 1)] for i in range(len(LABELS))]
+        gaps = [np.linalg.norm(np.array(pixel(page, *np.median(place, axis=0))) - middle) for place in places]
+        assert np.argmin(gaps) == number, label
+    # They go with the points when the map is moved.
+    page.evaluate("""() => {
+        const plot = document.querySelector(".rm-plot"), [left, right] = plot._fullLayout.xaxis.range;
+        return Plotly.relayout(plot, { "xaxis.range": [5, 5 + right - left] });
+    }""")
+    page.wait_for_function("() => document.querySelectorAll('.rm-away').length === 2")
+    assert set(names_on(region)) == {LABELS[1], LABELS[3]}
+
+
+def test_the_keyboard_reaches_every_point_and_tells_which(page, url, references, clips):
+    region = show(page, url)
+    region.get_by_role("switch", name="Lines to the nearest").focus()
+    page.keyboard.press("Tab")
+    points = region.get_by_role("application", name="Points of the map")
+    expect(points).to_be_focused()
+    assert points.evaluate("(node) => getComputedStyle(node).outlineStyle") == "solid"
+    said = region.get_by_role("status", name="Point of the map")
+    ranked = references.compare(Vector(clips["near"].pooled(), MADE)).neighbours(len(references))
+    page.keyboard.press("ArrowDown")  # to the nearest reference at first
+    for rank, near in enumerate(ranked, start=1):
+        expect(said).to_have_text(f"{near.label}, {rank} of 24 by similarity, cosine {near.cosine:.2f}, {near.file}")
+        page.keyboard.press("PageDown")
+    page.keyboard.press("Home")
+    expect(said).to_contain_text(", 1 of 24")
+    expect(region.get_by_role("tooltip")).to_contain_text(ranked[0].file)
+    ring = page.evaluate("""() => {
+        const trace = document.querySelector(".rm-plot").data.find((trace) => trace.meta === "focus");
+        return [trace.x[0], trace.y[0]];
+    }""")
+    assert ring == pytest.approx(references.coordinates[ranked[0].index].tolist(), abs=1e-3)
+    page.keyboard.press("Enter")
+    video = region.get_by_label(f"Reference clip: {ranked[0].label}")
+    expect(video).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(video).to_be_hidden()
+
+
+def test_arrows_go_to_a_point_in_their_direction_and_l_shows_a_label_alone(page, url, references):
+    region = show(page, url, "none")
+    said = region.get_by_role("status", name="Point of the map")
+    region.get_by_role("application", name="Points of the map").focus()
+    page.keyboard.press("Home")
+    expect(said).to_have_text("roll, 0_0.mp4")  # without a clip, in the order of the set
+    where = {
+        f"{clip.label}, {clip.file}": place
+        for clip, place in zip(references.clips, references.coordinates, strict=True)
+    }
+    for key, way in {"ArrowUp": (0, 1), "ArrowLeft": (-1, 0), "ArrowRight": (1, 0), "ArrowDown": (0, -1)}.items():
+        before = said.inner_text()
+        page.keyboard.press(key)
+        expect(said).not_to_have_text(before)
+        assert (where[said.inner_text()] - where[before]) @ way > 0, key
+    label = said.inner_text().split(",")[0]
+    page.keyboard.press("l")
+    name = region.get_by_role("group", name="Labels").get_by_role("button", name=label)
+    expect(name).to_have_attribute("aria-pressed", "true")
+    for _ in range(EACH):
+        page.keyboard.press("PageDown")
+        expect(said).to_contain_text(label)
+
+
+def test_the_map_is_saved_under_the_clips_name_with_a_legend(page, url, tmp_path, console_errors):
+    region = show(page, url)
+    saved = {}
+    for kind in ("SVG", "PNG"):
+        with page.expect_download() as download:
+            region.get_by_role("button", name=f"Save the map as {kind}").click()
+        assert download.value.suggested_filename == f"my clip.v2-map.{kind.lower()}"
+        saved[kind] = tmp_path / kind
+        download.value.save_as(saved[kind])
+    legend = ElementTree.parse(saved["SVG"]).find(".//{*}g[@class='legend']")  # noqa: S314, our own
+    assert ["".join(text.itertext()) for text in legend.iter("{http://www.w3.org/2000/svg}text")] == [
+        *LABELS,
+        "its path over time",
+        FILE,
+    ]
+    with Image.open(saved["PNG"]) as picture:
+        assert picture.size == (2400, 1600)
+        colours = {colour for _, colour in picture.convert("RGB").getcolors(1 << 22)}
+    assert {(255, 255, 255), (0, 114, 178), (230, 159, 0), (0, 158, 115)} <= colours
+    page.get_by_role("button", name="none", exact=True).click()
+    expect(region.get_by_role("listitem")).to_have_count(0)
+    with page.expect_download() as download:
+        region.get_by_role("button", name="Save the map as PNG").click()
+    assert download.value.suggested_filename == "reference-map.png"
+    assert not console_errors
+
+
 def test_clicking_a_point_plays_its_clip(page, url, references, console_errors):
     region = show(page, url)
     page.mouse.click(*pixel(page, *references.coordinates[8]))
@@ -197,7 +381,7 @@ def test_a_neighbour_is_played_by_keyboard(page, url):
     expect(region.get_by_label("Reference clip: roll")).to_be_visible()
 
 
-def test_a_legend_click_isolates_a_label(page, url):
+def test_a_click_on_a_name_shows_its_label_alone(page, url):
     region = show(page, url)
     opacities = """() => document.querySelector(".rm-plot").data.filter((trace) => trace.meta === "references")
         .map((trace) => trace.opacity)"""
@@ -208,6 +392,14 @@ def test_a_legend_click_isolates_a_label(page, url):
     chip.click()
     expect(chip).to_have_attribute("aria-pressed", "false")
     assert page.evaluate(opacities) == [1, 1, 1, 1]
+
+
+def test_names_are_where_they_were_after_one_was_clicked(page, url):
+    region = show(page, url)
+    before = names_on(region)
+    region.get_by_role("group", name="Labels").get_by_role("button", name="fall").click()
+    expect(region.get_by_role("button", name="fall", pressed=True)).to_be_visible()
+    assert names_on(region) == before
 
 
 def test_the_path_tells_the_step_under_the_pointer(page, url, references, clips):
@@ -265,32 +457,6 @@ def test_switches_take_path_and_lines_away(page, url):
         region.get_by_role("switch", name=name).click()
         expect(region.get_by_role("switch", name=name)).to_have_attribute("aria-checked", "false")
     assert not {"path", "lines"} & set(page.evaluate(traces))
-
-
-def test_three_dimensions_are_drawn(page, url, console_errors):
-    region = show(page, url)
-    deep = region.get_by_role("radio", name="3-D")
-    deep.click()
-    expect(deep).to_have_attribute("aria-checked", "true")
-    expect(region.locator(".rm-plot canvas").first).to_be_visible()
-    kinds = set(page.evaluate("() => document.querySelector('.rm-plot').data.map((trace) => trace.type)"))
-    assert kinds == {"scatter3d"}
-    page.wait_for_timeout(1000)
-    with Image.open(io.BytesIO(region.locator(".rm-plot").screenshot())) as picture:
-        colours = {colour for _, colour in picture.convert("RGB").getcolors(1 << 20)}
-    # Colours of three labels: points are drawn, not only their axes.
-    for hue in ((0, 114, 178), (230, 159, 0), (0, 158, 115)):
-        assert any(np.abs(np.array(colour) - hue).max() < 8 for colour in colours)
-    page.keyboard.press("ArrowLeft")
-    expect(region.get_by_role("radio", name="2-D")).to_have_attribute("aria-checked", "true")
-    expect(region.locator(".scatterlayer")).to_be_attached()
-    assert not console_errors
-
-
-def test_three_dimensions_are_not_offered_without_webgl(page, url):
-    page.add_init_script("HTMLCanvasElement.prototype.getContext = () => null;")
-    region = show(page, url)
-    expect(region.get_by_role("radio", name="3-D")).to_be_disabled()
 
 
 def test_names_are_shown_as_text_and_never_run(page, url, references, console_errors):

@@ -75,7 +75,6 @@ class ReferenceSet:
         clips: R reference clips.
         vectors: float32 `[R, D]`, the pooled embeddings as they came from the encoder.
         coordinates: float32 `[R, 2]`, in the map's own units.
-        space: float32 `[R, 3]`, their places on a map in three dimensions.
         hashes: SHA-256 of the R files.
         folder: where the files are.
         thumbnails: folders in which a small JPEG of each clip may be, named by its hash.
@@ -87,7 +86,6 @@ class ReferenceSet:
     clips: tuple[ReferenceClip, ...]
     vectors: np.ndarray
     coordinates: np.ndarray
-    space: np.ndarray
     hashes: tuple[str, ...] = ()
     folder: Path = Path()
     thumbnails: tuple[Path, ...] = ()
@@ -170,11 +168,6 @@ class Comparison:
     def flat(self) -> np.ndarray:
         """float32 `[..., 2]`: where the vectors belong on the fixed map (see `place`)."""
         return place(self.cosines, self.references.coordinates)
-
-    @cached_property
-    def space(self) -> np.ndarray:
-        """float32 `[..., 3]`: the same on the map in three dimensions."""
-        return place(self.cosines, self.references.space)
 
 
 def vote(neighbours: Sequence[Neighbour]) -> Vote | None:

@@ -46,18 +46,18 @@ def centred_units(vectors: np.ndarray) -> np.ndarray:
     return unit_vectors(vectors - vectors.mean(axis=0, dtype=np.float64).astype(np.float32))
 
 
-def fit_map(vectors: np.ndarray, *, dims: int = 2) -> np.ndarray:
+def fit_map(vectors: np.ndarray) -> np.ndarray:
     """Lay references `[R, D]` out by UMAP, with cosine on the centred vectors and a fixed seed.
 
     Returns:
-        float32 `[R, dims]`. The same vectors give the same map in one process; another number of threads, or another
+        float32 `[R, 2]`. The same vectors give the same map in one process; another number of threads, or another
         CPU, rounds differently, which can move points by a tenth of the map while the neighbourhoods stay.
     """
     units = centred_units(vectors)
     count = len(units)
     # Clips that are all the same have no directions, and a spread of nothing to divide by.
     if count < FEWEST_FOR_UMAP or np.ptp(units, axis=0).max() < 1e-6:
-        return _principal_components(units, dims)
+        return _principal_components(units)
     with UMAP_LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import umap
@@ -65,7 +65,6 @@ def fit_map(vectors: np.ndarray, *, dims: int = 2) -> np.ndarray:
         # Where labels are well apart the neighbour graph falls into pieces, and a spectral start lays them out anyhow;
         # principal components keep the large distances between them.
         mapper = umap.UMAP(
-            n_components=dims,
             n_neighbors=min(PLACE_NEIGHBOURS, count - 1),
             min_dist=MIN_DIST,
             metric="cosine",
@@ -74,14 +73,14 @@ def fit_map(vectors: np.ndarray, *, dims: int = 2) -> np.ndarray:
             n_jobs=1,
         )
         found = np.asarray(mapper.fit_transform(units), np.float32)
-    return found if np.isfinite(found).all() else _principal_components(units, dims)
+    return found if np.isfinite(found).all() else _principal_components(units)
 
 
-def _principal_components(units: np.ndarray, dims: int) -> np.ndarray:
+def _principal_components(units: np.ndarray) -> np.ndarray:
     rest = units - units.mean(axis=0)
     left, values, _ = np.linalg.svd(rest, full_matrices=False)
-    found = MAP_SCALE * (left * values)[:, :dims]
-    return np.pad(found, ((0, 0), (0, dims - found.shape[1]))).astype(np.float32)
+    found = MAP_SCALE * (left * values)[:, :2]
+    return np.pad(found, ((0, 0), (0, 2 - found.shape[1]))).astype(np.float32)
 
 
 def align(points: np.ndarray, old: np.ndarray, kept: np.ndarray, kept_old: np.ndarray) -> np.ndarray:
@@ -91,8 +90,8 @@ def align(points: np.ndarray, old: np.ndarray, kept: np.ndarray, kept_old: np.nd
     U S Vᵀ = svd(Aᵀ B), the turn is U Vᵀ and the scale is ΣS / ΣA².
 
     Args:
-        points: float `[R, dims]`, the new map.
-        old: float `[Q, dims]`, the old one.
+        points: float `[R, 2]`, the new map.
+        old: float `[Q, 2]`, the old one.
         kept, kept_old: int `[n]`, the rows of both that are the same reference; fewer than 3 leave the map as it is.
     """
     if len(kept) < 3:
@@ -105,21 +104,21 @@ def align(points: np.ndarray, old: np.ndarray, kept: np.ndarray, kept_old: np.nd
     return ((points - new_mean) @ (left @ right) * (scale or 1.0) + old_mean).astype(np.float32)
 
 
-def lay_out(vectors: np.ndarray, places: list[np.ndarray | None], *, dims: int, refit: bool = False) -> np.ndarray:
-    """float32 `[R, dims]`: known places as they are and new clips among them; a fit where there is no map yet.
+def lay_out(vectors: np.ndarray, places: list[np.ndarray | None], *, refit: bool = False) -> np.ndarray:
+    """float32 `[R, 2]`: known places as they are and new clips among them; a fit where there is no map yet.
 
     Args:
         vectors: float32 `[R, D]`.
-        places: `[dims]` for each that has a place already.
+        places: `[2]` for each that has a place already.
         refit: lay out all of them, turned to lie near their old places.
     """
     kept = np.array([row for row, known in enumerate(places) if known is not None], int)
-    old = np.zeros((len(places), dims), np.float32)
+    old = np.zeros((len(places), 2), np.float32)
     if len(kept):
         old[kept] = np.stack([known for known in places if known is not None])
     # Fewer than 3 points are no map whose shape anybody knows.
     if refit or len(kept) < min(3, len(places)):
-        return align(fit_map(vectors, dims=dims), old, kept, kept)
+        return align(fit_map(vectors), old, kept, kept)
     new = np.setdiff1d(np.arange(len(places)), kept)
     if len(new):
         units = centred_units(vectors)
@@ -135,7 +134,7 @@ def map_quality(units: np.ndarray, coordinates: np.ndarray) -> MapQuality | None
 
     Args:
         units: float32 `[R, D]` of length 1.
-        coordinates: float `[R, dims]`.
+        coordinates: float `[R, 2]`.
 
     Returns:
         None for fewer than 4 references, where there is nothing to measure.

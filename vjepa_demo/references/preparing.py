@@ -182,7 +182,6 @@ class _Run:
             clips=tuple(clip for clip, _ in good),
             vectors=whole.vectors,
             coordinates=whole.coordinates,
-            space=whole.space,
             hashes=whole.hashes,
             folder=folder,
             thumbnails=(folder / STORED / THUMBNAILS, self.target.parent.resolve() / THUMBNAILS),
@@ -194,7 +193,7 @@ class _Run:
         with _guard:
             held = _sets.get(self.target)
         found = held[1] if held else None
-        return Stored(found.hashes, found.vectors, found.coordinates, found.space) if found else None
+        return Stored(found.hashes, found.vectors, found.coordinates) if found else None
 
     def _hash(self, clips: Sequence[ReferenceClip]) -> list[str]:
         """The SHA-256 of each clip's file; "" where it cannot be read, which is a failure then."""
@@ -283,16 +282,11 @@ class _Run:
             if stored.hashes == tuple(hashes) and np.array_equal(stored.vectors, stacked):
                 return stored
         self.progress(len(hashes), len(hashes), "Laying out the map")
-        flat = {sha: row for stored in mapped for sha, row in zip(stored.hashes, stored.coordinates, strict=True)}
-        deep = {sha: row for stored in mapped for sha, row in zip(stored.hashes, stored.space, strict=True)}
+        old = {sha: row for stored in mapped for sha, row in zip(stored.hashes, stored.coordinates, strict=True)}
         jobs.check()
         with jobs.turn(lambda words: self.progress(len(hashes), len(hashes), words)):
-            return Stored(
-                tuple(hashes),
-                stacked,
-                lay_out(stacked, [flat.get(sha) for sha in hashes], dims=2, refit=refit),
-                lay_out(stacked, [deep.get(sha) for sha in hashes], dims=3, refit=refit),
-            )
+            places = lay_out(stacked, [old.get(sha) for sha in hashes], refit=refit)
+        return Stored(tuple(hashes), stacked, places)
 
     def _trace(self, error: Exception) -> None:
         """Log the first unforeseen error of a run and how it came; its text may hold a visitor's name."""

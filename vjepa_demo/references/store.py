@@ -35,12 +35,11 @@ THUMBNAIL_SIZE = (128, 96)
 
 @dataclass(frozen=True, eq=False)
 class Stored:
-    """Vectors `[R, D]`, places `[R, 2]` and `[R, 3]`, all float32, of the files with these SHA-256 hashes."""
+    """Vectors `[R, D]` and places `[R, 2]`, both float32, of the files with these SHA-256 hashes."""
 
     hashes: tuple[str, ...]
     vectors: np.ndarray
     coordinates: np.ndarray
-    space: np.ndarray
 
     def save(self, path: Path, kind: Kind) -> None:
         """Write the arrays, and as metadata (JSON strings) the kind of vector, the hashes, the map's settings, and the
@@ -53,7 +52,7 @@ class Stored:
             "sha256": json.dumps(self.hashes),
             "map": json.dumps({"method": "umap", "metric": "cosine", "min_dist": MIN_DIST, "seed": SEED}),
         }
-        arrays = {"vectors": self.vectors, "coordinates": self.coordinates, "space": self.space}
+        arrays = {"vectors": self.vectors, "coordinates": self.coordinates}
         tensors = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         metadata["checksum"] = _checksum(metadata, tensors)
         replace_file(path, lambda target: save_file(tensors, target, metadata))
@@ -77,8 +76,8 @@ class Stored:
             and self.vectors.shape[0] == count > 0
             and self.vectors.shape[1] > 0
             and self.coordinates.shape == (count, 2)
-            and self.space.shape == (count, 3)
-            and all(map(_sane, (self.vectors, self.coordinates, self.space)))
+            and _sane(self.vectors)
+            and _sane(self.coordinates)
         )
 
 
@@ -100,6 +99,7 @@ def _read(path: Path) -> tuple[Kind, Stored] | tuple[None, None]:
             intact = file_hash(path) == _listed_sum(path)
         else:
             intact = metadata["format"] == FORMAT and metadata.get("checksum") == _checksum(metadata, tensors)
+        tensors.pop("space", None)  # a map in three dimensions, which files of earlier versions have
         kind = Kind.parse(json.loads(metadata["fingerprint"]))
         stored = Stored(tuple(json.loads(metadata["sha256"])), **tensors)
         if intact and stored.sound():

@@ -310,7 +310,8 @@ def show_patches(result: Embedded, folder: Path, second: Embedded | None = None)
 
 
 def show_map(compared: Compared) -> dict[str, Any]:
-    return map_value(compared.comparison.references, describe_clip(compared.embedded.embedding, compared.comparison))
+    clip, found = compared.embedded, compared.comparison
+    return map_value(found.references, describe_clip(clip.embedding, found, name=clip.name, auto=clip.auto))
 
 
 @functools.lru_cache(maxsize=1)

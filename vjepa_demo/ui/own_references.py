@@ -262,7 +262,10 @@ def change(
         )
         if not can_be_undone:
             forget_removed(changed.folder)
-        clip = describe_clip(result.embedding, references.compare(result.vector)) if result else None
+        clip = None
+        if result:
+            found = references.compare(result.vector)
+            clip = describe_clip(result.embedding, found, name=result.name, auto=result.auto)
         return {
             "status": status(f"{words} {changed.told}".strip(), "partly" if isinstance(words, Partly) else ""),
             "map": map_value(references, clip),

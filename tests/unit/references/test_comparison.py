@@ -44,7 +44,7 @@ def make_set(vectors: np.ndarray, coordinates: np.ndarray | None = None, each: i
     clips = tuple(ReferenceClip(f"{i}.mp4", f"label {i // each}") for i in range(len(vectors)))
     if coordinates is None:
         coordinates = np.random.default_rng(1).normal(size=(len(vectors), 2)).astype(np.float32)
-    return ReferenceSet(MADE, clips, vectors, coordinates, np.pad(coordinates, ((0, 0), (0, 1))))
+    return ReferenceSet(MADE, clips, vectors, coordinates)
 
 
 @pytest.fixture(scope="session")
@@ -388,15 +388,6 @@ def test_an_added_clip_moves_nothing_until_a_new_fit(folder, tmp_path_factory):
     # The new fit is turned to the old one: its points are nearer to their old places than to one another.
     moved = np.linalg.norm(again.coordinates - after.coordinates, axis=1)
     assert np.median(moved) < 0.25 * after.span
-
-
-def test_three_dimensions_are_laid_out_too_and_kept(folder, tmp_path_factory):
-    store = tmp_path_factory.mktemp("store")
-    first = prepare(folder, Colours(), store=store)
-    assert first.space.shape == (8, 3)
-    assert first.compare(Vector(first.vectors[:2], first.kind)).space.shape == (2, 3)
-    preparing._sets.clear()
-    np.testing.assert_array_equal(prepare(folder, Colours(), store=store).space, first.space)
 
 
 def test_every_clip_gets_a_thumbnail(folder, tmp_path_factory):

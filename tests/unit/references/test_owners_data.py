@@ -457,7 +457,6 @@ def test_equal_clips_have_finite_places(tmp_path):
     encoder = Colours()
     made = prepare(tmp_path / "set", encoder, store=tmp_path / "store")
     assert np.isfinite(made.coordinates).all()
-    assert np.isfinite(made.space).all()
     preparing._sets.clear()
     prepare(tmp_path / "set", encoder, store=tmp_path / "store")
     assert encoder.calls == 1

@@ -184,7 +184,7 @@ def labelled(split: bool = False, seed: int = 0) -> ReferenceSet:
         ReferenceClip(f"{i}.mp4", f"label {label}", split=str(part))
         for i, (label, part) in enumerate(zip(labels, splits, strict=True))
     )
-    return ReferenceSet(MADE, clips, vectors, np.zeros((60, 2), np.float32), np.zeros((60, 3), np.float32))
+    return ReferenceSet(MADE, clips, vectors, np.zeros((60, 2), np.float32))
 
 
 @pytest.mark.parametrize("split", [False, True])
@@ -261,9 +261,7 @@ def test_mistakes_get_one_sentence_and_exit_code_2(arguments, message, small_che
 
 def test_one_clip_cannot_be_evaluated():
     references = labelled()
-    one = ReferenceSet(
-        MADE, references.clips[:1], references.vectors[:1], references.coordinates[:1], references.space[:1]
-    )
+    one = ReferenceSet(MADE, references.clips[:1], references.vectors[:1], references.coordinates[:1])
     with pytest.raises(ReferencesError, match="one clip"):
         evaluate(one)
 

@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from colours import MADE
+from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from vjepa_demo.references import store
 from vjepa_demo.references.listing import STORED
 from vjepa_demo.references.preparing import SHIPPED
 from vjepa_demo.references.store import SUMS, Parts, Stored, copy_stored, take_thumbnail
@@ -21,7 +23,7 @@ HASHES = ("a" * 64, "b" * 64, "c" * 64)
 
 def stored() -> Stored:
     rng = np.random.default_rng(0)
-    return Stored(HASHES, *(rng.normal(size=(3, n)).astype(np.float32) for n in (8, 2, 3)))
+    return Stored(HASHES, *(rng.normal(size=(3, n)).astype(np.float32) for n in (8, 2)))
 
 
 def test_a_flipped_bit_is_found_wherever_it_is(tmp_path):
@@ -30,7 +32,7 @@ def test_a_flipped_bit_is_found_wherever_it_is(tmp_path):
     whole = path.read_bytes()
     assert Stored.load(path, MADE) is not None
     rng = np.random.default_rng(0)
-    for at in [*range(len(whole) - 3 * 13 * 4, len(whole), 7), *rng.integers(0, len(whole), 60)]:
+    for at in [*range(len(whole) - 3 * 10 * 4, len(whole), 7), *rng.integers(0, len(whole), 60)]:
         flipped = bytearray(whole)
         flipped[at] ^= 1 << int(rng.integers(8))
         path.write_bytes(flipped)
@@ -58,9 +60,23 @@ def test_what_was_changed_behind_the_checksum_is_not_believed(tmp_path, fault):
     assert Stored.load(path, MADE) is None
 
 
+def test_a_file_of_an_earlier_version_with_a_map_in_three_dimensions_is_read(tmp_path):
+    good, path = stored(), tmp_path / "x.safetensors"
+    good.save(path, MADE)
+    with safe_open(path, "numpy") as file:
+        metadata = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+    tensors["space"] = np.zeros((3, 3), np.float32)
+    metadata["checksum"] = store._checksum(metadata, tensors)
+    save_file(tensors, path, metadata)
+    found = Stored.load(path, MADE)
+    assert found is not None
+    np.testing.assert_array_equal(found.coordinates, good.coordinates)
+
+
 def forged(path: Path, **changes) -> None:
     good = stored()
-    arrays = {"vectors": good.vectors, "coordinates": good.coordinates, "space": good.space}
+    arrays = {"vectors": good.vectors, "coordinates": good.coordinates}
     metadata = {"format": "2", "fingerprint": json.dumps(MADE.fields, sort_keys=True), "map": "{}"}
     metadata["sha256"] = json.dumps(HASHES)
     metadata["checksum"] = "0" * 64
@@ -94,7 +110,7 @@ def test_forged_files_are_not_believed_and_raise_nothing(tmp_path, changes):
     [
         {"vectors": np.full((3, 8), 3e38, np.float32)},
         {"vectors": np.full((3, 8), np.nan, np.float32)},
-        {"space": np.full((3, 3), np.inf, np.float32)},
+        {"coordinates": np.full((3, 2), np.inf, np.float32)},
         {"vectors": np.zeros((3, 0), np.float32)},
         {"vectors": np.zeros(3, np.float32)},
         {"hashes": ("a" * 64, "../../x", "c" * 64)},

@@ -134,3 +134,8 @@ def test_a_damaged_clip_is_told_in_words(packed, tmp_path, harm):
     done = node(ANSWER, asked={"clips": [str(path)], "queries": [], "wasm": True})
     assert done.returncode != 0
     assert ("reload the page" if harm == "newer" else "embed the clip again") in done.stderr
+
+
+def test_names_and_steps_on_the_map_are_where_they_belong():
+    done = node(ANSWER.with_name("places.mjs"))
+    assert done.returncode == 0, done.stderr

@@ -66,7 +66,7 @@ def key_of(references: ReferenceSet) -> str:
 
 
 def describe_set(references: ReferenceSet) -> dict[str, Any]:
-    """The references as the page needs them: places on both maps, files to play, and how far the map can be trusted."""
+    """The references as the page needs them: places on the map, files to play, and how far the map can be trusted."""
     quality = map_quality(references.unit, references.coordinates)
     return {
         "clips": [
@@ -81,7 +81,6 @@ def describe_set(references: ReferenceSet) -> dict[str, Any]:
         ],
         "pooling": references.kind.pooling,
         "flat": rounded(references.coordinates),
-        "space": rounded(references.space),
         "quality": None
         if quality is None
         else {
@@ -109,11 +108,19 @@ def describe_votes(references: ReferenceSet) -> dict[str, float] | None:
     }
 
 
-def describe_clip(embedding: Embedding, comparison: Comparison) -> dict[str, Any]:
+def describe_clip(
+    embedding: Embedding, comparison: Comparison, *, name: str = "", auto: bool = False
+) -> dict[str, Any]:
     """A clip as the page needs it: its place, its path over time, its cosines, its nearest references and their vote.
 
     The path is the mean of each time step's tokens, placed as a clip of its own; an image has none, nor has
     a clip that is compared by its motion, which no single step has.
+
+    Args:
+        embedding: the clip's.
+        comparison: the clip among the references.
+        name: of its file.
+        auto: nobody asked for the way in which it is compared.
     """
     references = comparison.references
     seconds = embedding.timestamps.reshape(len(embedding.tokens), -1).mean(axis=1)
@@ -123,10 +130,10 @@ def describe_clip(embedding: Embedding, comparison: Comparison) -> dict[str, Any
     # The references are films: which of them a photo resembles says little of what it shows.
     winner = vote(neighbours) if np.ptp(seconds) > 0 else None
     return {
+        "name": name,
+        "auto": auto,
         "flat": rounded(comparison.flat),
-        "space": rounded(comparison.space),
         "pathFlat": rounded(path.flat) if path else [],
-        "pathSpace": rounded(path.space) if path else [],
         "seconds": rounded(seconds) if path else [],
         "cosines": rounded(comparison.cosines),
         "neighbours": [near.index for near in neighbours],

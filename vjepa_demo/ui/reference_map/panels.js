@@ -1,4 +1,4 @@
-// What stands beside the figure: legend, player, neighbours, vote, and how far the map can be trusted.
+// What stands on and beside the figure: names, film, player, neighbours, vote, and how far the map can be trusted.
 
 import { button, h, svg } from "../shared/dom.js";
 
@@ -8,24 +8,26 @@ const SHAPES = {
   square: "M2 2h8v8h-8z",
   diamond: "M6 0.5l5.5 5.5l-5.5 5.5l-5.5-5.5z",
   cross: "M4.2 1h3.6v3.2h3.2v3.6h-3.2v3.2h-3.6v-3.2h-3.2v-3.6h3.2z",
+  "triangle-up": "M6 1l5 9h-10z",
+  "triangle-down": "M6 11l5-9h-10z",
+  bowtie: "M1.5 1.5l4.5 3l4.5-3v9l-4.5-3l-4.5 3z",
   x: "M3.3 1l2.7 2.7l2.7-2.7l2.3 2.3l-2.7 2.7l2.7 2.7l-2.3 2.3l-2.7-2.7l-2.7 2.7l-2.3-2.3l2.7-2.7l-2.7-2.7z",
 };
 
 function glyph({ colour, symbol }) {
-  const open = symbol.endsWith("-open");
-  const path = svg("path", {
-    d: SHAPES[symbol.replace("-open", "")], fill: open ? "none" : colour, stroke: colour, "stroke-width": open ? "2" : "0",
-  });
+  const path = svg("path", { d: SHAPES[symbol], fill: colour, stroke: "currentColor", "stroke-width": "0.8" });
   return svg("svg", { viewBox: "-1 -1 14 14", class: "rm-glyph", "aria-hidden": "true" }, path);
 }
 
-export function drawLegend(node, styles, isolated, choose) {
+// A button for each label; where they stand is not decided here. The keyboard comes to them from the points, by L.
+export function drawNames(node, styles, isolated, choose) {
   node.replaceChildren(
     ...styles.map((style) => {
       const alone = isolated === style.label;
-      const chip = button("", () => choose(alone ? null : style.label), { class: "rm-chip", "aria-pressed": String(alone), title: "Show this label alone" });
-      chip.append(glyph(style), h("span", { text: style.label }), h("span", { class: "w-soft", text: style.rows.length }));
-      return chip;
+      const run = () => choose(alone ? null : style.label);
+      const name = button("", run, { class: "rm-on-map", tabindex: "-1", "aria-pressed": String(alone), title: `Show ${style.label} alone` });
+      name.append(glyph(style), h("span", { text: style.label }));
+      return name;
     }),
   );
 }
@@ -93,6 +95,29 @@ export function drawNeighbours(node, set, clip, styles, act) {
 }
 
 const STILL = /[.](jpe?g|png|webp|avif|gif)$/i;
+const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
+
+// A reference in a box of one size: its small picture, over which the clip plays once `start` is called.
+export function makeFilm(clip, url, thumbnail) {
+  const still = STILL.test(clip.file);
+  const picture = thumbnail || (still ? url : null);
+  const node = h("div", { class: "rm-film" }, ...(picture ? [h("img", { class: "rm-poster", alt: "", src: picture })] : []));
+  let video = null;
+  const start = () => {
+    if (still || video || calm()) return;
+    video = h("video", { loop: "", playsinline: "", "aria-hidden": "true", on: { playing: () => video?.classList.add("rm-plays") } });
+    video.muted = true; // browsers only start silent videos by themselves
+    video.src = url;
+    node.append(video);
+    video.play().catch(() => {}); // the picture stays
+  };
+  const stop = () => {
+    video?.removeAttribute("src"); // what is still on its way is not needed any more
+    video?.load();
+    video = null;
+  };
+  return { node, start, stop };
+}
 
 export function drawPlayer(node, clip, url, close) {
   const still = STILL.test(clip.file);
@@ -107,8 +132,8 @@ export function drawPlayer(node, clip, url, close) {
     button("×", close, { class: "w-button rm-close", "aria-label": "Close the player" }), screen, h("p", { class: "rm-caption" }, h("strong", { text: clip.label }), words),
     h("p", { class: "w-soft rm-file", text: [clip.file, clip.licence].filter(Boolean).join(" · ") }), problem,
   );
-  if (!still) {
-    screen.muted = true; // browsers only start silent videos by themselves
+  if (!still) screen.muted = true;
+  if (!still && !calm()) {
     screen.play().catch(() => {}); // where they do not, the controls are there
   }
 }

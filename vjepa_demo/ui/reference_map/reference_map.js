@@ -1,10 +1,17 @@
 // The reference map in the page: builds its static frame once, then draws what each value brings.
 
-import { address, h, radios, toggle, watchTheme, whileThere } from "../shared/dom.js";
-import { PLOT_CONFIG, columns, hasWebgl, labelStyles, makeLayout, makeTraces } from "./figure.js";
-import { drawLegend, drawNeighbours, drawPlayer, drawTruth } from "./panels.js";
+import { address, button, h, toggle, watchTheme, whileThere } from "../shared/dom.js";
+import { PLOT_CONFIG, SAVED_SIZE, WAYS, columns, labelStyles, makeLayout, makeTraces, savedFigure } from "./figure.js";
+import { drawNames, drawNeighbours, drawPlayer, drawTruth, makeFilm } from "./panels.js";
+import { centreOf, nextPoint, placeNames } from "./places.js";
 
 export const mount = (element, gradio) => new ReferenceMap(element, gradio);
+
+const REST_MS = 120; // the pointer is on a point for so long before its clip is fetched
+const REACH = 110; // pixels that a name may stand from the centre of its label
+const ARROWS = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] };
+const HELP = "Point at a dot and its clip plays; arrow keys go from dot to dot.";
+const KEYS = "Page Up and Page Down go by similarity, Enter opens the clip, L shows its label alone.";
 
 let plotly = null; // the library, once it is asked for
 
@@ -31,16 +38,24 @@ class ReferenceMap {
   path = "";
   clip = null;
   // What is chosen, and what a ring is around.
-  view = { styles: [], deep: false, isolated: null, step: null, focus: null, showPath: true, showLines: true };
+  view = { styles: [], isolated: null, step: null, focus: null, showPath: true, showLines: true };
   #turn = 0; // of values: the last one wins
   #frame = 0;
+  #named = ""; // for what the names were placed
+  #sizes = []; // of the names, in pixels
+  #order = []; // rows by similarity to the clip
+  #at = null; // the row that the keyboard is at
+  #film = null; // what is in the tip, and when it starts
+  #rest = 0;
 
   constructor(element, { props, watch }) {
     this.parts = {
       message: h("p", { class: "w-message", role: "alert" }),
       far: h("p", { class: "rm-far", role: "note", hidden: "" }),
       plot: h("div", { class: "rm-plot", role: "figure" }),
-      legend: h("div", { class: "rm-legend", role: "group", "aria-label": "Labels" }),
+      names: h("div", { class: "rm-names", role: "group", "aria-label": "Labels" }),
+      way: h("span", { class: "w-soft rm-way" }),
+      said: h("p", { class: "w-hidden", role: "status", "aria-label": "Point of the map" }),
       quality: h("p", { class: "w-soft rm-quality" }),
       player: h("div", { class: "rm-player", role: "group", "aria-label": "Player" }),
       vote: h("p", { class: "rm-vote" }),
@@ -54,17 +69,11 @@ class ReferenceMap {
       this.view[name] = on;
       this.#draw();
     };
-    this.dimensions = radios("Dimensions", [["2", "2-D"], ["3", "3-D"]], (value) => this.#setDeep(value === "3"));
     this.pathSwitch = toggle("Path over time", change("showPath"));
     this.lineSwitch = toggle("Lines to the nearest", change("showLines"));
-    this.dimensions.show("2");
     this.pathSwitch.show(true);
     this.lineSwitch.show(true);
     this.pathSwitch.node.hidden = this.lineSwitch.node.hidden = true;
-    if (!hasWebgl()) {
-      this.dimensions.buttons[1].disabled = true;
-      this.dimensions.buttons[1].title = "Three dimensions need WebGL, which this browser does not offer.";
-    }
     this.root = this.#build();
     element.replaceChildren(this.root);
     whileThere(this.root, document, "patchquery", ({ detail: { step } }) => {
@@ -78,17 +87,25 @@ class ReferenceMap {
   #build() {
     const { parts } = this;
     this.title = h("h2", { text: "Map of reference clips" });
+    // Of a fixed id: there is one map on a page.
+    const help = h("p", { class: "w-soft", id: "rm-help" }, h("span", { text: HELP }), h("span", { class: "w-hidden", text: ` ${KEYS}` }));
+    this.points = h("div", {
+      class: "rm-points", role: "application", tabindex: "0", "aria-label": "Points of the map", "aria-describedby": "rm-help",
+      on: { keydown: (event) => this.#onkey(event), blur: () => this.#leave() },
+    }, parts.plot);
+    const save = (format) => button(format.toUpperCase(), () => this.#save(format), { "aria-label": `Save the map as ${format.toUpperCase()}` });
+    const saves = h("div", { class: "w-row rm-saves" }, h("span", { class: "w-soft", text: "Save the map" }), save("png"), save("svg"));
     const more = h("details", { class: "rm-more" }, h("summary", { class: "w-soft", text: "How far to trust this" }), parts.votes, parts.about, parts.quality);
     return h(
       "section", { class: "rm-root w-root", role: "region", "aria-label": "Reference map", "data-state": "empty" },
       h("p", { class: "w-empty", text: "The map appears here once a clip and the reference clips are embedded in the same way." }),
       parts.message,
       h("div", { class: "rm-main" },
-        h("div", { class: "rm-side" }, h("h2", { text: "Most similar clips" }), parts.vote, parts.far, parts.waiting, parts.neighbours),
+        h("div", { class: "rm-side" }, h("div", { class: "rm-head" }, h("h2", { text: "Most similar clips" }), parts.way), parts.vote, parts.far, parts.waiting, parts.neighbours),
         h("div", { class: "rm-left" },
-          h("div", { class: "w-top" }, this.title, this.dimensions.node, this.pathSwitch.node, this.lineSwitch.node),
-          h("div", { class: "rm-frame" }, parts.plot, parts.player), parts.legend, more)),
-      parts.tip,
+          h("div", { class: "w-top" }, this.title, this.pathSwitch.node, this.lineSwitch.node),
+          h("div", { class: "rm-frame" }, this.points, parts.names, parts.player), help, saves, more)),
+      parts.said, parts.tip,
     );
   }
 
@@ -129,6 +146,8 @@ class ReferenceMap {
       }
       this.clip = value.clip;
       Object.assign(this.view, { step: null, focus: null });
+      this.#at = null;
+      this.#hideTip();
       this.#drawAll(); // the list is there at once; the map comes when its library is
       await loadPlotly(address(value.plotly));
       if (turn !== this.#turn) return;
@@ -142,8 +161,11 @@ class ReferenceMap {
   }
 
   #drawAll() {
-    const { set, clip, parts, view: { styles, isolated } } = this;
-    drawLegend(parts.legend, styles, isolated, (label) => this.#isolate(label));
+    const { set, clip, parts, view: { styles } } = this;
+    this.#order = set.clips.map((_, row) => row);
+    if (clip) this.#order.sort((a, b) => clip.cosines[b] - clip.cosines[a]);
+    parts.way.textContent = (clip?.auto ? "Auto: by " : "by ") + WAYS[set.pooling];
+    this.#drawNames();
     drawTruth(parts, set, clip);
     drawNeighbours(parts.neighbours, set, clip, styles, {
       play: (row) => this.#play(row), focus: (row) => this.#mark({ focus: row }), thumbnailOf: (row) => this.thumbnailOf(row),
@@ -169,18 +191,18 @@ class ReferenceMap {
 
   // Rings around a step of the path and around a reference move without drawing the rest again.
   #mark(change) {
-    if (!this.parts.plot.data || !this.clip) return;
+    if (!this.parts.plot.data) return;
     Object.assign(this.view, change);
     cancelAnimationFrame(this.#frame);
     this.#frame = requestAnimationFrame(() => {
-      const { step, focus, deep, showPath } = this.view;
-      const path = deep ? this.clip.pathSpace : this.clip.pathFlat;
-      const places = deep ? this.set.space : this.set.flat;
-      const points = { step: step === null || !showPath ? null : path[step], focus: focus === null ? null : places[focus] };
+      const { step, focus, showPath } = this.view;
+      const points = {
+        step: step === null || !showPath || !this.clip ? null : this.clip.pathFlat[step], focus: focus === null ? null : this.set.flat[focus],
+      };
       this.parts.plot.data.forEach((trace, index) => {
         if (!(trace.meta in points)) return;
         const point = points[trace.meta];
-        const update = columns(point ? [point] : [], deep);
+        const update = columns(point ? [point] : []);
         for (const axis of Object.keys(update)) update[axis] = [update[axis]];
         window.Plotly.restyle(this.parts.plot, update, [index]);
       });
@@ -189,15 +211,53 @@ class ReferenceMap {
   }
 
   #isolate(label) {
-    const { view: { styles }, parts: { legend } } = this;
+    const { view: { styles }, parts: { names } } = this;
+    const held = names.contains(document.activeElement);
     this.view.isolated = label;
-    drawLegend(legend, styles, label, (other) => this.#isolate(other));
-    const at = styles.findIndex((style) => style.label === label);
-    if (at >= 0) legend.children[at].focus();
+    this.#drawNames();
+    if (held) names.children[styles.findIndex((style) => style.label === label)]?.focus();
     this.#draw();
   }
 
+  #drawNames() {
+    const { view: { styles, isolated }, parts: { names } } = this;
+    drawNames(names, styles, isolated, (other) => this.#isolate(other));
+    [this.#sizes, this.#named] = [[], ""];
+    this.#placeNames();
+  }
+
+  // After every change of what part of the map is seen, and of its size.
+  #placeNames() {
+    const { set, clip, view: { styles }, parts: { names, plot } } = this;
+    const { _fullLayout: axes } = plot;
+    if (!set || !axes?.xaxis) return;
+    const { clientWidth: width, clientHeight: height } = plot;
+    if (!this.#sizes.length) this.#sizes = [...names.children].map((node) => [node.offsetWidth, node.offsetHeight]);
+    const now = JSON.stringify([axes.xaxis.range, axes.yaxis.range, width, height, this.#sizes, this.path, clip?.flat]);
+    if (now === this.#named) return;
+    this.#named = now;
+    const points = set.flat.map((place) => this.#pixel(place));
+    const centred = styles.map(({ rows }, i) => {
+      const [x, y] = centreOf(rows.map((row) => points[row]));
+      return { x, y, width: this.#sizes[i][0], height: this.#sizes[i][1], count: rows.length };
+    });
+    const seen = clip ? [...points, ...clip.pathFlat.map((place) => this.#pixel(place)), ...Array(4).fill(this.#pixel(clip.flat))] : points;
+    placeNames(centred, seen, { width, height, reach: REACH }).forEach((place, i) => {
+      const { style, classList } = names.children[i];
+      classList.toggle("rm-away", !place);
+      if (!place) return;
+      [style.left, style.top] = [`${place.left}px`, `${place.top}px`];
+    });
+  }
+
+  // Where a place is, in pixels from the upper left of the map, which has no margins.
+  #pixel([x, y]) {
+    const { _fullLayout: { xaxis, yaxis } } = this.parts.plot;
+    return [xaxis.d2p(x), yaxis.d2p(y)];
+  }
+
   #play(row) {
+    this.#hideTip();
     drawPlayer(this.parts.player, this.set.clips[row], this.clipOf(row), () => this.#stopPlaying());
     this.root.dataset.playing = row;
   }
@@ -208,10 +268,12 @@ class ReferenceMap {
   }
 
   #listen() {
-    const { plot, tip } = this.parts;
+    const { plot } = this.parts;
+    for (const change of ["plotly_afterplot", "plotly_relayouting"]) plot.on(change, () => this.#placeNames());
+    this.#placeNames();
     plot.on("plotly_hover", ({ points: [point], event }) => this.#hover(point, event));
     plot.on("plotly_unhover", ({ points }) => {
-      tip.hidden = true;
+      this.#hideTip();
       if (points.some((point) => point.data.meta === "path")) {
         this.#mark({ step: null });
         this.#tell(null);
@@ -224,7 +286,7 @@ class ReferenceMap {
   }
 
   #hover(point, event) {
-    const { clip, set } = this;
+    const { clip } = this;
     const kind = point.data.meta;
     if (kind === "path") {
       const step = point.customdata;
@@ -232,9 +294,7 @@ class ReferenceMap {
       this.#tell(step);
       this.#tip(event, { title: `This clip at ${clip.seconds[step].toFixed(2)} s`, text: `time step ${step} of ${clip.seconds.length}` });
     } else if (kind === "references") {
-      const row = point.customdata, { label, file, thumbnail } = set.clips[row];
-      const cosine = clip ? `cosine ${clip.cosines[row].toFixed(3)} to this clip` : "";
-      this.#tip(event, { title: label, text: file, more: cosine, picture: thumbnail && this.thumbnailOf(row) });
+      this.#showPoint(point.customdata, event);
     } else if (kind === "clip") {
       this.#tip(event, { title: "This clip", text: "placed on the fixed map as UMAP would place it" });
     }
@@ -244,24 +304,89 @@ class ReferenceMap {
     this.root.dispatchEvent(new CustomEvent("stepfocus", { bubbles: true, detail: { step } }));
   }
 
-  #tip(event, { title, text, more = "", picture = null }) {
+  #showPoint(row, at) {
+    const { clip, set } = this, reference = set.clips[row];
+    const film = makeFilm(reference, this.clipOf(row), reference.thumbnail && this.thumbnailOf(row));
+    this.#tip(at, { title: reference.label, text: reference.file, more: clip ? `cosine ${clip.cosines[row].toFixed(3)} to this clip` : "", film });
+    this.#rest = setTimeout(film.start, REST_MS);
+  }
+
+  #tip({ clientX, clientY }, { title, text, more = "", film = null }) {
     const { tip } = this.parts;
+    this.#hideTip();
+    this.#film = film;
     const words = h("div", {}, h("strong", { text: title }), h("span", { class: "rm-file", text }), h("span", { text: more }));
-    tip.replaceChildren(...(picture ? [h("img", { class: "rm-thumb", alt: "", src: picture })] : []), words);
+    tip.replaceChildren(...(film ? [film.node] : []), words);
     tip.hidden = false;
     const box = this.root.getBoundingClientRect();
     const { offsetWidth: width, offsetHeight: height } = tip;
-    const x = event.clientX - box.left, y = event.clientY - box.top;
-    tip.style.left = `${Math.max(0, Math.min(x + 14, box.width - width))}px`;
-    tip.style.top = `${y + height + 20 > box.height ? y - height - 14 : y + 14}px`;
+    const below = clientY + height + 20 < Math.min(innerHeight, box.bottom);
+    tip.style.left = `${Math.max(0, Math.min(clientX - box.left + 14, box.width - width))}px`;
+    tip.style.top = `${below ? clientY - box.top + 14 : Math.max(clientY - box.top - height - 14, -box.top)}px`;
   }
 
-  #setDeep(deep) {
-    if (this.view.deep === deep) return;
-    this.view.deep = deep;
+  #hideTip() {
+    clearTimeout(this.#rest);
+    this.#film?.stop();
+    this.#film = null;
     this.parts.tip.hidden = true;
-    // Plotly keeps the listeners of a figure, but not across a change of its kind: a fresh one is simpler than mending it.
-    if (this.parts.plot.data) window.Plotly.purge(this.parts.plot);
-    this.#draw();
+  }
+
+  #onkey(event) {
+    if (!this.parts.plot.data || event.ctrlKey || event.metaKey || event.altKey) return;
+    const { key } = event, { isolated, styles } = this.view;
+    if (key === "Enter" || key === " ") {
+      if (this.#at !== null) this.#play(this.#at);
+    } else if (key === "Escape") {
+      this.#stopPlaying();
+      this.#leave();
+    } else if (key.toLowerCase() === "l") {
+      const label = this.#at === null ? null : this.set.clips[this.#at].label;
+      this.#isolate(isolated === label ? null : label);
+    } else if (key in ARROWS || ["PageDown", "PageUp", "Home", "End"].includes(key)) {
+      const rows = isolated ? styles.find(({ label }) => label === isolated).rows : this.#order;
+      this.#goTo(this.#next(key, this.#order.filter((row) => rows.includes(row))));
+    } else return;
+    event.preventDefault();
+  }
+
+  // The row that a key leads to, of those that can be reached; the most similar one at first.
+  #next(key, order) {
+    if (this.#at === null || key === "Home") return order[0];
+    if (key === "End") return order.at(-1);
+    const now = order.indexOf(this.#at);
+    if (key === "PageDown" || key === "PageUp") return order[Math.max(0, Math.min(now + (key === "PageDown" ? 1 : -1), order.length - 1))];
+    const points = order.map((row) => [row, this.#pixel(this.set.flat[row])]);
+    return nextPoint(points, this.#pixel(this.set.flat[this.#at]), ARROWS[key]) ?? this.#at;
+  }
+
+  async #goTo(row) {
+    const { plot, said } = this.parts, { clip, set } = this, { label, file } = set.clips[row];
+    this.#at = row;
+    this.#mark({ focus: row });
+    said.textContent = clip
+      ? `${label}, ${this.#order.indexOf(row) + 1} of ${set.clips.length} by similarity, cosine ${clip.cosines[row].toFixed(2)}, ${file}`
+      : `${label}, ${file}`;
+    const seen = () => this.#pixel(set.flat[row]).every((at, axis) => at >= 0 && at <= [plot.clientWidth, plot.clientHeight][axis]);
+    if (!seen()) await window.Plotly.relayout(plot, { "xaxis.autorange": true, "yaxis.autorange": true });
+    if (this.#at !== row || document.activeElement !== this.points) return;
+    const box = plot.getBoundingClientRect(), [x, y] = this.#pixel(set.flat[row]);
+    this.#showPoint(row, { clientX: box.x + x, clientY: box.y + y });
+  }
+
+  #leave() {
+    this.#hideTip();
+    this.#mark({ focus: null });
+  }
+
+  async #save(format) {
+    const { set, clip, view } = this;
+    if (!this.parts.plot.data) return;
+    const options = { ...SAVED_SIZE, format, scale: format === "png" ? 2 : 1 };
+    const picture = await window.Plotly.toImage(savedFigure({ ...view, set, clip }), options);
+    const url = URL.createObjectURL(await (await fetch(picture)).blob());
+    const stem = clip?.name ? clip.name.replace(/[.][^.]*$/, "") || clip.name : "reference";
+    h("a", { href: url, download: `${stem}-map.${format}` }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 60_000);
   }
 }

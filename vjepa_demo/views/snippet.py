@@ -21,7 +21,7 @@ from vjepa_demo.views.similarity import Position
 def snippet(embedding: Embedding, clip: Clip, at: Position | None = None) -> str:
     """Code that makes this embedding's tokens again with transformers, torchcodec and Pillow alone.
 
-    It names the file "clip.mp4" or "image.png", reads the same moments, fits them to the model's square in the same
+    It names the file "clip.mp4" or "image.png", reads the same moments, fits them to the model's input in the same
     way, and leaves `tokens` `[T', H', W', D]`; with `at` (step, row, column) also `scores`, the centred cosine.
 
     Raises:

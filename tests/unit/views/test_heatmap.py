@@ -120,7 +120,7 @@ def run(code: str, file, checkpoint) -> dict:
     return names
 
 
-@pytest.mark.parametrize("fit", ["crop", "squash", "pad"])
+@pytest.mark.parametrize("fit", ["crop", "whole", "squash", "pad"])
 @pytest.mark.parametrize("layer", [None, 1])
 def test_the_code_makes_the_same_tokens_of_a_video(small_checkpoint, video, fit, layer):
     clip = read_clip(video, Sampling(8, start=0.3))

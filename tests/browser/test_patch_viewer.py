@@ -141,6 +141,18 @@ def test_keys(viewer):
     assert float(heat.input_value()) == pytest.approx(before)
 
 
+def test_arrows_reach_the_ends_of_a_wide_grid(open_viewer):
+    viewer = open_viewer("whole")
+    viewer.click(14, 25, fit="whole")
+    viewer.forget()
+    for key in ("ArrowRight", "ArrowRight", "ArrowDown"):
+        viewer.page.keyboard.press(key)
+    agree(viewer.answers(3), similarity(EMBEDDINGS["whole"], (0, 15, 27)))
+    viewer.page.keyboard.press("ArrowRight")
+    viewer.page.keyboard.press("ArrowUp")
+    agree(viewer.answers(5), similarity(EMBEDDINGS["whole"], (0, 14, 27)))
+
+
 def test_everything_is_reached_with_the_keyboard_alone(open_viewer):
     viewer = open_viewer()
     page, embedding = viewer.page, EMBEDDINGS["crop"]

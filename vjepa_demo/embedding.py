@@ -15,13 +15,13 @@ from vjepa_demo.errors import FingerprintMismatch, RequestError, cut
 from vjepa_demo.options import Options
 
 # The long side of a grid that is not square, in sides of the checkpoint's square, at most; the short one has the
-# square's side unless the long one is at this limit. Positions beyond it are far from all that was trained, and time and
-# memory grow with the tokens.
+# square's side unless the long one is at this limit. Positions beyond it are far from all that was trained, and time
+# and memory grow with the tokens.
 MOST_SIDES = 2
 # How the tokens of a clip become one vector: their mean, or how much they change, where and when.
 Pooling = Literal["mean", "motion"]
-# `motion` looks at so many regions a side, whatever the grid, and at so many times at most: enough to tell a fall from a roll, too few to
-# tell patch from patch, and what a long clip costs stays small.
+# `motion` looks at so many regions a side, whatever the grid, and at so many times at most: enough to tell a fall from
+# a roll, too few to tell patch from patch, and what a long clip costs stays small.
 REGIONS = 8
 SPANS = 8
 # Length of the part of `motion` that says where, beside 1 for the part that says when. Of 0 to 2, 0.12 to 0.35 let
@@ -255,8 +255,9 @@ def motion(tokens: np.ndarray, patch_mask: np.ndarray | None = None) -> np.ndarr
     Returns:
         float32 `[R·R + P·(P − 1) / 2]`. With S the smaller of SPANS and T', P = S·(S − 1) / 2 is the number of pairs of
         times, and R the smaller of REGIONS and the side of the checkpoint's square, so that clips of any shape can be
-        compared. Each pair has a map of change, averaged over R × R regions of the grid. First the mean of these maps, with the length PLACES_WEIGHT; then the cosines of the maps,
-        two by two, with the length 1. Zeros where nothing changes.
+        compared. Each pair has a map of change, averaged over R × R regions of the grid. First the mean of these maps,
+        with the length PLACES_WEIGHT; then the cosines of the maps, two by two, with the length 1. Zeros where nothing
+        changes.
     """
     steps = [part.mean(axis=0, dtype=np.float32) for part in np.array_split(tokens, min(SPANS, len(tokens)))]
     pairs = [(earlier, later) for i, earlier in enumerate(steps) for later in steps[i + 1 :]]

@@ -105,7 +105,9 @@ class Options:
     sampling: SamplingMode = field(
         default="even", metadata={"help": "spread, or 4 frames a second", "choices": get_args(SamplingMode)}
     )
-    fit: Fit = field(default="crop", metadata={"help": "how the picture becomes the model's input", "choices": get_args(Fit)})
+    fit: Fit = field(
+        default="crop", metadata={"help": "how the picture becomes the model's input", "choices": get_args(Fit)}
+    )
     precision: Precision = field(default="auto", metadata={"choices": get_args(Precision)})
 
     def check(self) -> None:

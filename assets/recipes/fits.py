@@ -1,4 +1,4 @@
-"""What each way of fitting a 16:9 clip into the model's input costs: which objects it finds again, and how long it takes.
+"""What each way of fitting a clip of 16:9 into the model's input finds again of its objects, and how long it takes.
 
     python assets/recipes/render_clips.py heldout --wide --start 500 --count 4 --out build/wide
     python assets/recipes/fits.py --clips build/wide
@@ -53,7 +53,7 @@ def rope_of(config: Any, grid: tuple[int, int], *, scaled: bool) -> Rope:
     head = config.hidden_size // config.num_attention_heads
     rope = Rope(config, head, grid=grid)
     if scaled:
-        rope.cos, (rows, cols), side = rope.cos.clone(), grid, config.crop_size // config.patch_size
+        rope.cos, cols, side = rope.cos.clone(), grid[1], config.crop_size // config.patch_size
         columns = torch.arange(len(rope.cos)) % cols * min(1.0, (side - 1) / (cols - 1))
         axis = 2 * (head // 3 // 2)  # channels that one axis turns; the columns' are the third
         omega = 10000.0 ** -(torch.arange(axis // 2, dtype=torch.float64) / (axis / 2))
@@ -145,7 +145,9 @@ def measure_clip(encoder: Encoder, clip: HeldOut, queries: int, seed: int) -> di
     return found
 
 
-def measure(checkpoint: str, folder: Path, queries: int = 16, seed: int = 0, limit: int | None = None) -> dict[str, Any]:
+def measure(
+    checkpoint: str, folder: Path, queries: int = 16, seed: int = 0, limit: int | None = None
+) -> dict[str, Any]:
     """All figures of each fit, with 95 % intervals over resampled clips."""
     encoder = get_encoder(checkpoint, device="cpu", precision="fp32")
     clips = read_heldout(folder, limit)

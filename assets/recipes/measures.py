@@ -58,7 +58,7 @@ def auc_of_objects(
     rng: np.random.Generator,
     seen: np.ndarray | None = None,
 ) -> dict[int, float]:
-    """`object_auc` by object id, on any grid `[T', H', W', D]`; patches where `seen` `[H', W']` is False do not count."""
+    """`object_auc` by object id, on any grid `[T', H', W', D]`; patches that are not `seen` `[H', W']` do not count."""
     grid = tokens.shape[1:3]
     seen = np.ones(grid, bool) if seen is None else seen
     flat = tokens[:, seen]

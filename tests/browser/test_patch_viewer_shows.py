@@ -25,7 +25,12 @@ def test_each_fit_is_drawn_where_its_patches_are(open_viewer, fit):
         answer = viewer.click(row, col, fit=fit)
         assert (answer["row"], answer["col"]) == (row, col)
         agree(answer, similarity(EMBEDDINGS[fit], (0, row, col)))
-    words = {"crop": "180 × 180 seen (56 %)", "whole": "all of it seen", "squash": "all seen, squashed", "pad": "padding (hatched) left out"}
+    words = {
+        "crop": "180 × 180 seen (56 %)",
+        "whole": "all of it seen",
+        "squash": "all seen, squashed",
+        "pad": "padding (hatched) left out",
+    }
     expect(viewer.root.get_by_text(words[fit])).to_be_visible()
 
 

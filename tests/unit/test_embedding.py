@@ -50,7 +50,8 @@ def slow_motion(tokens: np.ndarray) -> np.ndarray:
     change = np.zeros((len(pairs), regions, regions))
     for p, y, x in np.ndindex(change.shape):
         part = tuple(
-            slice(n * i // regions, max(n * i // regions + 1, n * (i + 1) // regions)) for n, i in ((rows, y), (cols, x))
+            slice(n * i // regions, max(n * i // regions + 1, n * (i + 1) // regions))
+            for n, i in ((rows, y), (cols, x))
         )
         moved = tokens[pairs[p][1]][part].astype(np.float64) - tokens[pairs[p][0]][part]
         change[p, y, x] = np.sqrt((moved**2).sum(-1)).mean()
@@ -60,7 +61,8 @@ def slow_motion(tokens: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    "grid", [(3, 4, 4), (4, 8, 8), (3, 12, 12), (8, 16, 16), (3, 24, 24), (8, 16, 28), (8, 28, 16), (3, 2, 32), (3, 8, 3)]
+    "grid",
+    [(3, 4, 4), (4, 8, 8), (3, 12, 12), (8, 16, 16), (3, 24, 24), (8, 16, 28), (8, 28, 16), (3, 2, 32), (3, 8, 3)],
 )
 def test_motion_is_the_change_of_each_region_and_how_alike_the_changes_are(grid) -> None:
     tokens = np.random.default_rng(1).normal(size=(*grid, 5)).astype(np.float32)
@@ -69,7 +71,9 @@ def test_motion_is_the_change_of_each_region_and_how_alike_the_changes_are(grid)
     np.testing.assert_allclose(actual, slow_motion(tokens), rtol=1e-4, atol=1e-7)
 
 
-@pytest.mark.parametrize(("side", "others"), [(16, [(16, 28), (28, 16), (32, 2), (13, 32)]), (4, [(4, 7), (2, 8), (8, 1)])])
+@pytest.mark.parametrize(
+    ("side", "others"), [(16, [(16, 28), (28, 16), (32, 2), (13, 32)]), (4, [(4, 7), (2, 8), (8, 1)])]
+)
 def test_motion_of_every_shape_of_one_checkpoint_is_as_long(side, others) -> None:
     lengths = {len(motion(np.random.default_rng(0).normal(size=(4, *grid, 5)))) for grid in [(side, side), *others]}
     assert len(lengths) == 1

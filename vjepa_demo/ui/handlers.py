@@ -38,8 +38,8 @@ AUTO = "auto"
 def first_fit() -> Fit:
     """The fit that the page begins with.
 
-    Of the objects in clips of 16:9, `whole` finds most again (`assets/recipes/README.md`). A folder of references that the
-    shell has built has vectors of `crop`, its default, and is not to be embedded anew.
+    Of the objects in clips of 16:9, `whole` finds most again (`assets/recipes/README.md`). A folder of references that
+    the shell has built has vectors of `crop`, its default, and is not to be embedded anew.
     """
     return "crop" if settings.references else "whole"
 

@@ -117,8 +117,8 @@ def _settings() -> dict[str, Any]:
             ["whole", "crop", "squash", "pad"],
             value=handlers.first_fit(),
             label="Fit to the model's input",
-            info="V-JEPA 2 was trained on squares. Whole shows it all of the picture, on a wider or higher grid; crop is the "
-            "model card's way, the middle alone.",
+            info="V-JEPA 2 was trained on squares. Whole shows it all of the picture, on a wider or higher grid; crop, "
+            "the model card's way, shows it the middle alone.",
         )
         with gr.Row():
             start = gr.Number(label="From (s), then Enter", value=0, min_width=90)

@@ -38,7 +38,7 @@ def embedding(grid: tuple[int, int, int], window: tuple[float, float, float, flo
 @pytest.mark.parametrize("scaled", [False, True])
 @pytest.mark.parametrize("grid", [(16, 28), (28, 16), (13, 32)])
 def test_the_positions_are_those_that_transformers_is_told(grid: tuple[int, int], scaled: bool) -> None:
-    model = nano.new_nano(0, **TINY).eval()
+    model = nano.new_nano(0, nano.nano_config(**TINY))
     rows, cols = grid
     pixels = torch.randn(1, 4, 3, 8 * rows, 8 * cols, generator=torch.Generator().manual_seed(0))
     patches = patchify(pixels, model.config)

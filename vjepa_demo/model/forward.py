@@ -1,7 +1,8 @@
 """The forward pass of V-JEPA 2 on any subset of a clip's tokens, encoder and predictor, and its rotary positions.
 
 `encode` and `predict` are the maths of transformers' `VJEPA2Model`. What differs is only cost: rotary angles come from
-one fp32 table instead of being rebuilt in every layer, and the heavy products may run in bfloat16.
+one fp32 table instead of being rebuilt in every layer, and the heavy products may run in bfloat16. And the grid need
+not be square: by itself transformers numbers the tokens of any grid as in the checkpoint's square.
 """
 
 from __future__ import annotations

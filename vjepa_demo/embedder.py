@@ -48,7 +48,7 @@ class Embedder:
     Attributes:
         encoder: the loaded checkpoint.
         sampling: which frames of a video it takes.
-        fit: how a picture becomes the model's square.
+        fit: how a picture becomes the model's input.
     """
 
     encoder: Encoder

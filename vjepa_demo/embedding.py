@@ -14,10 +14,14 @@ import numpy as np
 from vjepa_demo.errors import FingerprintMismatch, RequestError, cut
 from vjepa_demo.options import Options
 
+# The long side of a grid that is not square, in sides of the checkpoint's square, at most; the short one has the
+# square's side unless the long one is at this limit. Positions beyond it are far from all that was trained, and time
+# and memory grow with the tokens.
+MOST_SIDES = 2
 # How the tokens of a clip become one vector: their mean, or how much they change, where and when.
 Pooling = Literal["mean", "motion"]
-# `motion` looks at so many regions a side and at so many times at most: enough to tell a fall from a roll, too few to
-# tell patch from patch, and what a long clip costs stays small.
+# `motion` looks at so many regions a side, whatever the grid, and at so many times at most: enough to tell a fall from
+# a roll, too few to tell patch from patch, and what a long clip costs stays small.
 REGIONS = 8
 SPANS = 8
 # Length of the part of `motion` that says where, beside 1 for the part that says when. Of 0 to 2, 0.12 to 0.35 let
@@ -33,7 +37,7 @@ class Fingerprint:
         checkpoint, revision: the checkpoint's name, and which one of this name it was.
         precision: "fp32" or "bf16".
         sampling: mode and frames, e.g. "even-16".
-        fit: "crop", "squash" or "pad".
+        fit: "crop", "whole", "squash" or "pad".
         layer: index of the encoder layer whose output it is; None for the last one, normalised.
     """
 
@@ -250,19 +254,24 @@ def motion(tokens: np.ndarray, patch_mask: np.ndarray | None = None) -> np.ndarr
 
     Returns:
         float32 `[R·R + P·(P − 1) / 2]`. With S the smaller of SPANS and T', P = S·(S − 1) / 2 is the number of pairs of
-        times, and R the smaller of REGIONS and the grid's side. Each pair has a map of change, averaged over R × R
-        regions of the grid. First the mean of these maps, with the length PLACES_WEIGHT; then the cosines of the maps,
-        two by two, with the length 1. Zeros where nothing changes.
+        times, and R the smaller of REGIONS and the side of the checkpoint's square, so that clips of any shape can be
+        compared. Each pair has a map of change, averaged over R × R regions of the grid. First the mean of these maps,
+        with the length PLACES_WEIGHT; then the cosines of the maps, two by two, with the length 1. Zeros where nothing
+        changes.
     """
     steps = [part.mean(axis=0, dtype=np.float32) for part in np.array_split(tokens, min(SPANS, len(tokens)))]
     pairs = [(earlier, later) for i, earlier in enumerate(steps) for later in steps[i + 1 :]]
     change = np.stack([np.linalg.norm(later - earlier, axis=-1) for earlier, later in pairs])
     if patch_mask is not None:
         change = change * patch_mask
+    short, long = sorted(change.shape[1:])
+    regions = min(REGIONS, max(short, long // MOST_SIDES))
     for axis in (1, 2):
-        count = change.shape[axis]
-        edges = np.linspace(0, count, min(REGIONS, count) + 1).astype(int)
-        change = np.add.reduceat(change, edges[:-1], axis=axis) / np.expand_dims(np.diff(edges), (0, 3 - axis))
+        edges = np.linspace(0, change.shape[axis], regions + 1)
+        begins = edges[:-1].astype(int)
+        ends = np.maximum(edges[1:].astype(int), begins + 1)  # what is fewer than the regions is in several of them
+        parts = [change.take(range(begin, end), axis) for begin, end in zip(begins, ends, strict=True)]
+        change = np.stack([part.mean(axis=axis) for part in parts], axis=axis)
     maps = unit_vectors(change.reshape(len(pairs), -1))
     alike = (maps @ maps.T)[np.triu_indices(len(pairs), 1)]
     where = PLACES_WEIGHT * unit_vectors(change.mean(axis=0).ravel())

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 SamplingMode = Literal["even", "fps"]
-Fit = Literal["crop", "squash", "pad"]
+Fit = Literal["crop", "whole", "squash", "pad"]
 Precision = Literal["auto", "fp32", "bf16"]
+FITS = "crop, whole, squash or pad"
 
 # V-JEPA 2 was pretrained on clips sampled at 4 frames a second (arXiv 2506.09985, section 2).
 PRETRAINING_FPS = 4.0
@@ -89,7 +90,7 @@ class Options:
         frames: how many frames; None for as many as the checkpoint was trained on.
         start, end: the span, in seconds from the first frame; None means the end.
         sampling: see `Sampling.mode`.
-        fit: how a picture becomes the model's square (`Encoder.encode`).
+        fit: how a picture becomes the model's input (`Encoder.encode`).
         precision: "auto" takes bf16 where it is faster.
     """
 
@@ -104,12 +105,14 @@ class Options:
     sampling: SamplingMode = field(
         default="even", metadata={"help": "spread, or 4 frames a second", "choices": get_args(SamplingMode)}
     )
-    fit: Fit = field(default="crop", metadata={"help": "how a square is made of it", "choices": get_args(Fit)})
+    fit: Fit = field(
+        default="crop", metadata={"help": "how the picture becomes the model's input", "choices": get_args(Fit)}
+    )
     precision: Precision = field(default="auto", metadata={"choices": get_args(Precision)})
 
     def check(self) -> None:
         """Raises RequestError where an option is none of its choices."""
         if self.fit not in get_args(Fit):
-            raise RequestError(f"The fit must be crop, squash or pad, not {cut(self.fit)}.")
+            raise RequestError(f"The fit must be {FITS}, not {cut(self.fit)}.")
         if self.precision not in get_args(Precision):
             raise RequestError(f"The precision must be auto, fp32 or bf16, not {cut(self.precision)}.")

@@ -10,12 +10,13 @@ GRID = 16  # patches a side
 TUBELET = 2  # frames a time step
 
 
-def coverage(masks: np.ndarray, object_id: int) -> np.ndarray:
-    """Share of every patch that an object covers, `[T / 2, 16, 16]`, from ids `[T, H, W]` (H, W multiples of 16)."""
+def coverage(masks: np.ndarray, object_id: int, grid: tuple[int, int] = (GRID, GRID)) -> np.ndarray:
+    """Share of every patch that an object covers, `[T / 2, rows, cols]`, from ids `[T, H, W]` (multiples of these)."""
     t, height, width = masks.shape
-    if t % TUBELET or height % GRID or width % GRID:
-        raise ValueError(f"masks {masks.shape} do not fit a grid of {TUBELET} frames and {GRID} x {GRID} patches")
-    cells = (masks == object_id).reshape(t // TUBELET, TUBELET, GRID, height // GRID, GRID, width // GRID)
+    rows, cols = grid
+    if t % TUBELET or height % rows or width % cols:
+        raise ValueError(f"masks {masks.shape} do not fit a grid of {TUBELET} frames and {rows} x {cols} patches")
+    cells = (masks == object_id).reshape(t // TUBELET, TUBELET, rows, height // rows, cols, width // cols)
     return cells.mean(axis=(1, 3, 5))
 
 
@@ -47,19 +48,32 @@ def object_auc(tokens: np.ndarray, masks: np.ndarray, queries: int, rng: np.rand
     than half, with the partly covered ones left out. The object's figure is the mean over its queries. Objects out of
     sight give none.
     """
-    flat = tokens.reshape(-1, tokens.shape[-1])
-    flat = unit(flat - flat.mean(axis=0))
-    first, later = flat[: GRID * GRID], flat[GRID * GRID :]
-    figures = []
+    return list(auc_of_objects(tokens, masks, queries, rng).values())
+
+
+def auc_of_objects(
+    tokens: np.ndarray,
+    masks: np.ndarray,
+    queries: int,
+    rng: np.random.Generator,
+    seen: np.ndarray | None = None,
+) -> dict[int, float]:
+    """`object_auc` by object id, on any grid `[T', H', W', D]`; patches that are not `seen` `[H', W']` do not count."""
+    grid = tokens.shape[1:3]
+    seen = np.ones(grid, bool) if seen is None else seen
+    flat = tokens[:, seen]
+    flat = unit(flat - flat.mean(axis=(0, 1)))
+    first, later = flat[0], flat[1:].reshape(-1, flat.shape[-1])
+    figures = {}
     for object_id in np.unique(masks[masks != 0]):
-        cover = coverage(masks, object_id).reshape(-1)
-        asked = np.flatnonzero(cover[: GRID * GRID] > 0.5)
-        rest = cover[GRID * GRID :]
+        cover = coverage(masks, object_id, grid)[:, seen]
+        asked = np.flatnonzero(cover[0] > 0.5)
+        rest = cover[1:].reshape(-1)
         judged = (rest > 0.5) | (rest == 0)
         if not len(asked) or not (rest > 0.5).any() or not (rest == 0).any():
             continue
         asked = rng.permutation(asked)[:queries]
-        figures.append(float(roc_auc(first[asked] @ later[judged].T, rest[judged] > 0.5).mean()))
+        figures[int(object_id)] = float(roc_auc(first[asked] @ later[judged].T, rest[judged] > 0.5).mean())
     return figures
 
 

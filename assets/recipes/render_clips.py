@@ -1,7 +1,7 @@
 """Renders the clips of this project with MuJoCo: references, examples, training and held-out clips.
 
     python assets/recipes/render_clips.py references|examples|training|heldout
-                                          [--out DIR] [--count N] [--start N] [--photos DIR] [--workers N]
+                                          [--out DIR] [--count N] [--start N] [--photos DIR] [--workers N] [--wide]
 
 A clip is determined by its product, its label and its number alone, so a run can stop and resume or be
 split over machines: a file that exists is skipped. Without a display MuJoCo needs EGL (README.md says how).
@@ -10,7 +10,8 @@ split over machines: a file that exists is skipped. Without a display MuJoCo nee
     examples    the clips of `EXAMPLES`, of seeds that no reference has: LABEL.mp4 and examples.csv
     training    --count shards of 100 clips from shard --start on: train_NNN.npy, uint8 [100, 16, 128, 128, 3]
     heldout     --count clips of each label and eight times as many free scenes: LABEL_N.npz and free_N.npz with
-                frames uint8 [16, 128, 128, 3], masks int16 [16, 128, 128] (object ids, 0 is what cannot move), label
+                frames uint8 [16, 128, 128, 3], masks int16 [16, 128, 128] (object ids, 0 is what cannot move), label;
+                with --wide 252 x 448 pixels, for `fits.py`
 """
 
 import argparse
@@ -41,6 +42,7 @@ from scenes.stage import Look, Scene, Stage  # noqa: E402
 Array = np.ndarray
 PRODUCTS = {"training": 1, "heldout": 2, "references": 3, "examples": 4}
 FRAMES, SIDE = 16, 128  # of a training or held-out clip: what the embedded checkpoint takes
+WIDE = {"size": 252, "width": 448, "oversample": 1}  # 16:9; it is averaged down when it is embedded
 SHARD = 100  # training clips in one file
 FPS = 24
 LIMIT = 110_000  # bytes of one committed clip
@@ -130,7 +132,7 @@ def training_shard(shard: int, out: Path, paths: Sequence[Path], clips: int = SH
 # -- held out ---------------------------------------------------------------------------------------------------------
 
 
-def heldout_clip(task: tuple[str, int], out: Path, paths: Sequence[Path]) -> Path:
+def heldout_clip(task: tuple[str, int], out: Path, look: Look) -> Path:
     """Writes clip `number` of a label (or of the free scenes, label ''), with masks.
 
     Patterns and photographs are of the sets that no training clip takes from.
@@ -138,7 +140,7 @@ def heldout_clip(task: tuple[str, int], out: Path, paths: Sequence[Path]) -> Pat
     label, number = task
     path = out / f"{label or 'free'}_{number:03d}.npz"
     if not path.exists():
-        clip = prepare("heldout", label, number, Look(patterns=textures.HELD_OUT, photos=paths))
+        clip = prepare("heldout", label, number, look)
         times = np.linspace(0, clip.seconds - 1 / FPS, FRAMES)
         frames, masks = film.shoot(clip.stage, clip.scene, times, masks=True)
         arrays = {"frames": frames, "masks": masks, "label": np.array(label)}
@@ -235,6 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--photos", type=Path, help="folder with photographs, searched below (training, heldout)")
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--wide", action="store_true", help="pictures of 16:9 (heldout)")
     args = parser.parse_args(arguments)
     product = args.product
     committed = product in ("references", "examples")
@@ -249,7 +252,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tasks = [(label, n) for n in numbers for label in FAMILIES] + [
             ("", 8 * n + i) for n in numbers for i in range(8)
         ]
-        run(partial(heldout_clip, out=out, paths=held_out), tasks, args.workers)
+        look = Look(patterns=textures.HELD_OUT, photos=held_out)
+        run(partial(heldout_clip, out=out, look=replace(look, **WIDE) if args.wide else look), tasks, args.workers)
     elif product == "references":
         clips = [("references", label, n, f"{label}_{n}.mp4") for label in FAMILIES for n in numbers]
         run(partial(video, out=out), clips, args.workers)

@@ -68,7 +68,7 @@ def test_the_pooling_may_be_left_to_the_clip(client, video, photo):
     ("options", "sentence"),
     [
         ({"frames": 15}, "must be even"),
-        ({"fit": "stretch"}, "crop, squash or pad"),
+        ({"fit": "stretch"}, "crop, whole, squash or pad"),
         ({"checkpoint": "no-such-thing"}, "There is no checkpoint"),
         ({"checkpoint": "facebook/vjepa2-vitl-fpc64-256"}, "cannot be reached"),
     ],

@@ -48,8 +48,8 @@ def test_the_first_paint_is_a_finished_example(app: Page, console_errors, left_l
 def test_a_video_gives_shape_heatmap_and_a_place_on_the_map(app: Page, video, console_errors, left_localhost):
     upload(app, video)
     done(app)
-    expect(app.get_by_text(re.compile(r"\[1, 2048, 192\]")).first).to_be_visible()
-    expect(app.get_by_text(re.compile(r"8 time steps × 16 × 16 patches × 192 channels")).first).to_be_visible()
+    expect(app.get_by_text(re.compile(r"\[1, 3584, 192\]")).first).to_be_visible()
+    expect(app.get_by_text(re.compile(r"8 time steps × 16 × 28 patches × 192 channels")).first).to_be_visible()
     scores = app.evaluate(
         """() => new Promise((resolve) => {
             document.addEventListener("patchquery", (event) => resolve([...event.detail.scores]), { once: true });
@@ -59,7 +59,7 @@ def test_a_video_gives_shape_heatmap_and_a_place_on_the_map(app: Page, video, co
             frame.dispatchEvent(new PointerEvent("pointermove", at));
         })"""
     )
-    assert len(scores) == 2048
+    assert len(scores) == 3584
     assert max(scores) == pytest.approx(1.0, abs=0.01)
     assert not left_localhost
     assert not console_errors
@@ -256,6 +256,17 @@ def test_a_setting_applies_by_itself_to_what_is_shown(app: Page, video):
     app.get_by_role("radio", name="squash").check()
     expect(app.get_by_text("(16 frames, squash)")).to_be_visible(timeout=WAIT_MS)
     assert shown(app) == video.name
+
+
+def test_the_page_begins_with_the_whole_picture_and_says_that_squares_were_trained(app: Page, video):
+    upload(app, video)
+    done(app)
+    expect(app.get_by_text("16 × 28 patches × 192 channels (16 frames, whole)")).to_be_visible()
+    app.get_by_role("button", name="Settings").click()
+    expect(app.get_by_role("radio", name="whole")).to_be_checked()
+    expect(app.get_by_text("V-JEPA 2 was trained on squares.")).to_be_visible()
+    app.get_by_role("radio", name="crop").check()
+    expect(app.get_by_text("16 × 16 patches × 192 channels (16 frames, crop)")).to_be_visible(timeout=WAIT_MS)
 
 
 def test_a_setting_applies_to_the_example_that_the_page_opens_with(app: Page):

@@ -141,6 +141,16 @@ def test_keys(viewer):
     assert float(heat.input_value()) == pytest.approx(before)
 
 
+def test_arrows_reach_the_ends_of_a_wide_grid(open_viewer):
+    viewer = open_viewer("whole")
+    viewer.click(14, 25, fit="whole")
+    viewer.forget()
+    ways = [("Right", 14, 26), ("Right", 14, 27), ("Down", 15, 27), ("Right", 15, 27), ("Down", 15, 27), ("Up", 14, 27)]
+    for count, (way, row, col) in enumerate(ways, start=1):
+        viewer.page.keyboard.press(f"Arrow{way}")
+        agree(viewer.answers(count), similarity(EMBEDDINGS["whole"], (0, row, col)))
+
+
 def test_everything_is_reached_with_the_keyboard_alone(open_viewer):
     viewer = open_viewer()
     page, embedding = viewer.page, EMBEDDINGS["crop"]

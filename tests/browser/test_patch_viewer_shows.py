@@ -18,14 +18,19 @@ EVIL = ("${alert(1)}.mp4", "<img src=x onerror=alert(1)>.mp4")
 # --- what the model saw ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fit", ["crop", "squash", "pad"])
+@pytest.mark.parametrize("fit", ["crop", "whole", "squash", "pad"])
 def test_each_fit_is_drawn_where_its_patches_are(open_viewer, fit):
     viewer = open_viewer(fit)
     for row, col in ((8, 2), (5, 14)):
         answer = viewer.click(row, col, fit=fit)
         assert (answer["row"], answer["col"]) == (row, col)
         agree(answer, similarity(EMBEDDINGS[fit], (0, row, col)))
-    words = {"crop": "180 × 180 seen (56 %)", "squash": "all seen, squashed", "pad": "padding (hatched) left out"}
+    words = {
+        "crop": "180 × 180 seen (56 %)",
+        "whole": "all of it seen",
+        "squash": "all seen, squashed",
+        "pad": "padding (hatched) left out",
+    }
     expect(viewer.root.get_by_text(words[fit])).to_be_visible()
 
 
@@ -128,6 +133,18 @@ def test_a_query_in_one_clip_colours_both(open_viewer, centred):
     agree(answer, similarity(second, (0, 9, 3), other=first, centred=centred), key=0)
     agree(answer, similarity(second, (0, 9, 3), centred=centred), key=1)
     assert high <= 1.0
+
+
+def test_clips_of_different_grids_beside_each_other(open_viewer):
+    viewer = open_viewer("whole|second")
+    first, second = EMBEDDINGS["whole"], EMBEDDINGS["second"]
+    answer = viewer.click(5, 24, fit="whole")
+    assert (answer["row"], answer["col"]) == (5, 24)
+    agree(answer, similarity(first, (0, 5, 24)), key=0)
+    agree(answer, similarity(first, (0, 5, 24), other=second), key=1)
+    answer = viewer.click(9, 3, stage=1)
+    agree(answer, similarity(second, (0, 9, 3), other=first), key=0)
+    agree(answer, similarity(second, (0, 9, 3)), key=1)
 
 
 def test_another_layer_keeps_what_is_pinned(viewer):

@@ -19,7 +19,12 @@ from vjepa_demo.ui.patch_viewer import patch_viewer, viewer_value
 from vjepa_demo.views.similarity import pack
 
 SIZE = (320, 180)
-WINDOWS = {"crop": (70.0, 0.0, 250.0, 180.0), "squash": (0.0, 0.0, 320.0, 180.0), "pad": (0.0, -70.0, 320.0, 250.0)}
+WINDOWS = {
+    "crop": (70.0, 0.0, 250.0, 180.0),
+    "whole": (0.0, 0.0, 320.0, 180.0),
+    "squash": (0.0, 0.0, 320.0, 180.0),
+    "pad": (0.0, -70.0, 320.0, 250.0),
+}
 FOLDED = ("Subtract mean", "Smooth", "Patch borders", "Outline above", "Save the frame as PNG")
 COLLECT = """
 window.queries = [];
@@ -56,6 +61,7 @@ def make_clip(embedding: Embedding, *, still: bool = False) -> Clip:
 
 EMBEDDINGS = {
     "crop": make_embedding(),
+    "whole": make_embedding((8, 16, 28), fit="whole"),
     "squash": make_embedding(fit="squash"),
     "pad": make_embedding(fit="pad"),
     "second": make_embedding(seed=1),
@@ -148,7 +154,8 @@ class Viewer:
         """The page's coordinates of the middle of a patch of the large frame."""
         left, top, right, bottom = WINDOWS[fit]
         x0, y0, x1, y1 = min(0, left), min(0, top), max(SIZE[0], right), max(SIZE[1], bottom)
-        x, y = left + (col + 0.5) * (right - left) / 16, top + (row + 0.5) * (bottom - top) / 16
+        _, rows, cols = EMBEDDINGS[fit].grid
+        x, y = left + (col + 0.5) * (right - left) / cols, top + (row + 0.5) * (bottom - top) / rows
         box = self.stages.nth(stage).bounding_box()
         assert box
         return box["x"] + (x - x0) / (x1 - x0) * box["width"], box["y"] + (y - y0) / (y1 - y0) * box["height"]

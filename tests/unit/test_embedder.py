@@ -65,7 +65,7 @@ def test_the_four_lines_of_the_readme() -> None:
         ({"start": -1.0}, RequestError, "0 seconds or later"),
         ({"start": 2.0, "end": 1.0}, RequestError, "later than its start"),
         ({"sampling": "odd"}, RequestError, "'even' or 'fps'"),
-        ({"fit": "stretch"}, RequestError, "crop, squash or pad"),
+        ({"fit": "stretch"}, RequestError, "crop, whole, squash or pad"),
         ({"precision": "fp8"}, RequestError, "auto, fp32 or bf16"),
     ],
 )

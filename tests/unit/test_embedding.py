@@ -44,13 +44,15 @@ def test_pooling_in_double_precision() -> None:
 
 def slow_motion(tokens: np.ndarray) -> np.ndarray:
     """What `motion` says, for up to 8 time steps, region by region and pair by pair."""
-    steps, side = tokens.shape[:2]
-    regions = min(8, side)
-    edges = [side * i // regions for i in range(regions + 1)]
+    steps, rows, cols = tokens.shape[:3]
+    regions = min(8, max(min(rows, cols), max(rows, cols) // 2))
     pairs = list(itertools.combinations(range(steps), 2))
     change = np.zeros((len(pairs), regions, regions))
     for p, y, x in np.ndindex(change.shape):
-        part = np.s_[edges[y] : edges[y + 1], edges[x] : edges[x + 1]]
+        part = tuple(
+            slice(n * i // regions, max(n * i // regions + 1, n * (i + 1) // regions))
+            for n, i in ((rows, y), (cols, x))
+        )
         moved = tokens[pairs[p][1]][part].astype(np.float64) - tokens[pairs[p][0]][part]
         change[p, y, x] = np.sqrt((moved**2).sum(-1)).mean()
     cosines = [(a * b).sum() / np.sqrt((a**2).sum() * (b**2).sum()) for a, b in itertools.combinations(change, 2)]
@@ -58,12 +60,31 @@ def slow_motion(tokens: np.ndarray) -> np.ndarray:
     return np.concatenate([0.2 * where / np.linalg.norm(where), cosines / np.linalg.norm(cosines)])
 
 
-@pytest.mark.parametrize(("steps", "side"), [(3, 4), (4, 8), (3, 12), (8, 16), (3, 24)])
-def test_motion_is_the_change_of_each_region_and_how_alike_the_changes_are(steps, side) -> None:
-    tokens = np.random.default_rng(1).normal(size=(steps, side, side, 5)).astype(np.float32)
+@pytest.mark.parametrize(
+    "grid",
+    [(3, 4, 4), (4, 8, 8), (3, 12, 12), (8, 16, 16), (3, 24, 24), (8, 16, 28), (8, 28, 16), (3, 2, 32), (3, 8, 3)],
+)
+def test_motion_is_the_change_of_each_region_and_how_alike_the_changes_are(grid) -> None:
+    tokens = np.random.default_rng(1).normal(size=(*grid, 5)).astype(np.float32)
     actual = motion(tokens)
     assert actual.dtype == np.float32
     np.testing.assert_allclose(actual, slow_motion(tokens), rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("side", "others"), [(16, [(16, 28), (28, 16), (32, 2), (13, 32)]), (4, [(4, 7), (2, 8), (8, 1)])]
+)
+def test_motion_of_every_shape_of_one_checkpoint_is_as_long(side, others) -> None:
+    lengths = {len(motion(np.random.default_rng(0).normal(size=(4, *grid, 5)))) for grid in [(side, side), *others]}
+    assert len(lengths) == 1
+
+
+def test_the_same_motion_is_the_same_in_another_shape() -> None:
+    """What moves in the upper left of a square and of a grid twice as wide moves in the same region."""
+    square, wide = np.zeros((3, 16, 16, 5), np.float32), np.zeros((3, 16, 32, 5), np.float32)
+    square[1, 2:4, 2:4], square[2, 4:6, 2:4] = 1, 2
+    wide[1, 2:4, 4:8], wide[2, 4:6, 4:8] = 1, 2
+    np.testing.assert_allclose(motion(wide), motion(square), atol=1e-6)
 
 
 def test_motion_of_a_long_clip_is_that_of_eight_spans() -> None:

@@ -15,13 +15,13 @@ import numpy as np
 import torch
 
 from vjepa_demo import jobs
-from vjepa_demo.embedding import Embedding, Fingerprint
+from vjepa_demo.embedding import MOST_SIDES, Embedding, Fingerprint
 from vjepa_demo.errors import CheckpointError, RequestError, cut
 from vjepa_demo.media.clip import Clip
 from vjepa_demo.media.pictures import NEUTRAL_GROUND
 from vjepa_demo.model import checkpoints
 from vjepa_demo.model.forward import use_rotation_table
-from vjepa_demo.options import IMAGE_FRAMES, Fit, Sampling
+from vjepa_demo.options import FITS, IMAGE_FRAMES, Fit, Sampling
 from vjepa_demo.settings import settings
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ class Encoder:
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self.model = loaded.model.to(device=device, dtype=dtype)
         self.config: Any = self.model.config
-        use_rotation_table(self.model)
+        self._grid = use_rotation_table(self.model)
         for layer in self.model.encoder.layer:  # between two layers is where a forward pass can be given up
             layer.register_forward_pre_hook(lambda *_: jobs.check())
         self._lock = threading.Lock()
@@ -106,8 +106,8 @@ class Encoder:
         """Frames as the model takes them.
 
         Returns:
-            float32 `[1, T, 3, S, S]` with S the checkpoint's crop size, and the window: the rectangle
-            (left, top, right, bottom) of the upright source that it shows, in pixels.
+            float32 `[1, T, 3, H, W]`, where H and W are the checkpoint's crop size unless the fit is "whole", and the
+            window: the rectangle (left, top, right, bottom) of the upright source that it shows, in pixels.
 
         Raises:
             RequestError: the fit is unknown, or the picture is too long and narrow.
@@ -130,14 +130,16 @@ class Encoder:
             corner = [int((n - side) / 2) for n in scaled]
             left, top = (c * n / s for c, n, s in zip(corner, (width, height), scaled, strict=True))
             right, bottom = ((c + side) * n / s for c, n, s in zip(corner, (width, height), scaled, strict=True))
-        elif fit in ("squash", "pad"):
-            options = {"do_center_crop": False, "size": {"height": side, "width": side}}
+        elif fit in ("whole", "squash", "pad"):
+            patch = self.config.patch_size
+            rows, cols = whole_grid(width, height, side // patch) if fit == "whole" else (side // patch, side // patch)
+            options = {"do_center_crop": False, "size": {"height": rows * patch, "width": cols * patch}}
             left, top, right, bottom = 0.0, 0.0, float(width), float(height)
             if fit == "pad":
                 frames, left, top = _pad_to_square(frames)
                 right, bottom = left + max(width, height), top + max(width, height)
         else:
-            raise RequestError(f"The fit must be crop, squash or pad, not {cut(fit)}.")
+            raise RequestError(f"The fit must be {FITS}, not {cut(fit)}.")
         pixels = self.processor(frames, return_tensors="pt", **options)["pixel_values_videos"]
         if clip.is_image:
             pixels = pixels.repeat(1, IMAGE_FRAMES, 1, 1, 1)
@@ -149,8 +151,9 @@ class Encoder:
 
         Args:
             clip: what to embed. An image is repeated to 16 frames.
-            fit: "crop" scales the short side and cuts the middle out, as the checkpoint's processor does; "squash"
-                scales to a square; "pad" adds neutral borders to a square.
+            fit: "crop" scales the short side and cuts the middle out, as the checkpoint's processor does; "whole"
+                scales all of it to a grid of its own shape (`whole_grid`), although the model was trained on squares;
+                "squash" scales to a square; "pad" adds neutral borders to a square.
             layer: 0 to `layers - 1` for the output of that layer; None for the last one, normalised.
 
         Raises:
@@ -165,9 +168,9 @@ class Encoder:
         run = _forward_on_gpu if self.device == "cuda" else _forward
         tokens = run(self.key, pixels, layer)
         encoded = time.perf_counter()
-        rows = self.config.crop_size // self.config.patch_size
+        rows, cols = (n // self.config.patch_size for n in pixels.shape[-2:])
         return Embedding(
-            tokens=tokens.reshape(-1, rows, rows, tokens.shape[-1]),
+            tokens=tokens.reshape(-1, rows, cols, tokens.shape[-1]),
             timestamps=np.zeros(IMAGE_FRAMES) if clip.is_image else clip.timestamps,
             fingerprint=self.fingerprint(clip.sampling, fit, layer),
             device=self.device,
@@ -187,8 +190,9 @@ class Encoder:
         return self.checkpoint.id, self.device, self.precision
 
     def forward(self, pixels: torch.Tensor, layer: int | None = None) -> torch.Tensor:
-        """`[1, T, 3, S, S]` -> float32 tokens `[1, N, D]` on the CPU."""
+        """`[1, T, 3, H, W]` -> float32 tokens `[1, N, D]` on the CPU."""
         with self._lock, torch.inference_mode():
+            self._grid.rows, self._grid.cols = (n // self.config.patch_size for n in pixels.shape[-2:])
             pixels = pixels.to(self.device, self.model.dtype)
             if layer is None:
                 tokens = self.model.get_vision_features(pixels)
@@ -197,6 +201,15 @@ class Encoder:
                 for block in self.model.encoder.layer[: layer + 1]:
                     tokens = block(tokens, None)[0]
             return tokens.float().cpu()
+
+
+def whole_grid(width: int, height: int, side: int) -> tuple[int, int]:
+    """(rows, columns) of patches for all of a picture: `side` along the short edge, and along the long one as many as
+    keep the aspect ratio, to half a patch. A picture beyond MOST_SIDES : 1 has so many along the long edge and fewer
+    along the short one; none of it is cut off."""
+    long = min(MOST_SIDES * side, round(side * max(width, height) / min(width, height)))
+    short = min(side, max(1, round(MOST_SIDES * side * min(width, height) / max(width, height))))
+    return (short, long) if width >= height else (long, short)
 
 
 def _pad_to_square(frames: torch.Tensor) -> tuple[torch.Tensor, float, float]:
@@ -279,7 +292,7 @@ def _chosen(name: str, device: str, precision: str) -> tuple[checkpoints.Checkpo
 
 
 def _forward(key: Key, pixels: torch.Tensor, layer: int | None) -> np.ndarray:
-    """The only function that needs the GPU: CPU tensor `[1, T, 3, S, S]` in, float32 `[N, D]` out."""
+    """The only function that needs the GPU: CPU tensor `[1, T, 3, H, W]` in, float32 `[N, D]` out."""
     try:
         return _all[key].forward(pixels, layer)[0].numpy()
     except (MemoryError, RuntimeError) as error:

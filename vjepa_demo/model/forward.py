@@ -1,12 +1,14 @@
 """The forward pass of V-JEPA 2 on any subset of a clip's tokens, encoder and predictor, and its rotary positions.
 
 `encode` and `predict` are the maths of transformers' `VJEPA2Model`. What differs is only cost: rotary angles come from
-one fp32 table instead of being rebuilt in every layer, and the heavy products may run in bfloat16.
+one fp32 table instead of being rebuilt in every layer, and the heavy products may run in bfloat16. And the grid need
+not be square: by itself transformers numbers the tokens of any grid as in the checkpoint's square.
 """
 
 from __future__ import annotations
 
 import types
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -16,35 +18,49 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=12)  # the largest, of 36,864 tokens, has 26 MB
 def rotation_table(
-    steps: int, side: int, axis_dim: int, head_dim: int, device: str
+    steps: int, rows: int, cols: int, axis_dim: int, head_dim: int, device: str
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """cos and sin, fp32 `[steps·side·side, head_dim]`, by which V-JEPA 2 turns queries and keys.
+    """cos and sin, fp32 `[steps·rows·cols, head_dim]`, by which V-JEPA 2 turns queries and keys.
 
     The head's channels are three runs of `axis_dim` for time, row and column, and a rest that is not turned. The
     frequencies `10000^(-2i/axis_dim)` are tiled (0 1 2 .. 0 1 2 ..) although neighbouring channels are rotated as
     pairs: so the weights were trained (transformers' `rotate_queries_or_keys`).
     """
-    ids = torch.arange(steps * side * side)
+    ids = torch.arange(steps * rows * cols)
     omega = 10000.0 ** -(torch.arange(axis_dim // 2, dtype=torch.float64) / (axis_dim / 2.0))
-    axes = (ids // (side * side), ids % (side * side) // side, ids % side)
+    axes = (ids // (rows * cols), ids % (rows * cols) // cols, ids % cols)
     angles = [(positions[:, None] * omega).repeat(1, 2) for positions in axes]
     rest = torch.zeros(len(ids), head_dim - 3 * axis_dim, dtype=torch.float64)
     angle = torch.cat([*angles, rest], dim=1)
     return angle.cos().float().to(device), angle.sin().float().to(device)
 
 
-def use_rotation_table(model: Any) -> None:
+@dataclass
+class Grid:
+    """The rows and columns of patches of the clip that a model is encoding; whoever calls it says so before."""
+
+    rows: int
+    cols: int
+
+
+def use_rotation_table(model: Any) -> Grid:
     """Let every layer of the encoder share one table, instead of computing sines for q, k and each axis again.
 
     In bf16 it is also more exact: there transformers computes the angles themselves in bf16, which is off by up to
     0.034 rad at position 31.
+
+    Returns:
+        The grid by which tokens are placed from now on: the checkpoint's square, until it is set to another one.
     """
+    side = model.encoder.layer[0].attention.grid_size
+    grid = Grid(side, side)
 
     def apply_rotary_embeddings(self: Any, qk: torch.Tensor, pos_ids: Any) -> torch.Tensor:
-        steps = qk.shape[-2] // self.grid_size**2
-        cos, sin = rotation_table(steps, self.grid_size, self.d_dim, self.attention_head_size, str(qk.device))
+        steps = qk.shape[-2] // (grid.rows * grid.cols)
+        head = self.d_dim, self.attention_head_size
+        cos, sin = rotation_table(steps, grid.rows, grid.cols, *head, str(qk.device))
         turned = torch.stack((-qk[..., 1::2], qk[..., ::2]), dim=-1).flatten(-2)
         return (qk * cos + turned * sin).to(qk.dtype)
 
@@ -55,17 +71,21 @@ def use_rotation_table(model: Any) -> None:
         attention = block.attention
         attention.apply_rotary_embeddings = types.MethodType(apply_rotary_embeddings, attention)
         attention.get_position_ids = types.MethodType(get_position_ids, attention)
+    return grid
 
 
 class Rope:
-    """The rotation table of a checkpoint's whole grid, for any of its tokens.
+    """The rotation table of a whole grid, for any of its tokens: `grid` (rows, columns), or the checkpoint's square.
 
     The sign of the rotation's "swap" is folded into sin, so that applying it is one flip of each pair and two products.
     """
 
-    def __init__(self, config: Any, head_size: int, device: torch.device | str = "cpu"):
+    def __init__(
+        self, config: Any, head_size: int, device: torch.device | str = "cpu", grid: tuple[int, int] | None = None
+    ):
         steps, side = config.frames_per_clip // config.tubelet_size, config.crop_size // config.patch_size
-        self.cos, sin = rotation_table(steps, side, 2 * ((head_size // 3) // 2), head_size, str(device))
+        rows, cols = grid or (side, side)
+        self.cos, sin = rotation_table(steps, rows, cols, 2 * ((head_size // 3) // 2), head_size, str(device))
         self.sin = sin.clone()
         self.sin[:, 0::2] *= -1
 
@@ -120,7 +140,7 @@ def take(x: Tensor, ids: Tensor) -> Tensor:
 
 
 def encode(model: Any, patches: Tensor, positions: Tensor, rope: Rope, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Encode patches `[B, n, P]` that stand at token numbers `positions` `[B, n]` of the model's grid: `[B, n, D]`."""
+    """Encode patches `[B, n, P]` that stand at token numbers `positions` `[B, n]` of the rope's grid: `[B, n, D]`."""
     proj = model.encoder.embeddings.patch_embeddings.proj
     x = F.linear(patches.to(dtype), proj.weight.flatten(1).to(dtype), proj.bias.to(dtype)).float()
     return model.encoder.layernorm(run_layers(model.encoder.layer, x, *rope.at(positions, dtype)))

@@ -11,6 +11,7 @@ import threading
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -105,7 +106,7 @@ def missing(folder: str | Path, embedder: Embedder, pooling: Pooling) -> int:
         return 0  # what cannot be embedded is known, too
     known = set(Parts(target).read())
     for path in {folder / STORED / target.name, target}:
-        if stored := Stored.load(path, kind):
+        if stored := _load(path, kind):
             known.update(stored.hashes)
     count = 0
     for clip in seen.clips:
@@ -113,6 +114,14 @@ def missing(folder: str | Path, embedder: Embedder, pooling: Pooling) -> int:
         with contextlib.suppress(OSError, ValueError):  # what cannot be read is not embedded
             count += known_hash(folder / clip.file) not in known
     return count
+
+
+def _load(path: Path, kind: Kind) -> Stored | None:
+    """The stored vectors of a kind. The shipped clips are square, and so the same under "whole" as under "squash"."""
+    if kind.fingerprint.fit == "whole" and path.parent.resolve() == (SHIPPED / STORED).resolve():
+        kind = replace(kind, fingerprint=replace(kind.fingerprint, fit="squash"))
+        path = path.with_name(f"{kind.key}.safetensors")
+    return Stored.load(path, kind)
 
 
 def _ready(target: Path, seen: Look) -> ReferenceSet | None:
@@ -148,7 +157,7 @@ class _Run:
         """`paths` are files of stored vectors, the later ones more to be believed, and more than all the target."""
         for place in (self.target.parent, self.target.parent / THUMBNAILS, self.parts.folder):
             sweep(place)
-        loaded = [Stored.load(path, self.kind) for path in dict.fromkeys((*paths, self.target))]
+        loaded = [_load(path, self.kind) for path in dict.fromkeys((*paths, self.target))]
         own = [stored for stored in (*loaded[-2:], self._held()) if stored]
         known = [stored for stored in (*loaded[:-2], *own) if stored]
         # Places of different maps must not be mixed: those of other sets count only where this one has no map.

@@ -21,7 +21,7 @@ from vjepa_demo.errors import RequestError, UserError
 from vjepa_demo.explore import Compared, Embedded, Progress
 from vjepa_demo.model import checkpoints
 from vjepa_demo.model.encoder import device_name
-from vjepa_demo.options import Options
+from vjepa_demo.options import Fit, Options
 from vjepa_demo.settings import settings
 from vjepa_demo.ui import examples, intake, sessions, under_way, visits
 from vjepa_demo.ui.kept import Store
@@ -33,6 +33,16 @@ from vjepa_demo.views.similarity import pack
 log = logging.getLogger(__name__)
 
 AUTO = "auto"
+
+
+def first_fit() -> Fit:
+    """The fit that the page begins with.
+
+    Of the objects in clips of 16:9, `whole` finds most again (`assets/recipes/README.md`). A folder of references that
+    the shell has built has vectors of `crop`, its default, and is not to be embedded anew.
+    """
+    return "crop" if settings.references else "whole"
+
 
 results: Store[Embedded] = Store()
 
@@ -319,7 +329,7 @@ def first_result() -> Compared | str:
     """The example that the page opens with, embedded once; a sentence where it cannot be, which the log explains."""
     try:
         for _ in range(2):  # the first pass loads libraries and weights, and its times would say nothing of the clip
-            embedded = explore.embed(examples.files()[0], Options("nano"))
+            embedded = explore.embed(examples.files()[0], Options("nano", fit=first_fit()))
         return explore.compare(embedded, settings.reference_folder)
     except Exception as error:
         return sentence(error)

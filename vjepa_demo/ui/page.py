@@ -117,7 +117,13 @@ def _settings() -> dict[str, Any]:
     with gr.Accordion("Settings", open=False):
         frames = gr.Radio(sorted({16, 32, 64, trained_on}), value=trained_on, label="Frames (a photo: always 16)")
         sampling = gr.Radio([("spread evenly", "even"), ("4 per second", "fps")], value="even", label="Sampling")
-        fit = gr.Radio(["crop", "squash", "pad"], value="crop", label="Fit to the model's square")
+        fit = gr.Radio(
+            ["whole", "crop", "squash", "pad"],
+            value=handlers.first_fit(),
+            label="Fit to the model's input",
+            info="V-JEPA 2 was trained on squares. Whole shows it all of the picture, on a wider or higher grid; crop, "
+            "the model card's way, shows it the middle alone.",
+        )
         with gr.Row():
             start = gr.Number(label="From (s), then Enter", value=0, min_width=90)
             end = gr.Number(label="To (0: the end), then Enter", value=0, min_width=90)

@@ -19,7 +19,9 @@ def theme() -> gr.themes.Base:
         font=SYSTEM_SANS,
         font_mono=SYSTEM_MONO,
         radius_size=gr.themes.sizes.radius_md,
-    )
+    ).set(
+        block_info_text_color="*neutral_600", block_info_text_color_dark="*neutral_300"
+    )  # Gradio's is too pale to read
 
 
 def stylesheet() -> str:

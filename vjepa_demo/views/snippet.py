@@ -22,7 +22,7 @@ def snippet(embedding: Embedding, clip: Clip, at: Position | None = None, name: 
     """Code that makes this embedding's tokens again with transformers, torchcodec and Pillow alone.
 
     It names the file `name`, or "clip.mp4" or "image.png", beside the notebook. It reads the same moments, fits them to
-    the model's square in the same way, and leaves `tokens` `[T', H', W', D]`; with `at` (step, row, column) also
+    the model's input in the same way, and leaves `tokens` `[T', H', W', D]`; with `at` (step, row, column) also
     `scores`, the centred cosine.
 
     Raises:

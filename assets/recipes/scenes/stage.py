@@ -21,7 +21,8 @@ Array = np.ndarray
 class Look:
     """How much care a picture gets: what the scenes' cost depends on."""
 
-    size: int = 128  # pixels of the finished square frame
+    size: int = 128  # pixels of the finished frame's height, and of its width too unless there is a `width`
+    width: int = 0
     oversample: int = 2  # rendered this many times larger, then averaged down
     shadow_lights: int = 0  # lights that cast shadows; several of them side by side soften the edge
     shadow_size: int = 1024
@@ -31,6 +32,17 @@ class Look:
     patterns: Sequence[str] = textures.TRAINING
     photos: Sequence[Path] = ()
     photo_share: float = 0.5  # share of the surfaces that carry a photograph, where there are any
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width) of the finished frame, in pixels."""
+        return self.size, self.width or self.size
+
+    @property
+    def rendered(self) -> tuple[int, int]:
+        """(height, width) of what is rendered for it."""
+        height, width = self.shape
+        return height * self.oversample, width * self.oversample
 
 
 class Paint(NamedTuple):
@@ -227,7 +239,7 @@ class Stage:
 
     def xml(self) -> str:
         """The model, complete but for the pixels of its textures."""
-        side = self.look.size * self.look.oversample
+        height, width = self.look.rendered
         haze = " ".join(f"{v:.3f}" for v in self.horizon)
         line = "\n"
         return f"""<mujoco>
@@ -236,7 +248,7 @@ class Stage:
 <size memory="64M"/>
 <statistic center="0 0 1" extent="6"/>
 <visual>
-  <global offwidth="{side}" offheight="{side}"/>
+  <global offwidth="{width}" offheight="{height}"/>
   <quality shadowsize="{self.look.shadow_size}" offsamples="0"/>
   <headlight ambient="{self.ambient:.2f} {self.ambient:.2f} {self.ambient:.2f}" diffuse="0.2 0.2 0.2" specular="0 0 0"/>
   <map znear="0.02" zfar="20" haze="0.4" shadowclip="{self.look.shadow_reach / 6:.2f}"/>

@@ -109,6 +109,9 @@ def test_options_reach_the_clip(make_video: MakeVideo, run: Run) -> None:
     padded = run("embed", path, "--fit", "pad")
     assert padded["crop"] == [0, 0, 160, 96]
     assert padded["window"] == [0, -32, 160, 128]
+    whole = run("embed", path, "--fit", "whole")
+    assert (whole["grid"], whole["shape"]) == ([8, 4, 7], [1, 224, 88])
+    assert whole["crop"] == whole["window"] == [0, 0, 160, 96]
     assert run("embed", path, "--start", 3.9, "--frames", 64)["notes"]
 
 

@@ -22,7 +22,7 @@ from vjepa_demo.jobs import Job
 from vjepa_demo.media.clip import Clip, Source
 from vjepa_demo.media.reader import read_clip
 from vjepa_demo.model import checkpoints, encoder
-from vjepa_demo.model.forward import use_rotation_table
+from vjepa_demo.model.forward import Rope, encode, patchify, use_rotation_table
 from vjepa_demo.options import Sampling
 
 NATURAL = "mandelbrot=size=160x120:rate=25,format=yuv420p"
@@ -189,7 +189,7 @@ def position_picture(width: int, height: int) -> np.ndarray:
 SIZES = [(320, 180), (180, 320), (100, 100), (301, 173), (97, 251), (1280, 720), (64, 64), (40, 30), (33, 500)]
 
 
-@pytest.mark.parametrize("fit", ["crop", "squash", "pad"])
+@pytest.mark.parametrize("fit", ["crop", "whole", "squash", "pad"])
 @pytest.mark.parametrize(("width", "height"), SIZES)
 def test_the_window_is_what_the_model_saw(small, fit: str, width: int, height: int) -> None:
     clip = make_clip(position_picture(width, height), image=True)
@@ -197,12 +197,12 @@ def test_the_window_is_what_the_model_saw(small, fit: str, width: int, height: i
     seen = pixels[0, 0] * torch.tensor(small.processor.image_std)[:, None, None]
     seen = (seen + torch.tensor(small.processor.image_mean)[:, None, None]).numpy() * 255
     left, top, right, bottom = window
-    side = seen.shape[-1]
-    assert pixels.shape == (1, 16, 3, 64, 64)
+    rows, cols = encoder.whole_grid(width, height, 4) if fit == "whole" else (4, 4)
+    assert pixels.shape == (1, 16, 3, 16 * rows, 16 * cols)
     # The centre of every pixel of the input, in pixels of the source.
-    x = left + (np.arange(side) + 0.5) * (right - left) / side
-    y = top + (np.arange(side) + 0.5) * (bottom - top) / side
-    step = max((right - left), (bottom - top)) / side + 1
+    x = left + (np.arange(16 * cols) + 0.5) * (right - left) / (16 * cols)
+    y = top + (np.arange(16 * rows) + 0.5) * (bottom - top) / (16 * rows)
+    step = max((right - left) / (16 * cols), (bottom - top) / (16 * rows)) + 1
     inside = ((y > step) & (y < height - step))[:, None] & ((x > step) & (x < width - step))[None, :]
     assert inside.mean() > 0.03
     found_x, found_y = seen[0] / 255 * width, seen[1] / 255 * height
@@ -218,11 +218,114 @@ def test_the_window_is_what_the_model_saw(small, fit: str, width: int, height: i
         assert np.abs(seen[:, outside] - 128).max() <= 1
 
 
+WHOLE = {
+    # 16:9 and a phone's 9:16, with the 16 patches of nano's square and the 24 of a 384 px checkpoint's
+    (1920, 1080, 16): (16, 28),
+    (1080, 1920, 16): (28, 16),
+    (1920, 1080, 24): (24, 43),
+    (640, 480, 16): (16, 21),
+    (500, 500, 16): (16, 16),
+    (512, 500, 16): (16, 16),
+    # 2:1 is the longest; beyond it the short side has fewer patches
+    (2000, 1000, 16): (16, 32),
+    (2390, 1000, 16): (13, 32),
+    (1000, 3000, 16): (32, 11),
+    (2000, 100, 16): (2, 32),
+    (2000, 100, 4): (1, 8),
+}
+
+
+@pytest.mark.parametrize(("picture", "grid"), WHOLE.items())
+def test_the_whole_picture_has_a_grid_of_its_shape(picture, grid) -> None:
+    assert encoder.whole_grid(*picture) == grid
+    width, height, side = picture
+    rows, cols = grid
+    assert max(rows, cols) <= 2 * side
+    assert rows * cols <= 2 * side**2
+    if min(rows, cols) > 1:  # the aspect ratio is kept to half a patch
+        assert abs(rows - cols * height / width) <= 0.5 or abs(cols - rows * width / height) <= 0.5
+
+
+def test_the_whole_of_a_square_is_that_of_squash(small) -> None:
+    clip = make_clip(noise(4, 3, 90, 90))
+    pixels, window = small.preprocess(clip, "whole")
+    assert torch.equal(pixels, small.preprocess(clip, "squash")[0])
+    assert window == (0, 0, 90, 90)
+    assert np.array_equal(small.encode(clip, "whole").tokens, small.encode(clip, "squash").tokens)
+
+
+@pytest.mark.parametrize("layer", [None, 1])
+@pytest.mark.parametrize(("width", "height"), [(160, 90), (90, 160), (240, 80)])
+def test_a_grid_that_is_not_square_equals_transformers_told_the_places(
+    small, small_checkpoint: Path, width: int, height: int, layer: int | None
+) -> None:
+    clip = make_clip(noise(4, 3, height, width))
+    pixels, _ = small.preprocess(clip, "whole")
+    rows, cols = (n // 16 for n in pixels.shape[-2:])
+    places = [(t, y, x) for t in range(2) for y in range(rows) for x in range(cols)]
+    model = card_model(small_checkpoint)
+    for block in model.encoder.layer:
+        block.attention.get_position_ids = lambda *_, **__: torch.tensor(places).T
+    with torch.no_grad():
+        output = model(pixels, skip_predictor=True, output_hidden_states=True)
+    expected = output.last_hidden_state if layer is None else output.hidden_states[layer + 1]
+    embedding = small.encode(clip, "whole", layer)
+    assert embedding.grid == (2, rows, cols)
+    assert embedding.shape == tuple(expected.shape)
+    assert np.abs(embedding.tokens.reshape(expected.shape) - expected.numpy()).max() < 1e-4
+    with torch.no_grad():
+        wrong = card_model(small_checkpoint)(pixels, skip_predictor=True).last_hidden_state
+    assert layer is not None or np.abs(embedding.tokens.reshape(expected.shape) - wrong.numpy()).max() > 1e-2
+
+
+def test_a_subset_of_an_oblong_grid_is_encoded_in_its_places(small) -> None:
+    clip = make_clip(noise(16, 3, 90, 160))
+    pixels, _ = small.preprocess(clip, "whole")
+    config = small.config
+    rope = Rope(config, config.hidden_size // config.num_attention_heads, grid=(4, 7))
+    patches = patchify(pixels, config)
+    with torch.inference_mode():
+        tokens = encode(small.model, patches, torch.arange(patches.shape[1])[None], rope)[0]
+    assert np.abs(small.encode(clip, "whole").tokens.reshape(tokens.shape) - tokens.numpy()).max() < 1e-4
+
+
+def test_clips_of_all_shapes_one_after_another(small) -> None:
+    """The grid of one clip is not that of the next."""
+    wide, square = make_clip(noise(4, 3, 90, 160)), make_clip(noise(4, 3, 90, 90))
+    first = small.encode(square, "whole").tokens
+    oblong = small.encode(wide, "whole").tokens
+    assert np.array_equal(small.encode(square, "whole").tokens, first)
+    assert np.array_equal(small.encode(wide, "whole").tokens, oblong)
+    assert small.encode(wide).grid == (2, 4, 4)
+
+
+@pytest.mark.parametrize("fit", ["crop", "whole", "squash"])
+@pytest.mark.parametrize(("width", "height"), [(640, 360), (360, 640), (900, 300)])
+def test_a_coloured_patch_of_the_source_is_the_token_that_changes(small, fit: str, width: int, height: int) -> None:
+    plain = np.full((2, 3, height, width), 120, np.uint8)
+    before = small.encode(make_clip(plain), fit)
+    _, rows, cols = before.grid
+    left, top, right, bottom = before.window
+    for row, col in {(0, 0), (rows // 2, cols - 1), (rows - 1, cols // 2)}:
+        x, y = (np.array((n, n + 1)) for n in (col, row))
+        x, y = left + x * (right - left) / cols, top + y * (bottom - top) / rows
+        margin = 2 * max((right - left) / cols, (bottom - top) / rows) / 16  # what the resampling spreads
+        block = plain.copy()
+        block[:, 0, round(y[0] + margin) : round(y[1] - margin), round(x[0] + margin) : round(x[1] - margin)] = 250
+        changed = patchify(small.preprocess(make_clip(block), fit)[0], small.config) != patchify(
+            small.preprocess(make_clip(plain), fit)[0], small.config
+        )
+        assert np.flatnonzero(changed[0].any(1)).tolist() == [row * cols + col]
+        after = small.encode(make_clip(block), fit).tokens
+        moved = np.linalg.norm(after - before.tokens, axis=-1)[0]
+        assert np.unravel_index(moved.argmax(), moved.shape) == (row, col)
+
+
 def test_the_window_counts_pixels_of_the_source(small) -> None:
     """Frames that were decoded at half the size show the same window."""
     full, half = make_clip(noise(2, 3, 120, 200)), make_clip(noise(2, 3, 60, 100))
     half = Clip(half.frames, half.timestamps, full.source, half.sampling)
-    for fit in ("crop", "squash", "pad"):
+    for fit in ("crop", "whole", "squash", "pad"):
         np.testing.assert_allclose(small.preprocess(full, fit)[1], small.preprocess(half, fit)[1], atol=1.5)
 
 

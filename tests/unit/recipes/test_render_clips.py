@@ -191,11 +191,23 @@ def test_a_small_training_product(recipe, pictures, tmp_path):
 
 
 def test_a_held_out_clip_is_written_once(recipe, tmp_path):
-    path = recipe.heldout_clip(("spin", 0), tmp_path, [])
+    look = recipe.Look(patterns=recipe.textures.HELD_OUT)
+    path = recipe.heldout_clip(("spin", 0), tmp_path, look)
     with np.load(path, allow_pickle=False) as clip:
         assert clip["frames"].shape == (16, 128, 128, 3)
         assert clip["masks"].shape == (16, 128, 128)
         assert str(clip["label"]) == "spin"
     before = path.stat().st_mtime_ns
-    assert recipe.heldout_clip(("spin", 0), tmp_path, []) == path
+    assert recipe.heldout_clip(("spin", 0), tmp_path, look) == path
     assert path.stat().st_mtime_ns == before
+
+
+def test_a_wide_clip_shows_what_happens_from_end_to_end(recipe, tmp_path):
+    look = recipe.replace(recipe.Look(patterns=recipe.textures.HELD_OUT), **recipe.WIDE)
+    middles = []
+    for number in range(3):
+        with np.load(recipe.heldout_clip(("spin", number), tmp_path, look), allow_pickle=False) as clip:
+            assert clip["frames"].shape == (16, 252, 448, 3)
+            assert clip["masks"].shape == (16, 252, 448)
+            middles.append(np.nonzero(clip["masks"][0])[1].mean())
+    assert np.ptp(middles) > 40, "what happens is not always in the middle"

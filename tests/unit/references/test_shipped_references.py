@@ -14,7 +14,7 @@ from vjepa_demo.options import Sampling
 from vjepa_demo.references.comparison import ReferenceSet
 from vjepa_demo.references.listing import STORED, read_folder
 from vjepa_demo.references.map import UMAP_LOCK, align, fit_map, map_quality
-from vjepa_demo.references.preparing import SHIPPED, prepare
+from vjepa_demo.references.preparing import SHIPPED, missing, prepare
 from vjepa_demo.references.store import THUMBNAILS, Stored, file_hash
 
 FITS = ("crop", "squash", "pad")
@@ -58,6 +58,25 @@ def test_vectors_are_stored_for_every_way_of_embedding_and_for_nothing_else():
         names.add(path.name)
     assert {path.name for path in (SHIPPED / STORED).glob("*.safetensors")} == names
     assert {path.stem for path in (SHIPPED / STORED / THUMBNAILS).iterdir()} == set(hashes)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_the_whole_of_the_clips_is_what_squash_makes_of_them(pooling, tmp_path):
+    """They are square, so one set of vectors serves both: nothing is embedded, and what is stored is right."""
+
+    def progress(done: int, total: int, message: str) -> None:
+        raise AssertionError(f"{message}: nothing may have to be embedded")
+
+    whole = embedder("whole")
+    known = prepare(SHIPPED, whole, pooling, progress=progress, store=tmp_path)
+    assert known.kind == whole.kind(pooling)
+    made = embedder("squash").kind(pooling)
+    stored = Stored.load(SHIPPED / STORED / f"{made.key}.safetensors", made)
+    assert stored is not None
+    np.testing.assert_array_equal(known.vectors, stored.vectors)
+    clip = whole.read(SHIPPED / known.clips[5].file)
+    np.testing.assert_array_equal(whole.embed(clip).tokens, embedder("squash").embed(clip).tokens)
+    assert missing(SHIPPED, whole, pooling) == 0
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)

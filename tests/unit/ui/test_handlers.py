@@ -15,6 +15,7 @@ from loops import finish
 from starlette.datastructures import Headers
 
 from vjepa_demo.errors import ReferencesError, RequestError
+from vjepa_demo.options import Options
 from vjepa_demo.settings import Settings
 from vjepa_demo.ui import handlers, outcome, own_references, page, shown, visits
 from vjepa_demo.ui.outcome import OUR_FAULT
@@ -134,6 +135,12 @@ def test_who_has_gone(monkeypatch):
     assert not gone("e", waiting=True)
     monkeypatch.setattr(visits, "UNHEARD_S", -1)
     assert gone("e", waiting=True)
+
+
+def test_the_page_begins_with_the_whole_picture_unless_references_were_built_in_the_shells_way(monkeypatch):
+    assert handlers.first_fit() == "whole"
+    monkeypatch.setattr(handlers, "settings", Settings(references="my_set"))
+    assert handlers.first_fit() == Options().fit == "crop"
 
 
 def test_a_folder_without_references_is_told_at_the_start(tmp_path, monkeypatch):

@@ -74,7 +74,7 @@ def expected(query: dict[str, Any], embeddings: list[Any], number: int) -> np.nd
 @pytest.mark.parametrize("wasm", [True, False], ids=["wasm", "script"])
 @pytest.mark.parametrize(
     ("grid", "dim", "fit"),
-    [((4, 16, 16), 192, "crop"), ((2, 16, 16), 36, "pad"), ((3, 8, 14), 64, "squash"), ((1, 16, 16), 7, "crop")],
+    [((4, 16, 16), 192, "crop"), ((2, 16, 16), 36, "pad"), ((3, 8, 14), 64, "whole"), ((1, 16, 16), 7, "crop")],
     ids=["square", "padded", "oblong", "odd"],
 )
 def test_every_map_is_that_of_similarity(packed, grid, dim, fit, wasm):
@@ -111,12 +111,23 @@ def test_every_map_is_that_of_similarity(packed, grid, dim, fit, wasm):
         assert here.ravel()[best["index"]] == best["score"]
 
 
-@pytest.mark.parametrize("fit", ["crop", "squash", "pad"])
-def test_a_patch_is_found_where_it_is_drawn(packed, fit):
-    embedding = make_embedding((2, 16, 16), 8, fit=fit)
+@pytest.mark.parametrize(
+    ("fit", "grid"), [("crop", (2, 16, 16)), ("squash", (2, 16, 16)), ("pad", (2, 16, 16)), ("whole", (2, 16, 28))]
+)
+def test_a_patch_is_found_where_it_is_drawn(packed, fit, grid):
+    embedding = make_embedding(grid, 8, fit=fit)
     told = answers([packed(embedding)], [])
-    mask = np.broadcast_to(embedding.patch_mask, (2, 16, 16)).ravel()
+    mask = np.broadcast_to(embedding.patch_mask, grid).ravel()
     np.testing.assert_array_equal(told["found"][0], np.where(mask, np.arange(mask.size), -1))
+
+
+def test_a_query_of_a_wide_clip_colours_a_square_one(packed):
+    wide, square = make_embedding((3, 8, 14), 64, fit="whole"), make_embedding((2, 8, 8), 64, seed=1)
+    query = {"points": [{"clip": 0, "index": 3 * 14 + 12, "sign": 1}], "centred": True}
+    got = answers([packed(wide), packed(square)], [query])["answers"][0]["scores"]
+    for scores, other in zip(got, (None, square), strict=True):
+        want = similarity(wide, (0, 3, 12), other=other)
+        np.testing.assert_allclose(np.reshape(scores, want.shape), want, atol=0.01)
 
 
 @pytest.mark.parametrize("harm", ["empty", "other", "cut", "newer"])

@@ -24,14 +24,19 @@ from vjepa_demo.views.similarity import colour_table, score_range, similarity
 from vjepa_demo.views.snippet import snippet
 
 GREY = 160
-WINDOWS = {"crop": (70.0, 0.0, 250.0, 180.0), "squash": (0.0, 0.0, 320.0, 180.0), "pad": (0.0, -70.0, 320.0, 250.0)}
+WINDOWS = {
+    "crop": (70.0, 0.0, 250.0, 180.0),
+    "whole": (0.0, 0.0, 320.0, 180.0),
+    "squash": (0.0, 0.0, 320.0, 180.0),
+    "pad": (0.0, -70.0, 320.0, 250.0),
+}
 
 
 def make(fit: str, frames: int = 8) -> tuple[Clip, Embedding]:
-    """A grey clip on a grid of 4 × 8 × 8."""
+    """A grey clip on a grid of 4 × 8 × 8, or × 14 with "whole"."""
     rng = np.random.default_rng(0)
     times = np.arange(8) * 0.25 + 0.1
-    tokens = rng.standard_normal((4, 8, 8, 16)).astype(np.float32)
+    tokens = rng.standard_normal((4, 8, 14 if fit == "whole" else 8, 16)).astype(np.float32)
     made = Fingerprint("nano", "r", "fp32", "even-8", fit)
     embedding = Embedding(tokens, times, made, "cpu", WINDOWS[fit], (320, 180))
     kind = "image" if frames == 1 else "video"
@@ -49,7 +54,7 @@ def slow_pixel(score: float, scale: tuple[float, float]) -> np.ndarray:
     return (1 - alpha) * (1 - 0.35 * 0.6) * GREY + alpha * colour
 
 
-@pytest.mark.parametrize("fit", ["crop", "squash", "pad"])
+@pytest.mark.parametrize("fit", ["crop", "whole", "squash", "pad"])
 def test_every_patch_has_its_colour_in_its_place(fit, tmp_path):
     clip, embedding = make(fit)
     scores = similarity(embedding, (1, 4, 4))
@@ -57,9 +62,9 @@ def test_every_patch_has_its_colour_in_its_place(fit, tmp_path):
     sheet = np.asarray(Image.open(tmp_path / "map.png")).astype(float)
     left, top, right, bottom = embedding.window
     height = round(max(bottom, 180) - min(top, 0))
-    columns = (sheet.shape[1]) // 324
-    for step, row, col in [(0, 3, 0), (1, 4, 4), (2, 5, 7), (3, 2, 6)]:
-        x = left + (col + 0.5) * (right - left) / 8 + step % columns * 324
+    columns, cols = sheet.shape[1] // 324, embedding.grid[2]
+    for step, row, col in [(0, 3, 0), (1, 4, 4), (2, 5, 7), (3, 2, cols - 2)]:
+        x = left + (col + 0.5) * (right - left) / cols + step % columns * 324
         y = top + (row + 0.5) * (bottom - top) / 8 - min(top, 0) + step // columns * (height + 4)
         np.testing.assert_allclose(
             sheet[int(y), int(x)], slow_pixel(scores[step, row, col], score_range(scores)), atol=2
@@ -70,10 +75,11 @@ def test_every_patch_has_its_colour_in_its_place(fit, tmp_path):
         np.testing.assert_allclose(sheet[90, 20], GREY * 0.28, atol=2)
 
 
-def test_the_film_keeps_the_pace_and_the_map(tmp_path):
+@pytest.mark.parametrize("fit", ["whole", "squash"])
+def test_the_film_keeps_the_pace_and_the_map(fit, tmp_path):
     from torchcodec.decoders import VideoDecoder
 
-    clip, embedding = make("squash")
+    clip, embedding = make(fit)
     scores = similarity(embedding, (1, 4, 4))
     heatmap_video(clip, embedding, scores, tmp_path / "map.mp4")
     decoder = VideoDecoder(tmp_path / "map.mp4")
@@ -83,7 +89,7 @@ def test_the_film_keeps_the_pace_and_the_map(tmp_path):
     assert frames.shape == (8, 3, 180 + FOOT, 320)
     scale = score_range(scores)
     for frame, row, col in [(0, 1, 1), (3, 4, 4), (7, 6, 2)]:
-        y, x = int((row + 0.5) * 180 / 8), int((col + 0.5) * 320 / 8)
+        y, x = int((row + 0.5) * 180 / 8), int((col + 0.5) * 320 / embedding.grid[2])
         np.testing.assert_allclose(frames[frame, :, y, x], slow_pixel(scores[frame // 2, row, col], scale), atol=12)
 
 
@@ -125,7 +131,7 @@ def run(code: str, file, checkpoint) -> dict:
     return names
 
 
-@pytest.mark.parametrize("fit", ["crop", "squash", "pad"])
+@pytest.mark.parametrize("fit", ["crop", "whole", "squash", "pad"])
 @pytest.mark.parametrize("layer", [None, 1])
 def test_the_code_makes_the_same_tokens_of_a_video(small_checkpoint, video, fit, layer):
     clip = read_clip(video, Sampling(8, start=0.3))
@@ -157,7 +163,7 @@ def test_who_is_elsewhere_is_told_where_nano_is(monkeypatch):
     assert 'snapshot_download("somebody/explorer", repo_type="space", allow_patterns="assets/nano/*")' in code
 
 
-@pytest.mark.parametrize("fit", ["crop", "pad"])
+@pytest.mark.parametrize("fit", ["crop", "whole", "pad"])
 def test_the_code_makes_the_same_tokens_of_an_image(small_checkpoint, photo, fit):
     clip = read_clip(photo)
     embedding = get_encoder(str(small_checkpoint), "cpu", "fp32").encode(clip, fit)

@@ -8,6 +8,7 @@ by rotary position alone, and everything else starts at nothing.
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 from transformers import VJEPA2Model
 
 NEAR = 7.0  # of queries and keys along rows and columns: a neighbour gets e^-4 of the place's own weight
@@ -16,25 +17,26 @@ AVOID = 3.0  # keeps the look away from mask tokens, which know nothing
 MASK = 0.1  # size of a mask token; all that matters is its direction
 
 
-def begin_as_copy(model: VJEPA2Model) -> None:
-    """Give `model.predictor` the weights of a copier, for tokens whose channels 2k and 2k + 1 are opposite.
+def begin_as_copy(model: VJEPA2Model, quiet: Tensor) -> None:
+    """Give `model.predictor` the weights of a copier.
 
-    That is how `set_final_norm` leaves them. Of its pairs the predictor reads the first P / 2, P its width, each into a
-    pair of its own, so that the means that its LayerNorms take out are zero.
+    Args:
+        quiet: the direction `[D]` of which the model's tokens have least; mask tokens are known by it.
 
     Raises:
-        ValueError: the predictor's heads have not nano's 32 channels, for which the angles below are chosen.
+        ValueError: the predictor is not as wide as the tokens, or its heads have not nano's 32 channels, for which the
+            angles below are chosen.
     """
     config, predictor = model.config, model.predictor
     width, heads = config.pred_hidden_size, config.pred_num_attention_heads
     head = width // heads
     if head != 32:
         raise ValueError(f"a copying predictor needs heads of 32 channels, not {head}")
+    if width != config.hidden_size:
+        raise ValueError(f"a copying predictor needs the tokens' {config.hidden_size} channels, not {width}")
+    quiet = quiet - quiet.mean()  # LayerNorms take the mean out
+    quiet = quiet / quiet.norm()
     axis = 10  # channels of a head for time; then as many for rows, as many for columns, and two that are not rotated
-    pairs = torch.zeros(width, config.hidden_size)
-    even, odd = torch.arange(0, width, 2), torch.arange(1, width, 2)
-    pairs[even, even] = pairs[odd, odd] = 0.5
-    pairs[even, odd] = pairs[odd, even] = -0.5
 
     # The angles of V-JEPA 2's slip (see `forward.rotation_table`) do not belong in pairs: the product of two rotated
     # unit vectors in channel 0 is cos·cos of frequency 0 and sin·sin of frequency 1. Channels 0, 4 and 6 together give
@@ -48,14 +50,11 @@ def begin_as_copy(model: VJEPA2Model) -> None:
     key[[1, 4, 7]] = torch.tensor([RECENT, -RECENT, RECENT])
 
     with torch.no_grad():
-        predictor.embeddings.predictor_embeddings.weight.copy_(pairs)
-        predictor.embeddings.predictor_embeddings.bias.zero_()
-        # layer-normed tokens have a square length of their channels' number, what is told of the predictor's width
-        predictor.proj.weight.copy_(pairs.T * (config.hidden_size / width) ** 0.5)
-        predictor.proj.bias.zero_()
+        for linear in (predictor.embeddings.predictor_embeddings, predictor.proj):
+            linear.weight.copy_(torch.eye(width))
+            linear.bias.zero_()
         for token in predictor.embeddings.mask_tokens:
-            token.zero_()
-            token[..., -2:] = torch.tensor([-MASK, MASK])
+            token.copy_(MASK * quiet.expand_as(token))
         for layer in predictor.layer:
             for closing in (layer.attention.proj, layer.mlp.fc2):
                 closing.weight.zero_()
@@ -65,7 +64,7 @@ def begin_as_copy(model: VJEPA2Model) -> None:
             linear.weight.zero_()
             linear.bias.copy_(bias.repeat(heads))
         first.query.bias.view(heads, head)[:, -1] = AVOID
-        first.key.weight.view(heads, head, width)[:, -1, -2:] = torch.tensor([AVOID, -AVOID])
+        first.key.weight.view(heads, head, width)[:, -1] = -AVOID * quiet
         for linear in (first.value, first.proj):
             linear.weight.copy_(torch.eye(width))
             linear.bias.zero_()

@@ -30,9 +30,10 @@ def nano_config(**changes: object) -> VJEPA2Config:
         "num_hidden_layers": 12,
         "num_attention_heads": 3,
         "mlp_ratio": 4.0,
-        "pred_hidden_size": 96,
-        "pred_num_hidden_layers": 6,
-        "pred_num_attention_heads": 3,
+        "pred_hidden_size": 192,  # as wide as the tokens: a narrower one cannot even copy them
+        "pred_num_hidden_layers": 3,
+        "pred_num_attention_heads": 6,
+        "pred_mlp_ratio": 2.0,
         "pred_num_mask_tokens": 1,
         "pred_zero_init_mask_tokens": False,
         "attn_implementation": "sdpa",

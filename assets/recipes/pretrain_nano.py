@@ -1,13 +1,12 @@
-"""Pretrain nano, the embedded V-JEPA 2, with V-JEPA 2's own objective.
+"""Pretrain nano, the embedded V-JEPA 2: V-JEPA 2's own objective, and what a network that knows photographs sees.
 
-A student encodes only the visible tokens of a clip, a predictor tells the hidden ones, and the target is what an
-exponential moving average of the student (the teacher) makes of the whole clip, layer-normed. The error is L1. Most
-masks are V-JEPA 2's blocks; a share of the batches hides the future instead. Views are small and cheap: 64 px,
-close-ups and whole clips, at places of the 128 px grid. Some of 128 px may come at the end. Forecasting is learnt
-afterwards, by settle_nano.py, from an encoder that holds still.
+A student encodes only the visible tokens of a view, a predictor tells the hidden ones, and the target is what an
+exponential moving average of the student makes of the whole view, layer-normed. The error is L1. Masks are V-JEPA 2's
+blocks, or hide the future. Beside it, the student's tokens learn what a seer (seer.py) says of the same patches: by a
+linear head, and by being alike where it finds patches alike, which is what a heatmap shows and needs no head later.
 
-    python assets/recipes/pretrain_nano.py --clips build/train --out build/run --until 11:35
-    python assets/recipes/pretrain_nano.py --clips build/train --out build/run --steps 20000
+    python assets/recipes/pretrain_nano.py --clips build/train --photos build/photos --out build/run --until 11:35
+    python assets/recipes/pretrain_nano.py --clips build/train --photos build/photos --out build/run --steps 20000
 
 A run stops at its number of steps or at its time, whichever is given, and goes on where it stopped when it is called
 again. `OUT` then holds `log.csv`, `state.safetensors` (to go on) and `nano/` (to use).
@@ -24,35 +23,31 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from masks import LONG, SHORT, block_tokens, draw_horizon, future_tokens
-from nano import STEPS, new_nano, save_nano
+from nano import GRID, new_nano, save_nano
 from safetensors import safe_open
 from safetensors.torch import save_file
+from seer import SIZE, Seer, likeness
 from torch import Tensor
-from training_clips import Shards, Views, sample_views
-from transformers import VJEPA2Config, VJEPA2Model
+from transformers import AutoModel, VJEPA2Config, VJEPA2Model
+from views import Films, Photographs, Source, as_input, draw_views
 
 from vjepa_demo.model.forward import Rope, encode, patchify, predict, take
 
-LOG = (
-    "step",
-    "side",
-    "loss",
-    "block_loss",
-    "future_loss",
-    "target_std",
-    "target_rank",
-    "lr",
-    "ema",
-    "clips",
-    "seconds",
-)
+KINDS = ("whole", "blocks", "future")
+LOG = ("step", "kind", "loss", "hidden", "head", "inside", "across", "target_rank", "lr", "ema", "seconds")
+PATCHES = GRID * GRID
+TOLD = 2  # time steps of a view about which the seer is asked
+CALIBRATED = 128  # views of a batch by which the seer's directions are set
+ACROSS = 16  # patches of each view that are compared with those of other views
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,23 +55,19 @@ class Settings:
     """What a run does. Shares are of the whole run, whether it is measured in steps or in time."""
 
     seed: int = 0
-    batch: int = 16  # clips a step while views are small
-    large_batch: int = 4  # clips a step at 128 px
-    parts: int = 2  # threads that share a step's clips (1 on a GPU)
-    side: int = 8  # patches a side of the small views
-    short_steps: int = 4  # time steps of most small views: half a clip, of every frame or of every second one
-    whole_share: float = 0.3  # of the steps with a future mask or at full size that have all eight time steps
-    large_from: float = 1.0  # share of the run after which views may fill the model's grid; 1: they never do
-    large_share: float = 0.3  # of the steps after that do
-    future_share: float = 0.35  # of the steps that hide the future instead of blocks
-    targets: int = 128  # hidden tokens asked for in each mask of a small view
-    large_targets: int = 512
-    dense: float = 0.0  # weight of a loss on visible tokens too (V-JEPA 2.1)
-    lr: float = 1e-3
+    tokens: int = 49152  # of a step's views together
+    whole_share: float = 0.5  # of the steps: views without a mask, for the seer alone
+    future_share: float = 0.25  # of the steps hide the future, the others blocks
+    targets: int = 256  # hidden tokens asked for in each mask
+    hidden: float = 1.0  # weight of V-JEPA 2's loss
+    head: float = 1.0  # of the linear head's
+    inside: float = 4.0  # of likeness within a view
+    across: float = 4.0  # of likeness among views
+    lr: float = 2e-3
     warmup: int = 200  # steps
-    cooldown_from: float = 0.8
+    cooldown_from: float = 0.6
     weight_decay: float = 0.04
-    ema: tuple[float, float] = (0.998, 0.999)
+    ema: tuple[float, float] = (0.996, 0.998)
 
 
 def schedule(settings: Settings, step: int, progress: float) -> tuple[float, float]:
@@ -87,127 +78,164 @@ def schedule(settings: Settings, step: int, progress: float) -> tuple[float, flo
     return settings.lr * rise * max(fall, 0.0), start + (end - start) * progress
 
 
-def effective_rank(tokens: Tensor) -> float:
+def effective_rank(tokens: Tensor) -> Tensor:
     """Over how many directions the variance of tokens `[..., D]` is spread: the participation ratio, 1 to D."""
     centred = tokens.flatten(0, -2) - tokens.flatten(0, -2).mean(dim=0)
     covariance = centred.T @ centred
-    return float(covariance.trace() ** 2 / covariance.square().sum())
+    return covariance.trace() ** 2 / covariance.square().sum()
+
+
+class Asked(Protocol):
+    """What tells of frames `[B, 3, 256, 256]` in 0..1 what is in each patch: `[B, 256, E]`."""
+
+    def __call__(self, frames: Tensor) -> Tensor: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a step does, random only by the seed and the step's number: `shown` and `hidden` are its masks."""
+
+    kind: str
+    steps: int
+    seen: int
+    asked: np.ndarray  # time steps about which the seer is asked
+    masks: list[tuple[Tensor, Tensor]]
+    rng: np.random.Generator
+
+    @property
+    def batch(self) -> int:
+        return len(self.masks[0][0]) if self.masks else 0
 
 
 class Trainer:
-    """Student, teacher and optimiser; `step` makes one update, random only by the seed and the step's number."""
+    """Student, teacher and optimiser; `step` makes one update."""
 
-    def __init__(self, settings: Settings, config: VJEPA2Config | None = None, device: str = "cpu", bf16: bool = True):
-        self.settings = settings
+    def __init__(
+        self,
+        settings: Settings,
+        views: Source,
+        seer: Asked,
+        start: VJEPA2Model | None = None,
+        *,
+        config: VJEPA2Config | None = None,
+        device: str = "cpu",
+        bf16: bool = True,
+    ):
+        self.settings, self.views, self.seer = settings, views, seer
         self.device = torch.device(device)
         self.dtype = torch.bfloat16 if bf16 else torch.float32
         self.student = new_nano(settings.seed, config).to(self.device)
+        if start is not None:
+            self.student.load_state_dict(start.state_dict())
         self.teacher = new_nano(settings.seed, config).to(self.device).requires_grad_(False)
+        self.teacher.load_state_dict(self.student.state_dict())
         config = self.student.config
+        torch.manual_seed(settings.seed)
+        self.head = torch.nn.Linear(config.hidden_size, SIZE).to(self.device)
         self.ropes = [
             Rope(config, config.hidden_size // config.num_attention_heads, self.device),
             Rope(config, config.pred_hidden_size // config.pred_num_attention_heads, self.device),
         ]
-        parameters = list(self.student.parameters())
+        self.learning = {f"student.{name}": value for name, value in self.student.named_parameters()}
+        self.learning |= {f"head.{name}": value for name, value in self.head.named_parameters()}
+        parameters = list(self.learning.values())
         groups = [
             {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
             {"params": [p for p in parameters if p.ndim == 1], "weight_decay": 0.0},
         ]
-        self.optimizer = torch.optim.AdamW(groups, lr=settings.lr, fused=True)
-        self.grid = config.crop_size // config.patch_size
-        self.pool = ThreadPoolExecutor(settings.parts, initializer=torch.set_num_threads, initargs=(1,))
+        self.optimizer = torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.98), fused=True)
+        self.pool = ThreadPoolExecutor(2)
+        self.plans: dict[int, Future[Plan]] = {}
         self.done = 0
         self.seconds = 0.0  # of training, over all calls
 
-    def step(self, clips: Shards, progress: float) -> dict[str, float]:
+    def plan(self, number: int) -> Plan:
+        """Kind, length and masks of step `number`."""
+        settings = self.settings
+        rng = np.random.default_rng([settings.seed, number])
+        drawn = rng.random()
+        if drawn < settings.whole_share:
+            kind, steps = "whole", int(rng.choice((2, 4, 8), p=(0.25, 0.35, 0.4)))
+        elif drawn < settings.whole_share + settings.future_share:
+            kind, steps = "future", int(rng.choice((4, 8), p=(0.3, 0.7)))
+        else:
+            kind, steps = "blocks", int(rng.choice((4, 8), p=(0.6, 0.4)))
+        batch = max(1, settings.tokens // (steps * PATCHES))
+        seen = draw_horizon(rng, steps) if kind == "future" else steps
+        masks = []
+        if kind == "future":
+            masks = [future_tokens(rng, batch, steps, GRID, seen, settings.targets)]
+        elif kind == "blocks":
+            masks = [block_tokens(rng, batch, steps, GRID, of, settings.targets) for of in (LONG, SHORT)]
+        asked = np.sort(rng.permutation(seen)[:TOLD])
+        pairs = [(torch.from_numpy(shown), torch.from_numpy(hidden)) for shown, hidden in masks]
+        return Plan(kind, steps, seen, asked, pairs, rng)
+
+    def step(self, progress: float) -> dict[str, Tensor | float | str]:
         """One update at `progress` (0 to 1) of the run; returns the row of the log."""
         settings = self.settings
         lr, momentum = schedule(settings, self.done, progress)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        rng = np.random.default_rng([settings.seed, self.done])
-        large = progress >= settings.large_from and rng.random() < settings.large_share
-        future = rng.random() < settings.future_share
-        steps = STEPS if (future or large) and rng.random() < settings.whole_share else settings.short_steps
-        seen = draw_horizon(rng, steps) if future else 0
-        seeds = rng.integers(2**32, size=settings.parts)
-        # Each part is a thread of its own with one compute thread. Threads inside every operation would wait for one
-        # another thousands of times a step, which on a busy CPU costs far more than the work itself.
-        parts = list(self.pool.map(lambda seed: self._part(int(seed), clips, large, steps, seen), seeds))
+        for number in range(self.done, self.done + 4):  # masks are drawn on the CPU, beside the work
+            if number not in self.plans:
+                self.plans[number] = self.pool.submit(self.plan, number)
+        plan = self.plans.pop(self.done).result()
+        loss, figures = self._loss(plan)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.learning.values(), 1.0)
+        self.optimizer.step()
         with torch.no_grad():
-            self.optimizer.zero_grad(set_to_none=True)
-            for i, parameter in enumerate(self.student.parameters()):
-                parameter.grad = torch.stack([grads[i] for grads, _ in parts]).mean(0)
-            torch.nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
-            self.optimizer.step()
             torch._foreach_lerp_(list(self.teacher.parameters()), list(self.student.parameters()), 1 - momentum)
         self.done += 1
-        mean = {name: float(np.mean([values[name] for _, values in parts])) for name in parts[0][1]}
-        blocks = [mean[name] for name in ("long", "short") if name in mean]
-        return {
-            "step": self.done,
-            "side": self.grid if large else settings.side,
-            "loss": mean["loss"],
-            "block_loss": float(np.mean(blocks)) if blocks else float("nan"),
-            "future_loss": mean.get("future", float("nan")),
-            "target_std": mean["std"],
-            "target_rank": mean["rank"],
-            "lr": lr,
-            "ema": momentum,
-            "clips": len(clips),
-        }
+        return {"step": self.done, "kind": plan.kind, "loss": loss.detach(), **figures, "lr": lr, "ema": momentum}
 
-    def _part(
-        self, seed: int, clips: Shards, large: bool, steps: int, seen: int
-    ) -> tuple[tuple[Tensor, ...], dict[str, float]]:
-        """Gradients and figures for part of the batch. `seen`: steps before the future, 0: none."""
-        settings = self.settings
-        rng = np.random.default_rng(seed)
-        batch = (settings.large_batch if large else settings.batch) // settings.parts
-        side = self.grid if large else settings.side
-        targets = settings.large_targets if large else settings.targets
-        with torch.enable_grad():
-            views = sample_views(rng, clips, batch, side, steps)
-            loss, figures = self._loss(views, self._masks(rng, (batch, steps, side), targets, seen))
-            grads = torch.autograd.grad(loss, list(self.student.parameters()))
-        return grads, {"loss": float(loss.detach()), **figures}
+    def _loss(self, plan: Plan) -> tuple[Tensor, dict[str, Tensor]]:
+        settings, device = self.settings, self.device
+        batch = plan.batch or max(1, settings.tokens // (plan.steps * PATCHES))
+        views = self.views(plan.rng, batch, plan.steps)
+        config = self.student.config
+        patches, positions = patchify(as_input(views.frames, config.crop_size), config), views.positions
+        asked = torch.from_numpy(plan.asked).to(device)
+        pairs = views.frames.unflatten(1, (plan.steps, 2))[:, asked].mean(2)
+        told = self.seer(pairs.flatten(0, 1)).unflatten(0, (batch, -1))  # [B, asked, 256, E]
 
-    def _masks(
-        self, rng: np.random.Generator, shape: tuple[int, int, int], targets: int, seen: int
-    ) -> dict[str, tuple[Tensor, Tensor]]:
-        """The future alone, or long and short blocks, which then share the teacher's work."""
-        if seen:
-            drawn = {"future": future_tokens(rng, *shape, seen, targets)}
-        else:
-            drawn = {
-                name: block_tokens(rng, *shape, kind, targets) for name, kind in (("long", LONG), ("short", SHORT))
-            }
-        return {
-            name: (torch.from_numpy(shown).to(self.device), torch.from_numpy(hidden).to(self.device))
-            for name, (shown, hidden) in drawn.items()
-        }
+        if not plan.masks:
+            tokens = encode(self.student, patches, positions, self.ropes[0], self.dtype)
+            seen = tokens.unflatten(1, (plan.steps, PATCHES))[:, asked]
+            return self._alike(seen.flatten(1, 2), told.flatten(1, 2), plan.rng)
 
-    def _loss(self, views: Views, tokens: dict[str, tuple[Tensor, Tensor]]) -> tuple[Tensor, dict[str, float]]:
-        """The loss, and its figures: the error on hidden tokens for each mask; the targets' deviation and rank."""
-        settings = self.settings
-        patches = patchify(views.pixels.to(self.device), self.student.config)
-        positions = views.positions.to(self.device)
         with torch.no_grad():
             target = encode(self.teacher, patches, positions, self.ropes[0], self.dtype)
-            figures = {"std": float(target.std(dim=(0, 1)).mean()), "rank": effective_rank(target)}
+            rank = effective_rank(target)
             target = F.layer_norm(target, target.shape[-1:])
-        losses = []
-        for name, (shown, hidden) in tokens.items():
+        losses, errors, figures = [], [], {}
+        for shown, hidden in plan.masks:
+            shown, hidden = shown.to(device), hidden.to(device)
             at, wanted = positions.gather(1, shown), positions.gather(1, hidden)
             context = encode(self.student, take(patches, shown), at, self.ropes[0], self.dtype)
-            told = predict(self.student, context, at, wanted, self.ropes[1], self.dtype)
-            n = shown.shape[1]
-            error = (told[:, n:] - take(target, hidden)).abs().mean()
-            figures[name] = float(error.detach())
-            if settings.dense:
-                error = error + settings.dense * (told[:, :n] - take(target, shown)).abs().mean()
-            losses.append(error)
-        return torch.stack(losses).mean(), figures
+            guess = predict(self.student, context, at, wanted, self.ropes[1], self.dtype)[:, shown.shape[1] :]
+            errors.append((guess - take(target, hidden)).abs().mean())
+            # a mask shows the same patches at each time step, and all that come before a future
+            seen = context.unflatten(1, (plan.seen, -1))[:, asked]
+            places = (shown % PATCHES).unflatten(1, (plan.seen, -1))[:, asked]
+            there = told.gather(2, places[..., None].expand(-1, -1, -1, told.shape[-1]))
+            loss, figures = self._alike(seen.flatten(1, 2), there.flatten(1, 2), plan.rng)
+            losses.append(loss)
+        error = torch.stack(errors).mean()
+        figures |= {"hidden": error.detach(), "target_rank": rank}
+        return torch.stack(losses).mean() + settings.hidden * error, figures
+
+    def _alike(self, tokens: Tensor, told: Tensor, rng: np.random.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of tokens `[B, n, D]` against what the seer told `[B, n, E]`."""
+        settings = self.settings
+        some = torch.from_numpy(rng.integers(tokens.shape[1], size=(len(tokens), ACROSS))).to(self.device)
+        head = 1 - F.cosine_similarity(self.head(tokens), told, dim=-1).mean()
+        inside = likeness(tokens, told)
+        across = likeness(take(tokens, some).flatten(0, 1), take(told, some).flatten(0, 1))
+        figures = {"head": head.detach(), "inside": inside.detach(), "across": across.detach()}
+        return settings.head * head + settings.inside * inside + settings.across * across, figures
 
     def published(self) -> VJEPA2Model:
         """What is used after training: the teacher, whose predictor is averaged along with its encoder."""
@@ -216,12 +244,16 @@ class Trainer:
     def save(self, path: Path) -> None:
         """Write everything that a later call needs to go on as if it had not stopped."""
         tensors: dict[str, Tensor] = {}
-        for name, value in self.student.named_parameters():
-            tensors[f"student.{name}"] = value.detach()
+        for name, value in self.learning.items():
+            tensors[name] = value.detach()
             for key, moment in self.optimizer.state[value].items():
                 tensors[f"optimizer.{key}.{name}"] = moment
         tensors |= {f"teacher.{name}": value.detach() for name, value in self.teacher.named_parameters()}
-        about = {"done": self.done, "seconds": self.seconds, "settings": dataclasses.asdict(self.settings)}
+        about = {
+            "done": self.done,
+            "seconds": self.seconds,
+            "settings": dataclasses.asdict(self.settings),
+        }
         part = path.with_suffix(".part")
         save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, part, {"run": json.dumps(about)})
         part.replace(path)
@@ -231,11 +263,12 @@ class Trainer:
         with safe_open(path, framework="pt", device=str(self.device)) as file:
             about = json.loads(file.metadata()["run"])
             with torch.no_grad():
-                for model, prefix in ((self.student, "student"), (self.teacher, "teacher")):
-                    for name, value in model.named_parameters():
-                        value.copy_(file.get_tensor(f"{prefix}.{name}"))
+                for name, value in self.learning.items():
+                    value.copy_(file.get_tensor(name))
+                for name, value in self.teacher.named_parameters():
+                    value.copy_(file.get_tensor(f"teacher.{name}"))
             moments = {name for name in file.keys() if name.startswith("optimizer.")}  # noqa: SIM118 (not a dict)
-            for name, value in self.student.named_parameters():
+            for name, value in self.learning.items():
                 keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"optimizer.{key}.{name}" in moments]
                 self.optimizer.state[value] = {key: file.get_tensor(f"optimizer.{key}.{name}") for key in keys}
         self.done, self.seconds = about["done"], about["seconds"]
@@ -243,7 +276,6 @@ class Trainer:
 
 def train(
     trainer: Trainer,
-    clips: Shards,
     out: Path,
     *,
     progress: Callable[[int, float], float],
@@ -264,17 +296,27 @@ def train(
         log = csv.DictWriter(file, LOG)
         log.writeheader()
         log.writerows(rows)
-        while (share := progress(trainer.done, trainer.seconds)) < 1 and trainer.done != stop_at and not stopped():
-            if trainer.done % 50 == 0:
-                clips.rescan()
-            row = trainer.step(clips, share)
-            trainer.seconds = before + time.monotonic() - started
-            log.writerow({**{k: f"{v:.6g}" for k, v in row.items()}, "seconds": f"{trainer.seconds:.1f}"})
+        waiting: list[dict] = []
+
+        def write() -> None:  # figures are asked of the device at times only: it works ahead
+            for row in waiting:
+                log.writerow(
+                    {key: value if isinstance(value, str) else f"{float(value):.5g}" for key, value in row.items()}
+                )
+            waiting.clear()
             file.flush()
+
+        while (share := progress(trainer.done, trainer.seconds)) < 1 and trainer.done != stop_at and not stopped():
+            row = trainer.step(share)
+            trainer.seconds = before + time.monotonic() - started
+            waiting.append({**row, "seconds": trainer.seconds})
+            if trainer.done % 10 == 0:
+                write()
             if time.monotonic() - saved > save_seconds:
                 trainer.save(state)
                 save_nano(trainer.published(), out / "nano")
                 saved = time.monotonic()
+        write()
     trainer.save(state)
     save_nano(trainer.published(), out / "nano")
 
@@ -299,7 +341,10 @@ def _until(clock: str) -> Callable[[int, float], float]:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--clips", type=Path, required=True, help="folder of uint8 shards [n, 16, 128, 128, 3], .npy")
+    parser.add_argument("--photos", type=Path, help="folder of photographs")
+    parser.add_argument("--cutouts", type=Path, help="folder of pictures with transparency, .webp")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run; an earlier run there goes on")
+    parser.add_argument("--start", type=Path, help="checkpoint to begin from, instead of random weights")
     length = parser.add_mutually_exclusive_group(required=True)
     length.add_argument("--steps", type=int, help="the run's length in steps")
     length.add_argument("--minutes", type=float, help="the run's length in minutes of training")
@@ -311,14 +356,25 @@ def main(arguments: list[str] | None = None) -> int:
             kind = int if isinstance(field.default, int) else float
             parser.add_argument(f"--{field.name.replace('_', '-')}", type=kind, default=field.default)
     args = parser.parse_args(arguments)
-    torch.set_num_threads(1)  # see Trainer.step
     names = [field.name for field in dataclasses.fields(Settings) if field.name != "ema"]
-    trainer = Trainer(Settings(**{name: getattr(args, name) for name in names}), device=args.device, bf16=not args.fp32)
+    settings = Settings(**{name: getattr(args, name) for name in names})
+    torch.backends.cudnn.benchmark = True  # views come in few shapes
+    torch.backends.cuda.enable_cudnn_sdp(False)  # plans anew for each length of a mask: 0.2 s a step on an H200
+    torch.set_float32_matmul_precision("high")
+    dtype = torch.float32 if args.fp32 else torch.bfloat16
+    try:
+        films = Films(args.clips, args.device)
+        photographs = Photographs(args.photos, args.cutouts, args.device) if args.photos else None
+    except FileNotFoundError as error:
+        parser.error(str(error))
+    views = partial(draw_views, films, photographs)
+    seer = Seer(args.device, dtype)
+    rng = np.random.default_rng([settings.seed, 0, 0])
+    seer.calibrate([views(rng, CALIBRATED, 1).frames.mean(1) for _ in range(4)])
+    start = AutoModel.from_pretrained(args.start) if args.start else None
+    trainer = Trainer(settings, views, seer, start, device=args.device, bf16=not args.fp32)
     if (args.out / "state.safetensors").exists():
         trainer.load(args.out / "state.safetensors")
-    clips = Shards(args.clips)
-    if not len(clips):
-        parser.error(f"no clips in {args.clips}: render them first (render_clips.py training)")
     if args.steps:
         progress = lambda step, seconds: step / args.steps  # noqa: E731
     elif args.minutes:
@@ -328,7 +384,7 @@ def main(arguments: list[str] | None = None) -> int:
     stops: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):  # stop after the step in hand, with its state
         signal.signal(number, lambda number, frame: stops.append(number))
-    train(trainer, clips, args.out, progress=progress, stopped=lambda: bool(stops))
+    train(trainer, args.out, progress=progress, stopped=lambda: bool(stops))
     return 0
 
 

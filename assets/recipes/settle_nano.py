@@ -1,14 +1,15 @@
-"""Set nano's final norm and teach its predictor to forecast, with an encoder that has come to rest.
+"""Teach nano's predictor to forecast, with an encoder that has come to rest.
 
-First the encoder's last LayerNorm is set (final_norm.py). From then on what the encoder makes of a clip is computed
-once: a context of the first few time steps encoded alone, as the predictor will meet it, and the layer-normed tokens of
-the whole clip. A new predictor, which begins as a copier (copying_predictor.py), goes over these many times at little
-cost; while the encoder learns, a predictor runs after a target that moves.
+What the encoder makes of a clip is computed once: a context of the first few time steps encoded alone, as the predictor
+will meet it, and the layer-normed tokens of the whole clip. A new predictor, which begins as a copier
+(copying_predictor.py), goes over these many times at little cost; while the encoder learns, a predictor runs after a
+target that moves.
 
-    python assets/recipes/settle_nano.py --nano build/run/nano --clips build/train --out build/settled --minutes 20
+    python assets/recipes/settle_nano.py --nano build/run/nano --clips build/train --photos build/photos/photos
+        --out build/settled --minutes 20
 
-writes the checkpoint with its new norm and predictor to `OUT/nano` and the error to `OUT/log.csv`. Half of the time
-goes into encoding clips, half into learning.
+writes the checkpoint with its new predictor to `OUT/nano` and the error to `OUT/log.csv`. Half of the time goes into
+encoding clips, half into learning.
 """
 
 from __future__ import annotations
@@ -27,12 +28,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from copying_predictor import begin_as_copy
-from final_norm import set_final_norm
 from masks import draw_horizon
 from nano import GRID, STEPS, new_nano, save_nano
 from torch import Tensor
-from training_clips import Shards, sample_views
-from transformers import AutoModel, VJEPA2Model
+from transformers import AutoModel, VJEPA2Config, VJEPA2Model
+from views import Films, Photographs, Source, as_input, draw_views
 
 from vjepa_demo.model.forward import Rope, encode, patchify, predict
 
@@ -52,64 +52,59 @@ class Encoded:
 
 
 class Settler:
-    """Learns the predictor of `model`; of the encoder only `set_norm` changes anything."""
+    """Teaches a new predictor what the encoder of `model` makes of clips."""
 
     def __init__(
         self,
         model: VJEPA2Model,
+        views: Source,
         *,
+        config: VJEPA2Config | None = None,
         seed: int = 0,
         batch: int = 8,
         parts: int = 2,
         targets: int = 256,
         bf16: bool = True,
     ):
-        self.model = model.requires_grad_(False)
+        self.model = new_nano(seed, config).requires_grad_(False)
+        self.model.encoder.load_state_dict(model.encoder.state_dict())
+        self.views = views
         self.seed, self.batch, self.parts, self.targets = seed, batch, parts, targets
         self.dtype = torch.bfloat16 if bf16 else torch.float32
-        config = model.config
+        config = self.model.config
         self.ropes = [
             Rope(config, config.hidden_size // config.num_attention_heads),
             Rope(config, config.pred_hidden_size // config.pred_num_attention_heads),
         ]
         self.pool = ThreadPoolExecutor(parts, initializer=torch.set_num_threads, initargs=(1,))
-        self.learning = list(model.predictor.requires_grad_(True).parameters())
+        self.learning = list(self.model.predictor.requires_grad_(True).parameters())
         self.average = [parameter.detach().clone() for parameter in self.learning]
         self.done = 0
 
     @torch.no_grad()
-    def set_norm(self, clips: Shards, count: int) -> None:
-        """Set the encoder's final norm by `count` views, and let the predictor begin anew."""
-
-        def normalised(number: int) -> np.ndarray:
-            views = sample_views(np.random.default_rng([self.seed, 3, number]), clips, 1, GRID, STEPS)
-            tokens = encode(self.model, patchify(views.pixels, self.model.config), views.positions, self.ropes[0])
-            return ((tokens - norm.bias) / norm.weight).view(STEPS, GRID, GRID, -1).numpy()
-
-        norm = self.model.encoder.layernorm
-        set_final_norm(self.model, list(self.pool.map(normalised, range(count))))
-        fresh = new_nano(self.seed, self.model.config).predictor
-        self.model.predictor.load_state_dict(fresh.state_dict())
-        begin_as_copy(self.model)
+    def begin(self, views: list[Encoded]) -> None:
+        """Let the predictor be a copier of what the encoder makes of `views`."""
+        tokens = torch.cat([view.context for view in views[:64]]).double()
+        begin_as_copy(self.model, torch.linalg.eigh(tokens.T @ tokens).eigenvectors[:, 0].float())
         self.average = [parameter.detach().clone() for parameter in self.learning]
 
     @torch.no_grad()
-    def encode(self, clips: Shards, number: int) -> Encoded:
+    def encode(self, number: int) -> Encoded:
         """View `number`: determined by the seed and this number."""
         rng = np.random.default_rng([self.seed, 1, number])
-        views = sample_views(rng, clips, 1, GRID, STEPS)
-        patches, at = patchify(views.pixels, self.model.config), views.positions
+        views = self.views(rng, 1, STEPS)
+        patches, at = patchify(as_input(views.frames), self.model.config), views.positions
         n = draw_horizon(rng, STEPS) * GRID * GRID
         whole = encode(self.model, patches, at, self.ropes[0], self.dtype)[0, n:]
         context = encode(self.model, patches[:, :n], at[:, :n], self.ropes[0], self.dtype)[0]
         return Encoded(context.half(), F.layer_norm(whole, whole.shape[-1:]).half())
 
-    def encode_for(self, clips: Shards, seconds: float) -> list[Encoded]:
+    def encode_for(self, seconds: float) -> list[Encoded]:
         """As many views as can be encoded in this time, at least one for each part of a batch."""
         end, made = time.monotonic() + seconds, []
         while time.monotonic() < end or len(made) < self.parts:
             numbers = range(len(made), len(made) + 4 * self.parts)
-            made.extend(self.pool.map(lambda number: self.encode(clips, number), numbers))
+            made.extend(self.pool.map(self.encode, numbers))
         return made
 
     def step(self, views: list[Encoded], optimizer: torch.optim.Optimizer, side: int = GRID) -> float:
@@ -172,13 +167,12 @@ class Settler:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--nano", type=Path, required=True, help="checkpoint whose predictor is to learn")
+    parser.add_argument("--nano", type=Path, required=True, help="checkpoint that is to get a new predictor")
     parser.add_argument("--clips", type=Path, required=True, help="folder of uint8 shards [n, 16, 128, 128, 3], .npy")
+    parser.add_argument("--photos", type=Path, help="folder of photographs")
+    parser.add_argument("--cutouts", type=Path, help="folder of pictures with transparency, .webp")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, required=True)
-    parser.add_argument(
-        "--norm-views", type=int, default=64, help="views that the final norm is set by; 0: keep it and the predictor"
-    )
     parser.add_argument("--encode-share", type=float, default=0.5, help="share of the time that goes into encoding")
     parser.add_argument(
         "--whole-from", type=float, default=0.7, help="share of the learning after which views are whole"
@@ -190,23 +184,25 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--fp32", action="store_true", help="no bfloat16")
     args = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    clips = Shards(args.clips)
-    settler = Settler(
-        AutoModel.from_pretrained(args.nano), seed=args.seed, batch=args.batch, parts=args.parts, bf16=not args.fp32
-    )
-    if args.norm_views:
-        settler.set_norm(clips, args.norm_views)
+    try:
+        films = Films(args.clips)
+        photographs = Photographs(args.photos, args.cutouts) if args.photos else None
+    except FileNotFoundError as error:
+        parser.error(str(error))
+    model, views = AutoModel.from_pretrained(args.nano), partial(draw_views, films, photographs)
+    settler = Settler(model, views, seed=args.seed, batch=args.batch, parts=args.parts, bf16=not args.fp32)
     seconds = 60 * args.minutes
-    views = settler.encode_for(clips, seconds * args.encode_share)
+    encoded = settler.encode_for(seconds * args.encode_share)
+    settler.begin(encoded)
     args.out.mkdir(parents=True, exist_ok=True)
     errors: list[float] = []
     with (args.out / "log.csv").open("w", newline="") as file:
         log = csv.writer(file)
         log.writerow(("step", "error", "views"))
-        for step, error in settler.learn(views, seconds * (1 - args.encode_share), args.lr, args.whole_from):
+        for step, error in settler.learn(encoded, seconds * (1 - args.encode_share), args.lr, args.whole_from):
             errors.append(error)
             if step % LOG_EVERY == 0:
-                log.writerow((step, f"{np.mean(errors[-LOG_EVERY:]):.4f}", len(views)))
+                log.writerow((step, f"{np.mean(errors[-LOG_EVERY:]):.4f}", len(encoded)))
                 file.flush()
     save_nano(settler.settle(), args.out / "nano")
     return 0

@@ -85,6 +85,26 @@ def pixel_values(frames: np.ndarray) -> torch.Tensor:
     return ((pixels - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None])[None]
 
 
+def seer_grids(clips: list[np.ndarray]) -> list[np.ndarray]:
+    """What nano's seer says of clips of frames `[16, 128, 128, 3]`, on nano's grid: `[8, 16, 16, 272]` for each.
+
+    It sees the mean of the two frames of a time step at 256 px; each layer is centred and scaled over all clips.
+    """
+    from seer import SIDE, Seer
+
+    seer = Seer("cpu", torch.float32)
+    told = []
+    for frames in clips:
+        pairs = torch.from_numpy(frames).permute(0, 3, 1, 2).float().div(255).unflatten(0, (STEPS, 2)).mean(1)
+        told.append(seer.layers(F.interpolate(pairs, size=(SIDE, SIDE), mode="bicubic").clamp(0, 1)))
+    for layer in range(len(told[0])):
+        centre = torch.stack([grids[layer].mean(dim=(0, 1, 2)) for grids in told]).mean(0)
+        spread = torch.stack([(grids[layer] - centre).square().sum(-1).mean() for grids in told]).mean().sqrt()
+        for grids in told:
+            grids[layer] = (grids[layer] - centre) / spread
+    return [torch.cat(grids, dim=-1).numpy() for grids in told]
+
+
 class Nano:
     """A checkpoint as it is evaluated: in float32, by the fast forward that equals transformers' own."""
 
@@ -172,6 +192,7 @@ def evaluate(
     *,
     queries: int = 16,
     seed: int = 0,
+    seer: bool = False,
 ) -> dict:
     """All figures by name: `{"object_auc": {who: ...}, "labels": {who: ...}, "forecast": {model: ...}}`."""
     named = np.array([i for i, clip in enumerate(clips) if clip.label], dtype=int)
@@ -199,6 +220,12 @@ def evaluate(
         judge(who, [patches(clip.frames) for clip in clips])
     for who, describe in (("colour histogram", colour_histogram), ("motion energy", motion_energy)):
         compare(who, describe, [clip.frames for clip in clips], references[0] if references else None)
+    if seer:
+        frames = [clip.frames for clip in clips] + (references[0] if references else [])
+        told = seer_grids(frames)
+        judge("the seer", told[: len(clips)])
+        for pooling, pool in POOLINGS.items():
+            compare(f"the seer, {pooling}", pool, told[: len(clips)], told[len(clips) :] if references else None)
     for who, model in models.items():
         nano = Nano(model)
         whole = each(nano.tokens, [clip.frames for clip in clips])
@@ -255,6 +282,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--queries", type=int, default=16, help="query patches an object")
     parser.add_argument("--limit", type=int, help="use only so many clips")
+    parser.add_argument("--seer", action="store_true", help="a row for the network that nano learnt from")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     args = parser.parse_args(arguments)
     clips = read_heldout(args.clips, args.limit)
@@ -264,7 +292,7 @@ def main(arguments: list[str] | None = None) -> int:
     models = {"nano": trained}
     models |= {f"random nano, seed {s}": new_nano(s, trained.config) for s in range(args.seed, args.seed + args.random)}
     references = read_references(args.references) if args.references else None
-    figures = evaluate(models, clips, references, queries=args.queries, seed=args.seed)
+    figures = evaluate(models, clips, references, queries=args.queries, seed=args.seed, seer=args.seer)
     figures["about"] = {"clips": len(clips), "seed": args.seed, "queries": args.queries, "intervals": "95 % bootstrap"}
     print(json.dumps(figures, indent=1) if args.json else table(figures))
     return 0

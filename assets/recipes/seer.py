@@ -14,6 +14,7 @@ from nano import GRID
 from torch import Tensor
 
 LAYERS = (7, 14)
+SIDE = 256  # pixels of a frame as it is shown
 SIZE = 96  # of what is told of a patch: as many directions as hold most of its variance
 
 

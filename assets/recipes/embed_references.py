@@ -2,8 +2,8 @@
 
     python assets/recipes/embed_references.py
 
-writes `assets/references/vectors/<fingerprint>.safetensors` for each fit, precision and pooling at 16 frames and a
-thumbnail of each clip, and removes the old ones. Run it whenever the clips or nano have changed;
+writes `assets/references/vectors/<fingerprint>.safetensors` for each of `WAYS` and each pooling and a thumbnail of each
+clip, and removes the old ones. Run it whenever the clips or nano have changed;
 `tests/unit/test_shipped_references.py` holds the result.
 """
 
@@ -29,8 +29,11 @@ from vjepa_demo.references.map import align
 from vjepa_demo.references.preparing import SHIPPED, prepare
 from vjepa_demo.references.store import THUMBNAILS, Stored
 
-FITS = ("crop", "squash", "pad")
-PRECISIONS = ("fp32", "bf16")
+# What a visitor can choose with nano and would wait for. The fit whole is served by squash: the clips are square.
+WAYS = [
+    *itertools.product((Sampling(16),), ("crop", "squash", "pad"), ("fp32", "bf16")),
+    *itertools.product((Sampling(16, "fps"), Sampling(32)), ("crop", "squash"), ("fp32",)),
+]
 POOLINGS = ("mean", "motion")
 
 
@@ -53,8 +56,8 @@ def main() -> None:
     folder = SHIPPED / STORED
     shutil.rmtree(folder, ignore_errors=True)
     first: dict[str, Stored] = {}
-    for fit, precision in itertools.product(FITS, PRECISIONS):
-        embedder = Remembering(Embedder(get_encoder("nano", device="cpu", precision=precision), Sampling(16), fit))
+    for sampling, fit, precision in WAYS:
+        embedder = Remembering(Embedder(get_encoder("nano", device="cpu", precision=precision), sampling, fit))
         for pooling in POOLINGS:
             started = time.perf_counter()
             with tempfile.TemporaryDirectory() as store:
@@ -71,7 +74,8 @@ def main() -> None:
             path = folder / f"{made.kind.key}.safetensors"
             Stored(stored.hashes, stored.vectors, flat).save(path, made.kind)
             seconds = time.perf_counter() - started
-            print(f"{path.name}  {fit:6} {precision} {pooling:6}  {len(made)} clips, {seconds:.0f} s", flush=True)
+            how = f"{sampling.frames} {sampling.mode:4}  {fit:6} {precision} {pooling:6}"
+            print(f"{path.name}  {how}  {len(made)} clips, {seconds:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

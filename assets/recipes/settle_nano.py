@@ -89,6 +89,12 @@ class Settler:
         self.average = [parameter.detach().clone() for parameter in self.learning]
 
     @torch.no_grad()
+    def keep(self, model: VJEPA2Model) -> None:
+        """Let the predictor be that of `model`."""
+        self.model.predictor.load_state_dict(model.predictor.state_dict())
+        self.average = [parameter.detach().clone() for parameter in self.learning]
+
+    @torch.no_grad()
     def encode(self, number: int) -> Encoded:
         """View `number`: determined by the seed and this number."""
         rng = np.random.default_rng([self.seed, 1, number])
@@ -172,6 +178,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--photos", type=Path, help="folder of photographs")
     parser.add_argument("--cutouts", type=Path, help="folder of pictures with transparency, .webp")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--keep", action="store_true", help="the checkpoint's own predictor learns on, no new one")
     parser.add_argument("--minutes", type=float, required=True)
     parser.add_argument("--encode-share", type=float, default=0.5, help="share of the time that goes into encoding")
     parser.add_argument(
@@ -193,7 +200,10 @@ def main(arguments: list[str] | None = None) -> int:
     settler = Settler(model, views, seed=args.seed, batch=args.batch, parts=args.parts, bf16=not args.fp32)
     seconds = 60 * args.minutes
     encoded = settler.encode_for(seconds * args.encode_share)
-    settler.begin(encoded)
+    if args.keep:
+        settler.keep(model)
+    else:
+        settler.begin(encoded)
     args.out.mkdir(parents=True, exist_ok=True)
     errors: list[float] = []
     with (args.out / "log.csv").open("w", newline="") as file:

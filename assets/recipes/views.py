@@ -22,9 +22,9 @@ CUTOUT = 256  # pixels of the long side of a cut-out
 FRAMES = 2 * STEPS
 MOST_CUTOUTS = 3
 
-# How often a clip is drawn, by the last digit of its number: five of a label, three free scenes, two photographs. Free
-# scenes move most and are of all kinds; the labels' scenes often stand still.
-WEIGHTS = (0.5,) * 5 + (2.0,) * 3 + (0.75,) * 2
+# How often a clip is drawn, by the last digit of its number: five of a label, three free scenes, two that pan over
+# photographs. Free scenes move most and are of all kinds, the labels' often stand still, and `Photographs` pans itself.
+WEIGHTS = (0.5,) * 5 + (2.5,) * 3 + (0.0,) * 2
 
 
 @dataclass(frozen=True)

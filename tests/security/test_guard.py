@@ -212,7 +212,13 @@ def test_long_paths_are_not_looked_for(path):
     assert ask("GET", path).status_code == 404
 
 
-@pytest.mark.parametrize(("name", "code"), [("a.hf.space", 200), ("a.hf.space, b:80", 200), ("a bé{}", 400), ("", 400)])
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        *((name, 200) for name in ("a.hf.space", "a.hf.space, b:80", "[::1]:7860", "a:65535")),
+        *((name, 400) for name in ("a bé{}", "", "[1:2]", "[::1]:65536", "a:65536", "a:٣".encode().decode("latin1"))),
+    ],
+)
 def test_a_forwarded_host_is_a_host(name, code):
     assert ask("GET", "/", {"X-Forwarded-Host": name.encode("latin1")}).status_code == code
 
@@ -284,6 +290,28 @@ def test_an_uploads_name_is_short():
         for query in ("upload_id=" + "x" * 101, "upload_id=", "upload_id=a&upload_id=%00", "upload_id=" + "x" * 60_000):
             assert ask(method, f"{path}?{query}").status_code == 400
     assert ask("GET", "/?x=" + "y" * 2000).status_code == 400
+
+
+@pytest.mark.parametrize(("query", "code"), [("", 200), ("?page=", 200), ("?page=x", 404), ("?page=&%70age=x", 404)])
+def test_no_page_is_asked_for_by_a_name(query, code):
+    assert [ask("GET", f"{path}{query}").status_code for path in ("/", "/config")] == [code] * 2
+
+
+def test_no_digits_but_those_of_ascii_number_an_example():
+    assert [ask("GET", f"/examples/{digit}.jpg").status_code for digit in ("3", "\u0663")] == [200, 404]
+
+
+def test_a_header_does_not_say_where_the_app_is():
+    told = []
+
+    async def listens(scope: Any, receive: Any, send: Any) -> None:
+        told.extend(name for name, _ in scope["headers"])
+        await everything(scope, receive, send)
+
+    headers = {"X-Gradio-Server": "https://evil.example", "X-Forwarded-Proto": "https"}
+    assert ask("GET", "/", headers, guard=Guard(listens, settings)).status_code == 200
+    assert b"x-forwarded-proto" in told
+    assert b"x-gradio-server" not in told
 
 
 def test_one_address_has_only_so_many_requests_open():

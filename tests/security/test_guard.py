@@ -7,6 +7,7 @@ import errno
 import inspect
 import json
 import os
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -356,6 +357,19 @@ def test_one_address_opens_only_so_many_pages_of_a_public_app():
 def test_one_address_uploads_only_so_much_to_a_public_app():
     guard = Guard(everything, replace(settings, public=True, upload_bytes_each=250))
     assert answers(guard, [b"x" * 100] * 4, UPLOAD) == [200, 200, 429, 429]
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 10_000])
+def test_each_file_of_an_upload_counts_with_the_disk_that_it_takes(chunk):
+    guard = Guard(everything, replace(settings, public=True, upload_bytes_each=100 * scratch.on_disk(0)))
+    body = b'\r\n--b\r\nContent-Disposition: form-data; name="files"; FileName=a\r\n\r\n.' * 60
+
+    async def parts() -> AsyncIterator[bytes]:
+        for at in range(0, len(body), chunk):
+            yield body[at : at + chunk]
+
+    told = [ask("POST", UPLOAD, {"Content-Length": str(len(body))}, parts(), guard).status_code for _ in range(3)]
+    assert told == [200, 200, 429]
 
 
 def test_an_allowance_is_of_an_address_and_comes_back():

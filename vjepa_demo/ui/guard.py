@@ -54,6 +54,7 @@ CALL = re.compile(f"/gradio_api/(queue/join|call/(?P<second>v2/)?(?P<name>{NAME}
 TOLD = re.compile(f"/gradio_api/(queue/data|call/(v2/)?{NAME}/(?P<event>{NAME}))")
 MAX_JSON_BYTES = 1024 * 1024
 MOST_QUERY_BYTES = 1000
+NAMES_A_FILE = b"filename"  # stands once in the head of each file of an upload
 MOST_PORT = 65_535
 # By this header Gradio would tell the page that it is elsewhere. Nobody who is between here and there is to say so.
 ELSEWHERE = b"x-gradio-server"
@@ -143,11 +144,17 @@ class Guard:
         most = self.limits.max_request_bytes if path == UPLOAD else MAX_JSON_BYTES
         brought = 0
         replaced = False
+        last = b""
 
         async def take() -> Message:
-            nonlocal brought
+            nonlocal brought, last
             message = await receive()
             brought += len(message.get("body", b""))
+            if path == UPLOAD and self.limits.public:
+                seen = (last + message.get("body", b"")).lower()
+                last = seen[1 - len(NAMES_A_FILE) :]
+                # Counted as they come: those of a request that breaks off are on the disk, too.
+                self._uploads.spend(_who(scope), seen.count(NAMES_A_FILE) * scratch.on_disk(0), anyway=True)
             return {"type": "http.disconnect"} if brought > most else message
 
         async def finish(message: Message) -> None:

@@ -67,6 +67,7 @@ def test_what_the_page_asks_for_gets_through_with_the_headers(path):
     assert "frame-ancestors" in answer.headers["content-security-policy"]
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["referrer-policy"] == "same-origin"
+    assert answer.headers["permissions-policy"].startswith("camera=(self), microphone=()")
     assert "access-control-allow-origin" not in answer.headers
 
 

@@ -287,6 +287,7 @@ class Guard:
         headers["X-Content-Type-Options"] = "nosniff"
         headers["Referrer-Policy"] = "same-origin"
         headers["Cross-Origin-Resource-Policy"] = "same-origin"
+        headers["Permissions-Policy"] = "camera=(self), microphone=(), geolocation=(), display-capture=()"
         headers.setdefault("Content-Security-Policy", self.policy)
 
 

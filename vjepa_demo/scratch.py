@@ -35,6 +35,7 @@ RUN = re.compile(r"run-(\d+)-\w+")
 LOCK = "lock"
 UPLOADS = "uploads"  # with all that Gradio makes for the browser
 WORK = "work"
+BLOCK = 4096  # bytes of disk that file systems give out at a time
 UID = os.getuid() if hasattr(os, "getuid") else 0
 
 _lock = threading.RLock()
@@ -145,14 +146,21 @@ def check_room(needed: int = 0, folder: str | Path | None = None) -> None:
 
 
 def size_of(folder: str | Path, shared: frozenset[tuple[int, int]] = frozenset()) -> int:
-    """Bytes that a folder's files take, each counted once however many names it has.
+    """Bytes of disk that what is in a folder takes, each file counted once however many names it has.
 
     Args:
         folder: where to count; links are not followed.
         shared: (device, inode) of files that do not count, see `inodes_of`.
     """
-    sizes = {(status.st_dev, status.st_ino): status.st_size for _, status in _files(folder)}
-    return sum(size for inode, size in sizes.items() if inode not in shared)
+    sizes = {(status.st_dev, status.st_ino): on_disk(status.st_size) for _, status in _files(folder)}
+    folders = sum(len(inside) for _, inside, _ in os.walk(folder))
+    return sum(size for inode, size in sizes.items() if inode not in shared) + folders * BLOCK
+
+
+def on_disk(size: int) -> int:
+    """Bytes of disk that a file of this size takes: whole blocks, and one more for its name, or a folder of its own. A
+    thousand files of a byte each are some megabytes."""
+    return (-(-size // BLOCK) + 1) * BLOCK
 
 
 def inodes_of(*folders: str | Path) -> frozenset[tuple[int, int]]:
@@ -170,7 +178,7 @@ def sweep(name: str, seconds: float, most_bytes: int | None = None, kept: frozen
         kept: files that stay whatever their age.
     """
     root, now = folder(name), time.time()
-    found = [(max(status.st_mtime, status.st_ctime), path, status.st_size) for path, status in _files(root)]
+    found = [(max(status.st_mtime, status.st_ctime), path, on_disk(status.st_size)) for path, status in _files(root)]
     held = sum(size for _, _, size in found)
     for changed, path, size in sorted(found):
         too_much = most_bytes is not None and held > most_bytes

@@ -176,6 +176,12 @@ def test_a_link_or_a_device_in_the_upload_folder_is_no_upload(tmp_path, monkeypa
             inside / "fifo.mp4",
             tmp_path / "tmpabc",
             inside / ".." / ".." / "etc" / "passwd",
+            f"{inside}/../abc/clip.mp4",  # of which only the last part would have been looked at
+            f"/proc/self/cwd/../../../../../..{upload}",
+            f"/{upload}",
+            f"{upload}/",
+            f"{upload}/.",
+            os.path.relpath(upload),
             f"/proc/self/fd/{number}",
             f"/proc/{os.getpid()}/root{upload}",
             "\0",

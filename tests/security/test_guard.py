@@ -7,6 +7,7 @@ import errno
 import inspect
 import json
 import os
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,7 @@ def test_what_the_page_asks_for_gets_through_with_the_headers(path):
     assert "frame-ancestors" in answer.headers["content-security-policy"]
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["referrer-policy"] == "same-origin"
+    assert answer.headers["permissions-policy"].startswith("camera=(self), microphone=()")
     assert "access-control-allow-origin" not in answer.headers
 
 
@@ -212,7 +214,13 @@ def test_long_paths_are_not_looked_for(path):
     assert ask("GET", path).status_code == 404
 
 
-@pytest.mark.parametrize(("name", "code"), [("a.hf.space", 200), ("a.hf.space, b:80", 200), ("a bé{}", 400), ("", 400)])
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        *((name, 200) for name in ("a.hf.space", "a.hf.space, b:80", "[::1]:7860", "a:65535")),
+        *((name, 400) for name in ("a bé{}", "", "[1:2]", "[::1]:65536", "a:65536", "a:٣".encode().decode("latin1"))),
+    ],
+)
 def test_a_forwarded_host_is_a_host(name, code):
     assert ask("GET", "/", {"X-Forwarded-Host": name.encode("latin1")}).status_code == code
 
@@ -286,6 +294,28 @@ def test_an_uploads_name_is_short():
     assert ask("GET", "/?x=" + "y" * 2000).status_code == 400
 
 
+@pytest.mark.parametrize(("query", "code"), [("", 200), ("?page=", 200), ("?page=x", 404), ("?page=&%70age=x", 404)])
+def test_no_page_is_asked_for_by_a_name(query, code):
+    assert [ask("GET", f"{path}{query}").status_code for path in ("/", "/config")] == [code] * 2
+
+
+def test_no_digits_but_those_of_ascii_number_an_example():
+    assert [ask("GET", f"/examples/{digit}.jpg").status_code for digit in ("3", "\u0663")] == [200, 404]
+
+
+def test_a_header_does_not_say_where_the_app_is():
+    told = []
+
+    async def listens(scope: Any, receive: Any, send: Any) -> None:
+        told.extend(name for name, _ in scope["headers"])
+        await everything(scope, receive, send)
+
+    headers = {"X-Gradio-Server": "https://evil.example", "X-Forwarded-Proto": "https"}
+    assert ask("GET", "/", headers, guard=Guard(listens, settings)).status_code == 200
+    assert b"x-forwarded-proto" in told
+    assert b"x-gradio-server" not in told
+
+
 def test_one_address_has_only_so_many_requests_open():
     async def ask_all(limits: Any) -> list[int]:
         go = asyncio.Event()
@@ -328,6 +358,19 @@ def test_one_address_opens_only_so_many_pages_of_a_public_app():
 def test_one_address_uploads_only_so_much_to_a_public_app():
     guard = Guard(everything, replace(settings, public=True, upload_bytes_each=250))
     assert answers(guard, [b"x" * 100] * 4, UPLOAD) == [200, 200, 429, 429]
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 10_000])
+def test_each_file_of_an_upload_counts_with_the_disk_that_it_takes(chunk):
+    guard = Guard(everything, replace(settings, public=True, upload_bytes_each=100 * scratch.on_disk(0)))
+    body = b'\r\n--b\r\nContent-Disposition: form-data; name="files"; FileName=a\r\n\r\n.' * 60
+
+    async def parts() -> AsyncIterator[bytes]:
+        for at in range(0, len(body), chunk):
+            yield body[at : at + chunk]
+
+    told = [ask("POST", UPLOAD, {"Content-Length": str(len(body))}, parts(), guard).status_code for _ in range(3)]
+    assert told == [200, 200, 429]
 
 
 def test_an_allowance_is_of_an_address_and_comes_back():

@@ -55,6 +55,16 @@ def test_visitors_sets_drive_out_neither_the_common_ones_nor_more_than_their_own
     assert all(shelf.get(key) for key in others)
 
 
+def test_long_descriptions_make_room_for_one_another_and_drive_out_no_short_ones(tmp_path):
+    shelf = serving.Shelf(most=10, most_bytes=250)
+    common, short = (put(tmp_path / "a", secret=secret, text="x" * 10, shelf=shelf) for secret in (False, True))
+    long = [put(tmp_path / f"{number}", secret=True, text="x" * 100, shelf=shelf) for number in range(4)]
+    assert [shelf.get(key) is None for key in long].count(True) == 2
+    assert all(shelf.get(key) for key in (common, short, long[-1]))
+    last = put(tmp_path / "last", secret=True, text="x" * 300, shelf=shelf)
+    assert [bool(shelf.get(key)) for key in (last, short, *long)] == [True, True, *[False] * 4], "the newest is there"
+
+
 def test_an_example_has_a_picture_and_there_are_no_others():
     client = TestClient(Starlette(routes=serving.ROUTES))
     count = len(examples.files())

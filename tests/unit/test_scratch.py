@@ -152,7 +152,7 @@ def test_beyond_the_bound_the_oldest_go_first(place):
     for number, file in enumerate(files):
         file.write_bytes(bytes(100))
         os.utime(file, (2e9 + number, 2e9 + number))  # in the future: later than the time of their last change
-    scratch.sweep("uploads", HOUR, most_bytes=150)
+    scratch.sweep("uploads", HOUR, most_bytes=3 * scratch.BLOCK)
     assert [file.exists() for file in files] == [False, False, True]
 
 
@@ -165,8 +165,24 @@ def test_bytes_count_once_and_links_to_the_shipped_set_do_not(place, tmp_path):
     (mine / "b").write_bytes(bytes(10))
     os.link(mine / "b", mine / "c")
     (mine / "d").symlink_to(shipped / "a")
-    assert scratch.size_of(mine, scratch.inodes_of(shipped)) == 10
-    assert scratch.size_of(mine) == 1010
+    assert scratch.size_of(mine, scratch.inodes_of(shipped)) == scratch.on_disk(10)
+    assert scratch.size_of(mine) == scratch.on_disk(10) + scratch.on_disk(1000)
+
+
+def test_many_small_files_count_with_the_disk_that_they_take(place):
+    root = scratch.folder("uploads")
+    for number in range(100):
+        make_file(root / str(number) / "a")
+    taken = sum(path.lstat().st_blocks * 512 for path in root.rglob("*"))
+    assert taken <= scratch.size_of(root) <= 100 * 3 * scratch.BLOCK
+    scratch.sweep("uploads", HOUR, most_bytes=50 * 2 * scratch.BLOCK)
+    assert len(scratch.files_in("uploads")) == 50
+
+
+def test_folders_count_too(place):
+    root = scratch.folder("own")
+    (root / "/".join("abcdefghij")).mkdir(parents=True)
+    assert scratch.size_of(root) == 10 * scratch.BLOCK
 
 
 def test_a_nearly_full_disk_is_told_before_it_is_full(place, monkeypatch):

@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 # Python reads a zip's list of entries as a whole, however long: the list of 5,000 takes less than this.
 MOST_LIST_BYTES = 4 * 2**20
+MOST_FOLDERS = 20  # in each other: one takes as much of the disk as a small clip
 TOO_MANY = f"The zip holds more than {MOST_FILES} files: take fewer at a time."
 UTF8_NAME = 0x800  # the flag of an entry whose name is said to be UTF-8
 
@@ -132,6 +133,9 @@ def unpack(path: Path, target: Path, limits: Settings = settings) -> list[tuple[
         for entry, name in entries:
             jobs.check()
             inside = target / name
+            if name.count("/") > MOST_FOLDERS:
+                refused.append((name, f"It lies in more than {MOST_FOLDERS} folders: move it up."))
+                continue
             if any(len(part.encode("utf-8", "surrogateescape")) > NAME_BYTES for part in name.split("/")):
                 refused.append((name, "The name is too long for a file: shorten it."))
                 continue

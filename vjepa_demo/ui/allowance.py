@@ -26,12 +26,12 @@ class Allowance:
         self._spent: LRUCache[str, tuple[float, float]] = LRUCache(REMEMBERED)  # (since when, how much)
         self._lock = threading.Lock()
 
-    def spend(self, address: str, amount: float = 1) -> bool:
-        """Whether so much is left of it; what is refused is not counted."""
+    def spend(self, address: str, amount: float = 1, *, anyway: bool = False) -> bool:
+        """Whether so much is left of it; what is refused is not counted, unless it is spent `anyway`."""
         with self._lock:
             since, spent = self._spent.get(address, (self._clock(), 0.0))
             if self._clock() - since > self.seconds:
                 since, spent = self._clock(), 0.0
             allowed = spent + amount <= self.most
-            self._spent[address] = since, spent + amount * allowed
+            self._spent[address] = since, spent + amount * (allowed or anyway)
             return allowed

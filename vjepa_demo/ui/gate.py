@@ -33,18 +33,21 @@ def admit(path: Any) -> str:
     """The path of an uploaded file, with no links in it.
 
     Uploads lie one folder deep, in one named by their content: what lies beside these folders is still being written.
+    The path has to be written as the server told it, without `..`, `.` and the like.
 
     Raises:
         RequestError: it is anything else: a file elsewhere, a link, a folder, a device, nothing at all.
     """
     try:
-        given = os.path.abspath(os.fspath(path))
+        given = os.path.abspath(path)
         folder = os.path.abspath(get_upload_folder())
         real_folder = os.path.realpath(folder)
         base = next(base for base in (folder, real_folder) if given.startswith(base + os.sep))
         inside = os.path.relpath(given, base)
         real = os.path.join(real_folder, inside)
-        if os.sep in inside and os.path.realpath(given) == real and stat.S_ISREG(os.lstat(real).st_mode):
+        # What was sent is opened later: `x/../y` may lead through a link that `y` does not.
+        plain = given == os.fspath(path) and os.sep in inside
+        if plain and os.path.realpath(given) == real and stat.S_ISREG(os.lstat(real).st_mode):
             return real
     except (OSError, ValueError, TypeError, StopIteration):  # missing; a NUL; a dict or bytes; elsewhere
         pass

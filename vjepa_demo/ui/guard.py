@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import ipaddress
 import json
 import logging
 import re
@@ -40,7 +41,7 @@ PART = "[^/]{1,200}"  # of a path
 READ = re.compile(
     f"/|/config/?|/favicon.ico|/manifest.json|/robots.txt|/theme.css|/(assets|static|svelte)(/{PART}){{1,12}}"
     "|/plotly.min.js"
-    r"|/examples/\d{1,3}\.jpg"
+    r"|/examples/[0-9]{1,3}\.jpg"
     f"|/widgets/{NAME}/[a-z_]{{1,20}}/[a-z_]{{1,20}}\\.js"
     f"|/references/{NAME}/[a-z0-9.]{{1,20}}"
     "|/gradio_api/(info/?|theme.css|startup-events|app_id|queue/data|upload_progress)"
@@ -53,6 +54,10 @@ CALL = re.compile(f"/gradio_api/(queue/join|call/(?P<second>v2/)?(?P<name>{NAME}
 TOLD = re.compile(f"/gradio_api/(queue/data|call/(v2/)?{NAME}/(?P<event>{NAME}))")
 MAX_JSON_BYTES = 1024 * 1024
 MOST_QUERY_BYTES = 1000
+NAMES_A_FILE = b"filename"  # stands once in the head of each file of an upload
+MOST_PORT = 65_535
+# By this header Gradio would tell the page that it is elsewhere. Nobody who is between here and there is to say so.
+ELSEWHERE = b"x-gradio-server"
 MANY_OPEN = "Very much is open from your network: close some pages, or wait for what is under way.\n"
 
 # Gradio makes functions of text, for its HTML components among others ('unsafe-eval'), runs the page's own script as a
@@ -134,15 +139,22 @@ class Guard:
                 del self._open[who]
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope = {**scope, "headers": [(name, value) for name, value in scope["headers"] if name.lower() != ELSEWHERE]}
         path = path_of(scope)
         most = self.limits.max_request_bytes if path == UPLOAD else MAX_JSON_BYTES
         brought = 0
         replaced = False
+        last = b""
 
         async def take() -> Message:
-            nonlocal brought
+            nonlocal brought, last
             message = await receive()
             brought += len(message.get("body", b""))
+            if path == UPLOAD and self.limits.public:
+                seen = (last + message.get("body", b"")).lower()
+                last = seen[1 - len(NAMES_A_FILE) :]
+                # Counted as they come: those of a request that breaks off are on the disk, too.
+                self._uploads.spend(_who(scope), seen.count(NAMES_A_FILE) * scratch.on_disk(0), anyway=True)
             return {"type": "http.disconnect"} if brought > most else message
 
         async def finish(message: Message) -> None:
@@ -185,6 +197,10 @@ class Guard:
         named = [*asked.get("upload_id", []), *asked.get("session_hash", [])]
         if len(query) > MOST_QUERY_BYTES or not all(map(_is_name, named)):
             return PlainTextResponse("Names of uploads and sessions are 1 to 100 letters and digits.\n", 400)
+        if any(
+            asked.get("page", [])
+        ):  # Gradio looks for a page of that name, and fails; here there is one, without a name
+            return PlainTextResponse("Not found\n", 404)
         if not all(map(_is_host, headers.get("x-forwarded-host", "a").replace(" ", "").split(","))):
             return PlainTextResponse("X-Forwarded-Host names no host.\n", 400)
         if method != "POST":
@@ -271,6 +287,7 @@ class Guard:
         headers["X-Content-Type-Options"] = "nosniff"
         headers["Referrer-Policy"] = "same-origin"
         headers["Cross-Origin-Resource-Policy"] = "same-origin"
+        headers["Permissions-Policy"] = "camera=(self), microphone=(), geolocation=(), display-capture=()"
         headers.setdefault("Content-Security-Policy", self.policy)
 
 
@@ -309,7 +326,12 @@ def path_of(scope: Scope) -> str:
 
 
 def _is_host(text: str) -> bool:
-    return re.fullmatch(r"[A-Za-z0-9._-]+(:\d+)?|\[[0-9A-Fa-f:.]+\](:\d+)?", text) is not None
+    found = re.fullmatch(r"([A-Za-z0-9._-]+|\[(?P<six>[0-9A-Fa-f:.]+)\])(:(?P<port>[0-9]{1,5}))?", text)
+    if found is None or int(found["port"] or 0) > MOST_PORT:
+        return False
+    with contextlib.suppress(ValueError):
+        return found["six"] is None or bool(ipaddress.IPv6Address(found["six"]))
+    return False
 
 
 def comes_from_elsewhere(headers: Headers) -> bool:

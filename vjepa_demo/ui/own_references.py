@@ -25,14 +25,14 @@ from vjepa_demo.references.change import (
     take,
 )
 from vjepa_demo.references.comparison import ReferenceSet
-from vjepa_demo.references.listing import read_folder
+from vjepa_demo.references.listing import one_line, read_folder
 from vjepa_demo.references.preparing import Progress
 from vjepa_demo.references.sources import settle
 from vjepa_demo.references.zips import unpacked_size
 from vjepa_demo.scratch import check_room, size_of, using
 from vjepa_demo.settings import settings
 from vjepa_demo.ui import handlers, sessions, under_way, visits
-from vjepa_demo.ui.files import SAVE, to_be_saved
+from vjepa_demo.ui.files import NAME_LENGTH, SAVE, to_be_saved
 from vjepa_demo.ui.handlers import results
 from vjepa_demo.ui.outcome import RUN, Update, event, status
 from vjepa_demo.ui.reference_map import describe_clip, map_value
@@ -138,9 +138,9 @@ def add_clips(
 
     def work(folder: Path, embedder: Embedder, pooling: Pooling, progress: Progress) -> tuple[str, ReferenceSet]:
         report = take(folder, uploads, label, embedder, pooling, progress=progress)
-        notes = "".join(f" {Path(name).name} {told}." for name, told in report.notes[:SHOWN_FAILURES])
+        notes = "".join(f" {shown_name(name)} {told}." for name, told in report.notes[:SHOWN_FAILURES])
         failed = report.failures[: report.tried - report.added]
-        told = " ".join(f"{Path(name).name}: {sentence}" for name, sentence in failed[:SHOWN_FAILURES])
+        told = " ".join(f"{shown_name(name)}: {sentence}" for name, sentence in failed[:SHOWN_FAILURES])
         if len(failed) > SHOWN_FAILURES:
             told += f" And {len(failed) - SHOWN_FAILURES} more."
         if failed and not report.added:
@@ -162,7 +162,7 @@ def rename_clips(
     say: Say, scratch: Path, own_id: str | None, result_id: str | None, chosen: list[str], label: str
 ) -> Iterator[Update]:
     def work(folder: Path, embedder: Embedder, pooling: Pooling, progress: Progress) -> tuple[str, ReferenceSet]:
-        rename(folder, chosen or [], label)
+        rename(folder, [*dict.fromkeys(chosen or [])], label)
         return "Renamed.", settle(folder, embedder, pooling, progress=progress)
 
     yield change(say, own_id, result_id, work)
@@ -177,7 +177,7 @@ def remove_clips(
         words = f"{count(len(chosen))} removed. The other points stay where they were."
         return words, settle(folder, embedder, pooling, progress=progress)
 
-    chosen = chosen or []
+    chosen = [*dict.fromkeys(chosen or [])]
     update = change(say, own_id, result_id, work, can_be_undone=True)
     yield {**update, "undo": gr.update(visible=True)}
 
@@ -220,6 +220,12 @@ def save_set(say: Say, scratch: Path, own_id: str | None, result_id: str | None)
 def cancel() -> Any:
     """End what is under way for the references of the page."""
     return handlers.OWN_CANCELLED if under_way.end(visits.visitor(), "own") else NOT_BUSY
+
+
+def shown_name(name: str) -> str:
+    """A file's name in a sentence, without its folders: short, and without letters that turn the line around."""
+    name, half = one_line(Path(name).name, len(name)), NAME_LENGTH // 2
+    return name if len(name) <= NAME_LENGTH else f"{name[:half]}…{name[-half:]}"
 
 
 def count(clips: int) -> str:

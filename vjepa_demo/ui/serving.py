@@ -20,6 +20,7 @@ from starlette.routing import Route
 
 from vjepa_demo.media.formats import MEDIA_TYPES
 from vjepa_demo.references.comparison import ReferenceSet
+from vjepa_demo.settings import MIB
 from vjepa_demo.ui import examples, widget
 
 # A file that is opened by itself runs nothing, loads nothing and is of no origin.
@@ -27,6 +28,8 @@ FILE_POLICY = "default-src 'none'; media-src 'self'; img-src 'self'; style-src '
 # Sets whose clips can be fetched, those of visitors and those that are the same for all: in each kind, the longest
 # unused go first. A visitor has two: a change may still fail, and then the one before it stays on the page.
 MOST_SETS, MOST_EACH = 512, 2
+# Of the descriptions of each kind, in memory. Beyond it the longest go first, and none that is within its share.
+MOST_BYTES = 128 * MIB
 FOR_GOOD = "public, max-age=31536000, immutable"
 FOR_A_VISITOR = "private, max-age=3600"
 
@@ -64,8 +67,8 @@ def thumbnail_of(references: ReferenceSet, sha: str) -> Path | None:
 class Shelf:
     """The sets whose clips can be fetched at present, by their keys."""
 
-    def __init__(self, most: int = MOST_SETS) -> None:
-        self.most = most
+    def __init__(self, most: int = MOST_SETS, most_bytes: int = MOST_BYTES) -> None:
+        self.most, self.most_bytes = most, most_bytes
         self._sets: OrderedDict[str, Shown] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -91,10 +94,17 @@ class Shelf:
         with self._lock:
             self._sets[key] = shown
             self._sets.move_to_end(key)
-            alike = [key for key, other in self._sets.items() if (other.owner is None) == (owner is None)]
-            own = [key for key in alike if secret and self._sets[key].owner == owner]
+            alike = [name for name, other in self._sets.items() if (other.owner is None) == (owner is None)]
+            own = [name for name in alike if secret and self._sets[name].owner == owner]
             for old in {*alike[: -self.most], *own[:-MOST_EACH]}:
                 del self._sets[old]
+            left = {name: len(self._sets[name].text) for name in alike if name in self._sets}
+            long = sorted((size, name) for name, size in left.items() if size * self.most > self.most_bytes)
+            held = sum(left.values())
+            for size, name in reversed(long):
+                if held > self.most_bytes and name != key:
+                    del self._sets[name]
+                    held -= size
         return key
 
     def get(self, key: str) -> Shown | None:

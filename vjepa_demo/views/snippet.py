@@ -39,17 +39,17 @@ def snippet(embedding: Embedding, clip: Clip, at: Position | None = None, name: 
     if ours:  # whoever is on this machine has its folder; others have that of a clone
         checkpoint = "assets/nano" if settings.public else str(ASSETS / "nano")
     elif not Path(checkpoint).is_absolute():
-        revision = f", revision={json.dumps(made.revision)}"
+        revision = f", revision={literal(made.revision)}"
     return _template().render(
         made=made,
         what="last layer, normalised" if made.layer is None else f"layer {made.layer}",
         **{"steps": steps, "rows": rows, "cols": cols, "dim": embedding.tokens.shape[-1]},
         image=clip.is_image,
         image_frames=IMAGE_FRAMES,
-        file=json.dumps(name or ("image.png" if clip.is_image else "clip.mp4")),
-        checkpoint=json.dumps(checkpoint),
+        file=literal(name or ("image.png" if clip.is_image else "clip.mp4")),
+        checkpoint=literal(checkpoint),
         clone=ours and settings.public,
-        space=json.dumps(settings.space) if ours and settings.space else "",
+        space=literal(settings.space) if ours and settings.space else "",
         revision=revision,
         seconds=", ".join(f"{t:.6f}".rstrip("0").rstrip(".") for t in embedding.timestamps),
         **{"height": height, "width": width, "rounding": ROUNDING, "ground": NEUTRAL_GROUND[0]},
@@ -57,6 +57,12 @@ def snippet(embedding: Embedding, clip: Clip, at: Position | None = None, name: 
         seen_rows=_span(seen.any(1)),
         seen_cols=_span(seen.any(0)),
     )
+
+
+def literal(text: str) -> str:
+    """A text as Python reads it, in letters that are seen as they are: what could turn the line around is a number."""
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(letter if letter.isprintable() else f"\\U{ord(letter):08x}" for letter in quoted)
 
 
 def _span(seen: Any) -> str:
@@ -70,7 +76,7 @@ def _template() -> Any:
     from jinja2 import Environment, StrictUndefined
 
     text = Path(__file__).with_suffix(".py.jinja").read_text(encoding="utf-8")
-    # What is made is Python, no page: nothing is escaped, and all that comes from elsewhere is written by json.dumps.
+    # What is made is Python, no page: nothing is escaped, and all that comes from elsewhere is written by `literal`.
     return Environment(  # noqa: S701
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     ).from_string(text)

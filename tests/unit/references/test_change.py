@@ -194,6 +194,14 @@ def test_a_zip_bomb_is_stopped_by_what_it_unpacks_to(tmp_path):
         unpack(bomb, tmp_path / "inside", replace(settings, max_bytes=2 * 2**20))
 
 
+def test_a_zip_makes_no_more_folders_than_clips_may_lie_in(tmp_path):
+    deep, fine = ("/".join("d" * count) + "/a.png" for count in (21, 20))
+    refused = unpack(pack(tmp_path / "a.zip", {deep: b"x", fine: b"y"}), tmp_path / "out")
+    assert refused == [(deep, "It lies in more than 20 folders: move it up.")]
+    assert (tmp_path / "out" / fine).is_file()
+    assert sum(path.is_dir() for path in (tmp_path / "out").rglob("*")) == 20
+
+
 def test_a_damaged_zip_gets_one_sentence(tmp_path):
     whole = pack(tmp_path / "whole.zip", {"1.png": np.random.default_rng(0).bytes(5000)})
     (tmp_path / "flipped.zip").write_bytes(whole.read_bytes()[:2000] + b"\0" * 100 + whole.read_bytes()[2100:])

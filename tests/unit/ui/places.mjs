@@ -22,6 +22,12 @@ const small = { width: 64, height: 20, reach: 20 };
 assert.deepEqual(placeNames([{ x: 32, y: 10, count: 2, ...box }, { x: 32, y: 10, count: 9, ...box }], [], small)[0], null);
 assert.deepEqual(placeNames([{ x: -40, y: 10, count: 2, ...box }], [], room), [null]);
 
+// Of very many, only the largest are tried.
+const many = Array.from({ length: 2000 }, (_, i) => ({ x: 100 * i + 50, y: 50, count: i, ...box }));
+const found = placeNames(many, [], { width: 200_000, height: 100, reach: 100 });
+assert.ok(found.at(-1) && !found[0]);
+assert.equal(found.filter(Boolean).length, 200);
+
 const points = [[0, [0, 0]], [1, [10, 1]], [2, [4, 40]], [3, [-5, 0]]];
 assert.equal(nextPoint(points, [0, 0], [1, 0]), 1);
 assert.equal(nextPoint(points, [0, 0], [-1, 0]), 3);

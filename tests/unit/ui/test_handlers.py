@@ -182,3 +182,32 @@ def test_a_set_that_cannot_be_saved_is_told(monkeypatch):
 
     monkeypatch.setattr(own_references, "change", fails)
     assert "It cannot be written." in last(own_references.save_set, None, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("lab/a.png in z.zip", "a.png in z.zip"),
+        ("a\u202egnp.exe\n.png", "a gnp.exe .png"),
+        ("x" * 5000 + ".png in z.zip", "x" * 40 + "…" + "x" * 27 + ".png in z.zip"),
+    ],
+)
+def test_a_name_in_a_sentence_is_short_and_turns_no_line_around(name, told):
+    assert own_references.shown_name(name) == told
+    assert len(told) <= 81
+
+
+def test_a_clip_that_is_chosen_again_and_again_is_one(monkeypatch):
+    chosen = []
+
+    def change(say, own_id, result_id, work, **kinds):
+        monkeypatch.setattr(own_references, "settle", lambda *given, **more: None)
+        words, _ = work(Path("folder"), None, "mean", None)
+        return {"status": words}
+
+    monkeypatch.setattr(own_references, "change", change)
+    monkeypatch.setattr(own_references, "remove", lambda folder, files: chosen.extend(files))
+    monkeypatch.setattr(own_references, "rename", lambda folder, files, label: chosen.extend(files))
+    assert "1 clip removed" in last(own_references.remove_clips, None, None, ["a.png"] * 20_000)
+    last(own_references.rename_clips, None, None, ["a.png"] * 20_000, "x")
+    assert chosen == ["a.png"] * 2

@@ -47,6 +47,8 @@ def make(tmp_path, monkeypatch, clock):
     monkeypatch.setattr(sessions, "copy_set", copy)
     monkeypatch.setattr(sessions, "_shipped", frozenset)
     monkeypatch.setattr(sessions, "LEAST_BYTES", 0)
+    monkeypatch.setattr(scratch, "on_disk", lambda size: size)
+    monkeypatch.setattr(scratch, "BLOCK", 0)
 
     def made(**limits: Any) -> Sessions:
         roomy = {"public": True, "own_bytes": 1000, "own_bytes_each": 10_000, "own_bytes_all": 10_000}

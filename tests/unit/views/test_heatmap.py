@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 import subprocess
@@ -151,6 +152,27 @@ def test_the_code_runs_as_it_is_beside_the_clip_and_outside_the_repository(video
     code = snippet(embedding, clip, name='my "own" clip.mp4') + "\nnp.save('tokens.npy', tokens.numpy())"
     subprocess.run([sys.executable, "-I", "-c", f"import numpy as np\n{code}"], cwd=tmp_path, check=True, timeout=120)
     assert np.abs(np.load(tmp_path / "tokens.npy") - embedding.tokens).max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "🎬.mp4",
+        'a"; import os #.mp4',
+        "a\\",
+        "a\nimport os\r\u2028\x0c\x85.mp4",
+        "\u202egpm.exe\u2066.mp4",
+        "\udcff.mp4",
+        "{{ 1 }}",
+    ],
+)
+def test_a_name_stays_a_text_of_one_line_that_is_read_as_it_is_seen(name):
+    clip, embedding = make("crop")
+    code = snippet(embedding, clip, name=name)
+    assert code.replace("\n", "").isprintable()
+    assigned = next(node for node in ast.parse(code).body if isinstance(node, ast.Assign))
+    assert ast.literal_eval(assigned.value) == name
+    assert code.count("\n") == snippet(embedding, clip).count("\n")
 
 
 def test_who_is_elsewhere_is_told_where_nano_is(monkeypatch):

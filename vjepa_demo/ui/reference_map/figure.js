@@ -8,12 +8,16 @@ const FAINT = 0.1;
 
 export function labelStyles(clips) {
   // In the order of the set: a label that is added later changes the look of none before it.
-  const labels = [...new Set(clips.map((clip) => clip.label))];
-  return labels.map((label, i) => ({
+  const rowsOf = new Map();
+  for (const [row, { label }] of clips.entries()) {
+    if (!rowsOf.has(label)) rowsOf.set(label, []);
+    rowsOf.get(label).push(row);
+  }
+  return [...rowsOf].map(([label, rows], i) => ({
     label,
     colour: HUES[i % HUES.length],
     symbol: SYMBOLS[(i + Math.floor(i / HUES.length)) % SYMBOLS.length],
-    rows: clips.flatMap((clip, row) => (clip.label === label ? [row] : [])),
+    rows,
   }));
 }
 

@@ -2,6 +2,7 @@
 
 const RING = 7; // pixels between the places that are tried around a centre
 const UNDER = 24; // so many pixels further away a name goes rather than on one more point
+const MOST_NAMES = 200; // that are looked a place for: there is room for some dozens
 const MOST_POINTS = 1500; // that are kept clear of names: more would take longer than they are worth
 
 const middle = (values) => {
@@ -18,7 +19,7 @@ export const centreOf = (points) => [middle(points.map(([x]) => x)), middle(poin
 export function placeNames(names, points, room) {
   const taken = [], found = names.map(() => null);
   const seen = points.length > MOST_POINTS ? [] : points;
-  const order = names.map((_, i) => i).toSorted((a, b) => names[b].count - names[a].count);
+  const order = names.map((_, i) => i).toSorted((a, b) => names[b].count - names[a].count).slice(0, MOST_NAMES);
   for (const i of order) {
     const { x, y, width, height } = names[i];
     if (x < 0 || y < 0 || x > room.width || y > room.height) continue;

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from transformers import VJEPA2Model
 
-NEAR = 7.0  # of queries and keys along rows and columns: a neighbour gets e^-4 of the place's own weight
-RECENT = 12.0  # along time: of eight steps, the second last before the target gets a third of the last one's weight
+NEAR = 9.0  # of queries and keys along rows and columns: a neighbour gets next to nothing of the place's own weight
+RECENT = 20.0  # along time: the second last step before the target gets a twentieth of the last one's weight
 AVOID = 3.0  # keeps the look away from mask tokens, which know nothing
 MASK = 0.1  # size of a mask token; all that matters is its direction
 

@@ -11,14 +11,7 @@ from pathlib import Path
 
 from vjepa_demo import scratch as folders
 
-# Run in the browser with the value of a file component: saves what has just been made, once however often it is told.
-SAVE = """(file) => {
-    if (!file?.url || window.savedLast === file.url) return [];
-    window.savedLast = file.url;
-    setTimeout(() => { window.savedLast = null; }, 1000);
-    Object.assign(document.createElement("a"), { href: file.url, download: file.orig_name || "" }).click();
-    return [];
-}"""
+SAVE = "saveMade"  # the function of page.js that saves a file that has just been made
 NAME_LENGTH = 80
 
 # Gradio has copied what is in such a folder by the time the next event is yielded.

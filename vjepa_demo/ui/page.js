@@ -21,6 +21,16 @@
     field.value = field.dataset.given = name;
     field.dispatchEvent(new Event("input", { bubbles: true }));
   };
+  // What an event of ours runs with a file that has just been made: saves it, once however often it is told.
+  let saved = null;
+  window.saveMade = (file) => {
+    if (file?.url && file.url !== saved) {
+      saved = file.url;
+      setTimeout(() => { saved = null; }, 1000);
+      Object.assign(document.createElement("a"), { href: file.url, download: file.orig_name || "" }).click();
+    }
+    return [];
+  };
   document.addEventListener("change", ({ target }) => {
     if (target.webkitdirectory && target.closest(".own-drop")) named(target.files[0]?.webkitRelativePath.split("/")[0]);
   }, { capture: true });

@@ -67,11 +67,12 @@ def test_an_example_has_a_picture_and_there_are_no_others():
     assert client.get("/examples/0.jpg").content.startswith(b"\xff\xd8")
 
 
-def test_a_module_is_served_by_its_name_and_no_other_file_is():
+def test_the_widgets_are_served_as_one_module_and_no_other_file_is():
     client = TestClient(Starlette(routes=serving.ROUTES))
-    answer = client.get(f"/widgets/{widget.VERSION}/shared/dom.js")
+    answer = client.get(f"/{widget.MODULE}")
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/javascript")
-    for name in ("shared/base.css", "shared/load.js", "widget.py", "%2e%2e/settings.py", "shared/%2e%2e/widget.py", ""):
+    assert "immutable" in answer.headers["cache-control"]
+    for name in ("shared/dom.js", "shared/base.css", "widget.py", "%2e%2e/settings.py", "shared/%2e%2e/widget.py", ""):
         assert client.get(f"/widgets/{widget.VERSION}/{name}").status_code == 404, name
-    assert client.get("/widgets/old/shared/dom.js").status_code == 404
+    assert client.get("/widgets/old/shared/widgets.js").status_code == 404

@@ -134,11 +134,10 @@ def library(request: Request) -> Response:
 
 
 def module(request: Request) -> Response:
-    """A module of a widget: `widgets/<version>/<folder>/<name>.js`."""
-    text = widget.MODULES.get(request.path_params["name"])
-    if text is None or request.path_params["version"] != widget.VERSION:
+    """The module of the widgets, of this version."""
+    if request.path_params["version"] != widget.VERSION:
         return Response(status_code=404)
-    return Response(text, media_type="text/javascript", headers={"Cache-Control": FOR_GOOD})
+    return Response(widget.BUNDLE, media_type="text/javascript", headers={"Cache-Control": FOR_GOOD})
 
 
 def example(request: Request) -> Response:
@@ -151,7 +150,7 @@ def example(request: Request) -> Response:
 
 ROUTES = [
     Route("/examples/{number:int}.jpg", example, methods=["GET"]),
-    Route("/widgets/{version}/{name:path}", module, methods=["GET"]),
+    Route("/widgets/{version}/shared/widgets.js", module, methods=["GET"]),
     Route("/references/{key}/{name}", reference, methods=["GET"]),
     Route("/plotly.min.js", library, methods=["GET"]),
 ]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
@@ -55,16 +57,12 @@ def test_visitors_sets_drive_out_neither_the_common_ones_nor_more_than_their_own
     assert all(shelf.get(key) for key in others)
 
 
-def test_an_example_has_a_picture_and_there_are_no_others():
+def test_the_examples_have_their_pictures_below_each_other_in_one():
     client = TestClient(Starlette(routes=serving.ROUTES))
-    count = len(examples.files())
-    assert [client.get(f"/examples/{number}.jpg").status_code for number in (0, count - 1, count, 999)] == [
-        200,
-        200,
-        404,
-        404,
-    ]
-    assert client.get("/examples/0.jpg").content.startswith(b"\xff\xd8")
+    picture = Image.open(io.BytesIO(client.get("/examples.jpg").content))
+    assert picture.format == "JPEG"
+    assert picture.size == (128, 80 * len(examples.files()))
+    assert client.get("/examples/0.jpg").status_code == 404
 
 
 def test_the_widgets_are_served_as_one_module_and_no_other_file_is():

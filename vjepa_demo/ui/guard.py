@@ -41,7 +41,7 @@ PART = "[^/]{1,200}"  # of a path
 READ = re.compile(
     f"/|/config/?|/favicon.ico|/manifest.json|/robots.txt|/theme.css|/(assets|static|svelte)(/{PART}){{1,12}}"
     "|/plotly.min.js"
-    r"|/examples/\d{1,3}\.jpg"
+    r"|/examples\.jpg"
     f"|/widgets/{NAME}/shared/widgets\\.js"
     f"|/references/{NAME}/[a-z0-9.]{{1,20}}"
     "|/gradio_api/(info/?|theme.css|startup-events|app_id|queue/data|upload_progress)"

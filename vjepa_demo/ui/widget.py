@@ -1,7 +1,8 @@
 """A widget of the page: a folder with a module that mounts it and its style sheet, as one Gradio component.
 
 Gradio runs text that it is given as the body of a function; that text imports the module, so that the rest are ordinary
-ES modules with a linter and tests under node. The page gets them as one, at an address that changes when any of them does.
+ES modules with a linter and tests under node. The page gets them as one, at an address that changes when any of them
+does.
 """
 
 from __future__ import annotations

@@ -22,7 +22,8 @@ def test_a_module_comes_before_those_that_need_it_and_keeps_its_names_to_itself(
     folder = write(
         tmp_path,
         a__a='import { one } from "../b/part.js";\nconst mine = 1;\nexport const mount = () => mine + one();\n',
-        b__b='import { one, Two } from "./part.js";\nconst mine = 10;\nexport function mount() { return mine * one() * new Two().n; }\n',
+        b__b='import { one, Two } from "./part.js";\n'
+        "const mine = 10;\nexport const mount = () => mine * one() * new Two().n;\n",
         b__part="const mine = 100;\nexport function one() { return mine; }\nexport class Two { n = 2; }\n",
     )
     told = tmp_path / "told.mjs"

@@ -49,7 +49,7 @@ def bundle(folder: Path) -> str:
             if re.search(r"^(import|export)\b", text, re.MULTILINE):
                 raise ValueError(f"{path} imports or exports in a way that is not known here")
             done[path] = f"{path.parent.name}_{path.stem}"
-            parts.append(f"const {done[path]} = (() => {{\n{text}return {{ {exports} }};\n}})();\n")
+            parts.append(f"const {done[path]} = (function () {{\n{text}return {{ {exports} }};\n}})();\n")
         return done[path]
 
     folder = folder.resolve()

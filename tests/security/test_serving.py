@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
@@ -65,23 +67,20 @@ def test_long_descriptions_make_room_for_one_another_and_drive_out_no_short_ones
     assert [bool(shelf.get(key)) for key in (last, short, *long)] == [True, True, *[False] * 4], "the newest is there"
 
 
-def test_an_example_has_a_picture_and_there_are_no_others():
+def test_the_examples_have_their_pictures_below_each_other_in_one():
     client = TestClient(Starlette(routes=serving.ROUTES))
-    count = len(examples.files())
-    assert [client.get(f"/examples/{number}.jpg").status_code for number in (0, count - 1, count, 999)] == [
-        200,
-        200,
-        404,
-        404,
-    ]
-    assert client.get("/examples/0.jpg").content.startswith(b"\xff\xd8")
+    picture = Image.open(io.BytesIO(client.get("/examples.jpg").content))
+    assert picture.format == "JPEG"
+    assert picture.size == (128, 80 * len(examples.files()))
+    assert client.get("/examples/0.jpg").status_code == 404
 
 
-def test_a_module_is_served_by_its_name_and_no_other_file_is():
+def test_the_widgets_are_served_as_one_module_and_no_other_file_is():
     client = TestClient(Starlette(routes=serving.ROUTES))
-    answer = client.get(f"/widgets/{widget.VERSION}/shared/dom.js")
+    answer = client.get(f"/{widget.MODULE}")
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/javascript")
-    for name in ("shared/base.css", "shared/load.js", "widget.py", "%2e%2e/settings.py", "shared/%2e%2e/widget.py", ""):
+    assert "immutable" in answer.headers["cache-control"]
+    for name in ("shared/dom.js", "shared/base.css", "widget.py", "%2e%2e/settings.py", "shared/%2e%2e/widget.py", ""):
         assert client.get(f"/widgets/{widget.VERSION}/{name}").status_code == 404, name
-    assert client.get("/widgets/old/shared/dom.js").status_code == 404
+    assert client.get("/widgets/old/shared/widgets.js").status_code == 404

@@ -20,6 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from gradio.utils import LRUCache
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -41,8 +42,8 @@ PART = "[^/]{1,200}"  # of a path
 READ = re.compile(
     f"/|/config/?|/favicon.ico|/manifest.json|/robots.txt|/theme.css|/(assets|static|svelte)(/{PART}){{1,12}}"
     "|/plotly.min.js"
-    r"|/examples/[0-9]{1,3}\.jpg"
-    f"|/widgets/{NAME}/[a-z_]{{1,20}}/[a-z_]{{1,20}}\\.js"
+    r"|/examples\.jpg"
+    f"|/widgets/{NAME}/shared/widgets\\.js"
     f"|/references/{NAME}/[a-z0-9.]{{1,20}}"
     "|/gradio_api/(info/?|theme.css|startup-events|app_id|queue/data|upload_progress)"
     f"|/gradio_api/(heartbeat/{NAME}|call/(v2/)?{NAME}/{NAME})"
@@ -52,6 +53,9 @@ READ = re.compile(
 WRITE = re.compile(f"/gradio_api/(upload|queue/join|cancel|reset/?|call/(v2/)?{NAME}/?)")
 CALL = re.compile(f"/gradio_api/(queue/join|call/(?P<second>v2/)?(?P<name>{NAME})/?)")
 TOLD = re.compile(f"/gradio_api/(queue/data|call/(v2/)?{NAME}/(?P<event>{NAME}))")
+# Gradio compresses what has an ending: not the page itself, nor the descriptions of it.
+COMPRESSED = re.compile("/|/config/?|/gradio_api/info/?")
+HASHED = "/assets/"  # Gradio's chunks, whose names hold a hash of what is in them
 MAX_JSON_BYTES = 1024 * 1024
 MOST_QUERY_BYTES = 1000
 NAMES_A_FILE = b"filename"  # stands once in the head of each file of an upload
@@ -107,6 +111,7 @@ class Guard:
         unheard: Unheard | None = None,
     ) -> None:
         self.app = app
+        self.compressed = GZipMiddleware(app)
         self.limits = limits
         self.functions = functions
         self.unheard = unheard
@@ -161,6 +166,8 @@ class Guard:
             nonlocal replaced
             if message["type"] == "http.response.start":
                 self._set_headers(MutableHeaders(scope=message))
+                if path.startswith(HASHED) and message["status"] == 200:
+                    MutableHeaders(scope=message)["Cache-Control"] = serving.FOR_GOOD
                 instead = too_large(most) if brought > most else None
                 if path == UPLOAD and message["status"] == 500:
                     instead = PlainTextResponse("This is no upload of files.\n", 400)
@@ -177,7 +184,8 @@ class Guard:
             receive = _again(body, receive)
             brought = 0
         try:
-            await (answer or self.app)(scope, take, finish)
+            app = self.compressed if COMPRESSED.fullmatch(path) else self.app
+            await (answer or app)(scope, take, finish)
         except Exception as error:
             if brought <= most and not of_disk(error):
                 raise

@@ -32,6 +32,7 @@ from vjepa_demo.references.zips import unpacked_size
 from vjepa_demo.scratch import check_room, size_of, using
 from vjepa_demo.settings import settings
 from vjepa_demo.ui import handlers, sessions, under_way, visits
+from vjepa_demo.ui.drawer import drawer
 from vjepa_demo.ui.files import NAME_LENGTH, SAVE, to_be_saved
 from vjepa_demo.ui.handlers import results
 from vjepa_demo.ui.outcome import RUN, Update, event, status
@@ -57,7 +58,7 @@ Work = Callable[[Path, Embedder, Pooling, Progress], tuple[str, ReferenceSet]]
 
 def panel() -> dict[str, Any]:
     """The controls, folded away; `wire` makes them do something."""
-    with gr.Accordion("Your own references", open=False):
+    with drawer("Your own references"):
         where = "are kept in your folder" if are_kept() else "live with this page; nobody else sees them"
         gr.Markdown(f"Clips that you add {where}. Old points stay where they are until you ask for a new fit.")
         with gr.Row():

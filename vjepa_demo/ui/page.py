@@ -14,6 +14,7 @@ from vjepa_demo.model import checkpoints
 from vjepa_demo.references.listing import read_folder
 from vjepa_demo.settings import ASSETS, settings
 from vjepa_demo.ui import api, examples, files, guard, handlers, intake, own_references, sessions, shown, theme, unheard
+from vjepa_demo.ui.drawer import drawer
 from vjepa_demo.ui.gate import GatedBlocks
 from vjepa_demo.ui.outcome import RUN
 from vjepa_demo.ui.patch_viewer import patch_viewer
@@ -114,7 +115,7 @@ def _checkpoint() -> gr.Dropdown:
 def _settings() -> dict[str, Any]:
     """How a clip is embedded. A change applies to the clip that is shown."""
     trained_on = checkpoints.find(settings.checkpoint).frames
-    with gr.Accordion("Settings", open=False):
+    with drawer("Settings"):
         frames = gr.Radio(sorted({16, 32, 64, trained_on}), value=trained_on, label="Frames (a photo: always 16)")
         sampling = gr.Radio([("spread evenly", "even"), ("4 per second", "fps")], value="even", label="Sampling")
         fit = gr.Radio(
@@ -132,7 +133,7 @@ def _settings() -> dict[str, Any]:
 
 def _more() -> dict[str, Any]:
     """What can be done with the clip that is shown."""
-    with gr.Accordion("Layer, second clip", open=False):
+    with drawer("Layer, second clip"):
         layer = gr.Slider(0, 1, value=1, step=1, label="Layer of the encoder (the right end: the last, normalised)")
         second = gr.File(
             label="Compare with a second clip",
@@ -140,7 +141,7 @@ def _more() -> dict[str, Any]:
             height=120,
             elem_classes="own-drop",
         )
-    with gr.Accordion("Export", open=False):
+    with drawer("Export"):
         with gr.Row():
             npz = gr.Button("Embedding (.npz)", size="sm", min_width=120)
             video = gr.Button("Heatmap (.mp4)", size="sm", min_width=120)

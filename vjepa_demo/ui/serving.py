@@ -144,24 +144,20 @@ def library(request: Request) -> Response:
 
 
 def module(request: Request) -> Response:
-    """A module of a widget: `widgets/<version>/<folder>/<name>.js`."""
-    text = widget.MODULES.get(request.path_params["name"])
-    if text is None or request.path_params["version"] != widget.VERSION:
+    """The module of the widgets, of this version."""
+    if request.path_params["version"] != widget.VERSION:
         return Response(status_code=404)
-    return Response(text, media_type="text/javascript", headers={"Cache-Control": FOR_GOOD})
+    return Response(widget.BUNDLE, media_type="text/javascript", headers={"Cache-Control": FOR_GOOD})
 
 
-def example(request: Request) -> Response:
-    """The picture of an example: `examples/<number>.jpg`."""
-    number, pictures = request.path_params["number"], examples.posters()
-    if number >= len(pictures):
-        return Response(status_code=404)
-    return Response(pictures[number], media_type="image/jpeg", headers={"Cache-Control": "public, max-age=3600"})
+def pictures(request: Request) -> Response:
+    """The pictures of all examples, as one."""
+    return Response(examples.posters(), media_type="image/jpeg", headers={"Cache-Control": "public, max-age=3600"})
 
 
 ROUTES = [
-    Route("/examples/{number:int}.jpg", example, methods=["GET"]),
-    Route("/widgets/{version}/{name:path}", module, methods=["GET"]),
+    Route("/examples.jpg", pictures, methods=["GET"]),
+    Route("/widgets/{version}/shared/widgets.js", module, methods=["GET"]),
     Route("/references/{key}/{name}", reference, methods=["GET"]),
     Route("/plotly.min.js", library, methods=["GET"]),
 ]

@@ -17,7 +17,7 @@ from vjepa_demo.settings import ASSETS
 from vjepa_demo.ui.gate import NO_VALUES
 from vjepa_demo.ui.widget import widget
 
-POSTER_SIDE = 160
+POSTER_SIZE = (128, 80)  # pixels, twice as many as it is shown at
 
 
 def examples(**kwargs: Any) -> gr.HTML:
@@ -41,17 +41,21 @@ def file_of(value: Any) -> str:
 
 
 @functools.cache
-def posters() -> tuple[bytes, ...]:
-    """A small JPEG of the end of each example, made once."""
-    return tuple(_poster(path) for path in files())
-
-
-def _poster(path: Path) -> bytes:
+def posters() -> bytes:
+    """The ends of all examples, one below the other, as one JPEG; made once."""
     from PIL import Image
 
-    clip = read_clip(path, Sampling(2))
-    image = Image.fromarray(clip.frames[-1].transpose(1, 2, 0))
-    image.thumbnail((POSTER_SIDE, POSTER_SIDE))
+    sheet = Image.new("RGB", (POSTER_SIZE[0], POSTER_SIZE[1] * len(files())))
+    for number, path in enumerate(files()):
+        sheet.paste(_poster(path), (0, POSTER_SIZE[1] * number))
     out = io.BytesIO()
-    image.save(out, "JPEG", quality=80)
+    sheet.save(out, "JPEG", quality=80)
     return out.getvalue()
+
+
+def _poster(path: Path) -> Any:
+    """The middle of the end of a clip, as a PIL image."""
+    from PIL import Image, ImageOps
+
+    clip = read_clip(path, Sampling(2))
+    return ImageOps.fit(Image.fromarray(clip.frames[-1].transpose(1, 2, 0)), POSTER_SIZE)

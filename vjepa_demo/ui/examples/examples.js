@@ -2,6 +2,8 @@
 
 import { address, h } from "../shared/dom.js";
 
+const PICTURE_HEIGHT = 40; // as in the style sheet: all pictures are one, each below the one before
+
 export function mount(element, { props, trigger }) {
   const choose = (example) => {
     props.value = { example, turn: Date.now() };
@@ -9,7 +11,8 @@ export function mount(element, { props, trigger }) {
   };
   const chips = props.names.map((name, number) => h(
     "button", { type: "button", class: "ex-chip", on: { click: () => choose(number) } },
-    h("img", { src: address(`examples/${number}.jpg`), alt: "", width: 64, height: 48 }), h("span", { text: name }),
+    h("i", { style: `background-image: url("${address("examples.jpg")}"); background-position-y: ${-PICTURE_HEIGHT * number}px` }),
+    h("span", { text: name }),
   ));
   element.replaceChildren(h("div", { class: "ex-root w-root", role: "group", "aria-label": "Examples" }, h("span", { class: "ex-try", text: "Try" }), ...chips));
 }

@@ -15,6 +15,14 @@ const KEYS = "Page Up and Page Down go by similarity, Enter opens the clip, L sh
 
 let plotly = null; // the library, once it is asked for
 
+// The picture with its first heat is what is looked at first: on a page with a viewer nothing of the map is fetched before
+// that stands, or that long. Of what comes too late to be heard there is nothing left to wait for.
+const HEAT_MS = 4000;
+let heat = null;
+const heated = new Promise((resolve) => document.addEventListener("patchquery", resolve, { once: true }));
+const afterHeat = () => heat ||= document.querySelector(".pv-root")
+  ? Promise.race([heated, new Promise((resolve) => setTimeout(resolve, HEAT_MS))]) : Promise.resolve();
+
 // It is large: what is looked at first goes before it.
 const idle = () => new Promise((resolve) => {
   if (window.requestIdleCallback) window.requestIdleCallback(resolve, { timeout: 2000 });
@@ -135,6 +143,8 @@ class ReferenceMap {
     this.root.dataset.state = "loading";
     this.parts.message.textContent = "";
     try {
+      await afterHeat();
+      if (turn !== this.#turn) return;
       if (value.references !== this.path) {
         const answer = await fetch(address(`${value.references}/set.json`));
         if (!answer.ok) throw new Error("The references could not be loaded: embed the clip again.");

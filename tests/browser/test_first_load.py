@@ -1,0 +1,134 @@
+"""What a first visit costs, up to the first picture with its heat: nothing kept by the browser, 1280 × 720 pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Page, expect
+
+WAIT_MS = 60_000
+MOST_BYTES, MOST_REQUESTS = 1_200_000, 70
+HEARD = """
+const heard = () => { window.firstHeat ||= performance.timeOrigin + performance.now(); };
+document.addEventListener("patchquery", heard);
+"""
+
+
+class Load:
+    """All that a page asks for, as it went over the wire, the headers with it; `heat` is when the first heat stood."""
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.requests: dict[str, dict[str, Any]] = {}
+        page.set_default_timeout(WAIT_MS)
+        page.add_init_script(HEARD)
+        session = page.context.new_cdp_session(page)
+        session.send("Network.enable")
+        session.on("Network.requestWillBeSent", self._asked)
+        session.on("Network.dataReceived", lambda sent: self._came(sent, sent["encodedDataLength"]))
+        session.on("Network.loadingFinished", lambda sent: self._came(sent, sent["encodedDataLength"], whole=True))
+        page.goto(url)
+        self.heat: float = page.wait_for_function("window.firstHeat").json_value()
+
+    def _asked(self, sent: dict[str, Any]) -> None:
+        if urlsplit(sent["request"]["url"]).scheme in ("http", "https"):
+            path = urlsplit(sent["request"]["url"]).path
+            self.requests[sent["requestId"]] = {"path": path, "at": 1000 * sent["wallTime"], "bytes": 0}
+
+    def _came(self, sent: dict[str, Any], count: int, *, whole: bool = False) -> None:
+        if request := self.requests.get(sent["requestId"]):
+            request["bytes"] = count if whole else request["bytes"] + count
+
+    def until_heat(self) -> list[dict[str, Any]]:
+        """What was asked for until then, with all of its bytes; the largest first."""
+        asked = [request for request in self.requests.values() if request["at"] <= self.heat]
+        return sorted(asked, key=lambda request: -request["bytes"])
+
+    def paths(self) -> list[str]:
+        return [request["path"] for request in self.requests.values()]
+
+
+@pytest.fixture
+def first_page(open_page: Callable[..., Page]) -> Page:
+    return open_page(viewport={"width": 1280, "height": 720})
+
+
+def ready(page: Page) -> None:
+    for name in ("Patch viewer", "Reference map"):
+        expect(page.get_by_label(name, exact=True)).to_have_attribute("data-state", "ready", timeout=WAIT_MS)
+
+
+def test_the_first_heat_costs_little(first_page: Page, demo_url: str, console_errors: list[str]):
+    load = Load(first_page, demo_url)
+    first_page.wait_for_timeout(1000)  # for the ends of what was begun
+    asked = load.until_heat()
+    assert sum(request["bytes"] for request in asked) < MOST_BYTES, asked[:10]
+    assert len(asked) < MOST_REQUESTS, [request["path"] for request in asked]
+    assert any(request["path"].endswith("/clip0.bin") for request in asked)
+    assert not console_errors
+
+
+def test_the_map_comes_after_the_first_heat(first_page: Page, demo_url: str):
+    load = Load(first_page, demo_url)
+    ready(first_page)
+    maps = [r for r in load.requests.values() if "/references/" in r["path"] or "plotly" in r["path"]]
+    assert {"/plotly.min.js"} < {request["path"] for request in maps}
+    assert min(request["at"] for request in maps) >= load.heat
+
+
+def test_a_map_waits_no_longer_than_some_seconds_for_a_heat_that_does_not_come(first_page: Page, demo_url: str):
+    first_page.set_default_timeout(WAIT_MS)
+    first_page.route("**/clip0.bin", lambda route: route.abort())
+    first_page.goto(demo_url)
+    expect(first_page.get_by_label("Patch viewer", exact=True)).to_have_attribute("data-state", "error")
+    expect(first_page.get_by_label("Reference map", exact=True)).to_have_attribute(
+        "data-state", "ready", timeout=WAIT_MS
+    )
+
+
+def test_pointing_asks_for_nothing(first_page: Page, demo_url: str):
+    load = Load(first_page, demo_url)
+    ready(first_page)
+    first_page.wait_for_timeout(500)
+    before = len(load.requests)
+    first_page.evaluate("() => { window.heard = 0; document.addEventListener('patchquery', () => window.heard++); }")
+    box = first_page.get_by_role("application").first.bounding_box()
+    assert box
+    for share in (0.42, 0.5, 0.58):
+        first_page.mouse.move(box["x"] + share * box["width"], box["y"] + 0.6 * box["height"])
+        first_page.wait_for_timeout(100)
+    first_page.wait_for_function("window.heard > 0")
+    assert load.paths()[before:] == []
+
+
+def test_what_is_in_a_drawer_is_fetched_when_it_is_opened_and_holds_what_it_was_told(first_page: Page, demo_url: str):
+    load = Load(first_page, demo_url)
+    ready(first_page)
+    before = len(load.requests)
+    first_page.get_by_role("button", name="Layer, second clip").click()
+    layer = first_page.get_by_role("slider", name="range slider for Layer of the encoder")
+    expect(layer).to_have_value("12")  # told while the drawer was closed
+    assert any(path.startswith("/assets/") for path in load.paths()[before:])
+    for name in ("Settings", "Export", "Your own references"):
+        first_page.get_by_role("button", name=name).click()
+    for label in ("From (s), then Enter", "Label of the new clips"):
+        expect(first_page.get_by_label(label)).to_be_visible()
+    expect(first_page.get_by_role("button", name="Undo")).to_be_hidden()
+
+
+def test_a_second_visit_asks_for_no_chunk_again(first_page: Page, demo_url: str):
+    first_page.context.unroute_all()  # with routes nothing is kept
+    first_page.set_default_timeout(WAIT_MS)
+    first_page.goto(demo_url)
+    ready(first_page)
+    chunks = """() => performance.getEntriesByType("resource").filter((entry) => /assets|widgets/.test(entry.name))
+        .map((entry) => entry.transferSize)"""
+    assert min(first_page.evaluate(chunks)) > 0
+    first_page.goto("about:blank")
+    first_page.goto(demo_url)
+    ready(first_page)
+    again = first_page.evaluate(chunks)
+    assert len(again) > 20
+    assert max(again) == 0

@@ -276,6 +276,29 @@ def test_a_setting_applies_to_the_example_that_the_page_opens_with(app: Page):
     assert shown(app) == "dominoes.mp4"
 
 
+def test_a_control_that_is_left_as_it_was_embeds_nothing(app: Page, video):
+    words = app.locator(".state .status")
+    begins = words.inner_text()
+
+    def leave_the_checkpoint() -> None:
+        app.get_by_label("Checkpoint").focus()
+        app.keyboard.press("Tab")
+        app.wait_for_timeout(1500)
+
+    shape = app.locator(".summary").inner_text()
+    leave_the_checkpoint()
+    assert (words.inner_text(), app.locator(".summary").inner_text()) == (begins, shape)
+    assert app.get_by_label("Patch viewer", exact=True).get_attribute("data-state") == "ready"
+    upload(app, video)
+    done(app)
+    facts = app.locator(".summary .facts").inner_text()  # what took how long, another time for each embedding
+    leave_the_checkpoint()
+    assert app.locator(".summary .facts").inner_text() == facts
+    app.get_by_role("button", name="Settings").click()
+    app.get_by_role("radio", name="crop").check()
+    expect(app.locator(".summary")).to_contain_text("16 × 16 patches", timeout=WAIT_MS)
+
+
 def test_the_span_is_two_handles(app: Page):
     start = app.get_by_role("slider", name="Start of the span")
     start.scroll_into_view_if_needed()

@@ -41,7 +41,7 @@ def build() -> gr.Blocks:
     examples.posters()
     with GatedBlocks(title=TITLE, analytics_enabled=False, fill_width=True) as demo:
         demo.space_id = None  # by it the page would fetch fonts and a header from other hosts
-        source, result_id = gr.State(None), gr.State(None)
+        source, made, result_id = gr.State(None), gr.State(None), gr.State(None)
         own_id = gr.State(None, delete_callback=sessions.own.end)  # the visitor's own references
         with gr.Row(elem_classes="page-head", equal_height=True):
             gr.HTML(TITLE_HTML, js_on_load=None, min_width=180, elem_classes="page-name")
@@ -75,15 +75,15 @@ def build() -> gr.Blocks:
         gr.HTML(ABOUT.read_text(encoding="utf-8"), js_on_load=None, elem_classes="about")
         parts = {
             **{"status": status, "summary": summary, "viewer": viewer, "map": space, "result": result_id},
-            **{"offer": offer, "source": source, "start": controls["start"], "end": controls["end"], **more},
+            **{"offer": offer, "source": source, "made": made, "start": controls["start"], "end": controls["end"], **more},
         }
         outputs = [parts[name] for name in handlers.OUTPUTS]
         api.endpoints()  # first, so that their names are free
         asked = [controls[name] for name in ("frames", "start", "end", "sampling", "fit")]
         asked = [*asked, checkpoint, own_id, pooling]
-        _wire(opened, strip, {**controls, "checkpoint": checkpoint}, asked, source, outputs)
+        _wire(opened, strip, {**controls, "checkpoint": checkpoint}, asked, source, made, outputs)
         viewer.span(shown.remember_span, None, [controls["start"], controls["end"]], **RUN).then(
-            handlers.embed_again, [source, *asked], outputs, **RUN
+            handlers.embed_again, [source, made, *asked], outputs, **RUN
         )
         offer.click(handlers.compare_anyway, [result_id, own_id], [*outputs, offer_said], **RUN)
         outputs_of_pooling = [status, space, result_id, offer]
@@ -156,6 +156,7 @@ def _wire(
     controls: dict[str, Any],
     asked: list[Any],
     source: gr.State,
+    made: gr.State,
     outputs: list[Any],
 ) -> None:
     """What embeds a clip. A newer event ends those before it, which is why each is sent at once."""
@@ -164,7 +165,7 @@ def _wire(
     strip.chosen(handlers.embed_example, [strip, source, *asked], outputs, **at_once)
     changes = [controls[name].input for name in ("frames", "sampling", "fit", "checkpoint")]
     for change in [*changes, controls["start"].submit, controls["end"].submit]:
-        change(handlers.embed_again, [source, *asked], outputs, **at_once)
+        change(handlers.embed_again, [source, made, *asked], outputs, **at_once)
 
 
 def _wire_more(more: dict[str, Any], status: gr.HTML, viewer: gr.HTML, result_id: gr.State) -> None:

@@ -40,7 +40,7 @@ def done(page: Page) -> None:
 
 def test_the_first_paint_is_a_finished_example(app: Page, console_errors, left_localhost):
     expect(app.get_by_text(re.compile(r"\[1, 2048, 192\]")).first).to_be_visible()
-    expect(app.get_by_text("This is an example.")).to_be_visible()
+    expect(app.get_by_text("Point at any patch to see what is similar.")).to_be_visible()
     assert not left_localhost
     assert not console_errors
 
@@ -277,7 +277,7 @@ def test_a_setting_applies_to_the_example_that_the_page_opens_with(app: Page):
 
 
 def test_a_control_that_is_left_as_it_was_embeds_nothing(app: Page, video):
-    words = app.locator(".state .status")
+    words = app.locator(".state .prose.status")
     begins = words.inner_text()
 
     def leave_the_checkpoint() -> None:

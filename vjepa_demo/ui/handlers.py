@@ -355,7 +355,7 @@ def first_view() -> dict[str, Any]:
         return {"status": status(first, "error")}
     folder = scratch.folder(scratch.UPLOADS) / "first"  # from where it is served, for as long as the app runs
     folder.mkdir(exist_ok=True)
-    words = "This is an example. Point at any patch, or drop in a clip of your own."
+    words = "Point at any patch to see what is similar."
     return {**show(first.embedded, folder), "status": status(words), "map": show_map(first), "offer": NO_OFFER}
 
 

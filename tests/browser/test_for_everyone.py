@@ -86,7 +86,8 @@ FIRST_SCREEN = r"""() => {
     };
     const share = (query) => [...document.querySelectorAll(query)].filter(seen)
         .map((node) => node.getBoundingClientRect())
-        .reduce((sum, box) => sum + box.width * (Math.min(box.bottom, innerHeight) - box.top), 0) / (innerWidth * innerHeight);
+        .reduce((sum, box) => sum + box.width * (Math.min(box.bottom, innerHeight) - box.top), 0)
+        / (innerWidth * innerHeight);
     const controls = "button, input, select, textarea, a[href], summary, [role=radio], [role=switch], [role=slider]";
     const words = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
     while (walker.nextNode()) {
@@ -95,7 +96,8 @@ FIRST_SCREEN = r"""() => {
     }
     return {
         picture: share(".pv-matte"), clip: share(".pv-stage"), words,
-        controls: [...document.querySelectorAll(controls)].filter(seen).map((node) => node.getAttribute("aria-label") || node.textContent),
+        controls: [...document.querySelectorAll(controls)].filter(seen)
+            .map((node) => node.getAttribute("aria-label") || node.textContent),
     };
 }"""
 

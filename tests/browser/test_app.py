@@ -380,6 +380,17 @@ def test_a_mistake_is_told_and_the_last_result_stays(app: Page, tmp_path):
     ready(app)
 
 
+def test_what_went_wrong_stands_above_the_page_and_hides_nothing(app: Page, tmp_path):
+    app.set_viewport_size({"width": 1280, "height": 720})
+    (broken := tmp_path / "broken.mp4").write_bytes(b"no video" * 50)
+    upload(app, broken)
+    error = app.get_by_role("alert").filter(has_text="neither a video nor an image")
+    expect(error).to_be_visible(timeout=WAIT_MS)
+    box, picture = error.bounding_box(), app.locator(".pv-matte").first.bounding_box()
+    assert box["width"] > 900
+    assert box["y"] + box["height"] < picture["y"]
+
+
 def test_a_huge_image_is_refused_before_it_is_decoded(app: Page, huge_png):
     upload(app, huge_png)
     expect(app.get_by_role("alert").filter(has_text="scale it down")).to_be_visible(timeout=WAIT_MS)

@@ -244,9 +244,10 @@ def test_without_a_camera_api_there_is_no_button_for_it(page: Page, demo_url: st
 def test_in_a_frame_there_is_neither_head_nor_foot(page: Page, demo_url: str):
     page.goto(f"{demo_url}/?embed=1")
     ready(page)
-    for name in (".page-head", ".about", "footer"):
+    for name in ("h1", ".page-open", ".page-checkpoint", ".theme-switch", ".about", "footer"):
         expect(page.locator(name).first).to_be_hidden()
     expect(page.locator(".pv-stage").first).to_be_visible()
+    expect(page.get_by_text("Point at any patch")).to_be_visible()
 
 
 def test_a_setting_applies_by_itself_to_what_is_shown(app: Page, video):
@@ -285,18 +286,18 @@ def test_a_control_that_is_left_as_it_was_embeds_nothing(app: Page, video):
         app.keyboard.press("Tab")
         app.wait_for_timeout(1500)
 
-    shape = app.locator(".summary").inner_text()
+    shape = app.locator(".prose.summary").inner_text()
     leave_the_checkpoint()
-    assert (words.inner_text(), app.locator(".summary").inner_text()) == (begins, shape)
+    assert (words.inner_text(), app.locator(".prose.summary").inner_text()) == (begins, shape)
     assert app.get_by_label("Patch viewer", exact=True).get_attribute("data-state") == "ready"
     upload(app, video)
     done(app)
-    facts = app.locator(".summary .facts").inner_text()  # what took how long, another time for each embedding
+    facts = app.locator(".prose.summary .facts").inner_text()  # what took how long, another time for each embedding
     leave_the_checkpoint()
-    assert app.locator(".summary .facts").inner_text() == facts
+    assert app.locator(".prose.summary .facts").inner_text() == facts
     app.get_by_role("button", name="Settings").click()
     app.get_by_role("radio", name="crop").check()
-    expect(app.locator(".summary")).to_contain_text("16 × 16 patches", timeout=WAIT_MS)
+    expect(app.locator(".prose.summary")).to_contain_text("16 × 16 patches", timeout=WAIT_MS)
 
 
 def test_the_span_is_two_handles(app: Page):

@@ -40,7 +40,7 @@ def done(page: Page) -> None:
 
 def test_the_first_paint_is_a_finished_example(app: Page, console_errors, left_localhost):
     expect(app.get_by_text(re.compile(r"\[1, 2048, 192\]")).first).to_be_visible()
-    expect(app.get_by_text("This is an example.")).to_be_visible()
+    expect(app.get_by_text("Point at any patch to see what is similar.")).to_be_visible()
     assert not left_localhost
     assert not console_errors
 
@@ -244,9 +244,10 @@ def test_without_a_camera_api_there_is_no_button_for_it(page: Page, demo_url: st
 def test_in_a_frame_there_is_neither_head_nor_foot(page: Page, demo_url: str):
     page.goto(f"{demo_url}/?embed=1")
     ready(page)
-    for name in (".page-head", ".about", "footer"):
+    for name in ("h1", ".page-open", ".page-checkpoint", ".theme-switch", ".about", "footer"):
         expect(page.locator(name).first).to_be_hidden()
     expect(page.locator(".pv-stage").first).to_be_visible()
+    expect(page.get_by_text("Point at any patch")).to_be_visible()
 
 
 def test_a_setting_applies_by_itself_to_what_is_shown(app: Page, video):
@@ -274,6 +275,29 @@ def test_a_setting_applies_to_the_example_that_the_page_opens_with(app: Page):
     app.get_by_role("radio", name="pad").check()
     expect(app.get_by_text("(16 frames, pad)")).to_be_visible(timeout=WAIT_MS)
     assert shown(app) == "dominoes.mp4"
+
+
+def test_a_control_that_is_left_as_it_was_embeds_nothing(app: Page, video):
+    words = app.locator(".state .prose.status")
+    begins = words.inner_text()
+
+    def leave_the_checkpoint() -> None:
+        app.get_by_label("Checkpoint").focus()
+        app.keyboard.press("Tab")
+        app.wait_for_timeout(1500)
+
+    shape = app.locator(".prose.summary").inner_text()
+    leave_the_checkpoint()
+    assert (words.inner_text(), app.locator(".prose.summary").inner_text()) == (begins, shape)
+    assert app.get_by_label("Patch viewer", exact=True).get_attribute("data-state") == "ready"
+    upload(app, video)
+    done(app)
+    facts = app.locator(".prose.summary .facts").inner_text()  # what took how long, another time for each embedding
+    leave_the_checkpoint()
+    assert app.locator(".prose.summary .facts").inner_text() == facts
+    app.get_by_role("button", name="Settings").click()
+    app.get_by_role("radio", name="crop").check()
+    expect(app.locator(".prose.summary")).to_contain_text("16 × 16 patches", timeout=WAIT_MS)
 
 
 def test_the_span_is_two_handles(app: Page):
@@ -355,6 +379,17 @@ def test_a_mistake_is_told_and_the_last_result_stays(app: Page, tmp_path):
     expect(app.get_by_role("alert").filter(has_text="neither a video nor an image")).to_be_visible(timeout=WAIT_MS)
     assert app.get_by_text(re.compile(r"\[1, 2048, 192\]")).first.inner_text() == before
     ready(app)
+
+
+def test_what_went_wrong_stands_above_the_page_and_hides_nothing(app: Page, tmp_path):
+    app.set_viewport_size({"width": 1280, "height": 720})
+    (broken := tmp_path / "broken.mp4").write_bytes(b"no video" * 50)
+    upload(app, broken)
+    error = app.get_by_role("alert").filter(has_text="neither a video nor an image")
+    expect(error).to_be_visible(timeout=WAIT_MS)
+    box, picture = error.bounding_box(), app.locator(".pv-matte").first.bounding_box()
+    assert box["width"] > 900
+    assert box["y"] + box["height"] < picture["y"]
 
 
 def test_a_huge_image_is_refused_before_it_is_decoded(app: Page, huge_png):

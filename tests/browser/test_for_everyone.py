@@ -72,14 +72,76 @@ def test_little_moves_while_the_page_opens(page: Page, demo_url: str, size: tupl
     assert sum(shift[0] for shift in shifts) < 0.05, shifts
 
 
-@pytest.mark.parametrize(("size", "least"), [((1440, 900), 0.40), ((1280, 720), 0.30), ((1920, 1080), 0.40)], ids=str)
+# Of the first screen: how much of it is the picture, and how much of it the clip alone; what can be pressed, and words.
+FIRST_SCREEN = r"""() => {
+    const seen = (node) => {
+        if (!node.checkVisibility({ visibilityProperty: true, opacityProperty: true })) return false;
+        let { top, bottom, left, right } = node.getBoundingClientRect();
+        for (let one = node.parentElement; one; one = one.parentElement) {
+            if (getComputedStyle(one).overflowY === "visible") continue;
+            const box = one.getBoundingClientRect();
+            [top, bottom] = [Math.max(top, box.top), Math.min(bottom, box.bottom)];
+        }
+        return bottom - top > 1 && right - left > 1 && top < innerHeight && bottom > 0;
+    };
+    const share = (query) => [...document.querySelectorAll(query)].filter(seen)
+        .map((node) => node.getBoundingClientRect())
+        .reduce((sum, box) => sum + box.width * (Math.min(box.bottom, innerHeight) - box.top), 0)
+        / (innerWidth * innerHeight);
+    const controls = "button, input, select, textarea, a[href], summary, [role=radio], [role=switch], [role=slider]";
+    const words = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (walker.nextNode()) {
+        const { parentElement: node, textContent: text } = walker.currentNode;
+        if (seen(node)) words.push(...text.split(/\s+/).filter((word) => /[\p{L}\p{N}]/u.test(word)));
+    }
+    return {
+        picture: share(".pv-matte"), clip: share(".pv-stage"), words,
+        controls: [...document.querySelectorAll(controls)].filter(seen)
+            .map((node) => node.getAttribute("aria-label") || node.textContent),
+    };
+}"""
+
+
+@pytest.mark.parametrize(("size", "least"), [((1440, 900), 0.45), ((1280, 720), 0.39), ((1920, 1080), 0.45)], ids=str)
 def test_the_picture_comes_first(page: Page, demo_url: str, size: tuple[int, int], least: float):
     page.set_viewport_size({"width": size[0], "height": size[1]})
     opened(page, demo_url)
-    share = page.evaluate(
-        """() => [".pv-matte", ".pv-cells button"].flatMap((query) => [...document.querySelectorAll(query)])
-            .map((node) => node.getBoundingClientRect())
-            .map((box) => box.width * Math.max(0, Math.min(box.bottom, innerHeight) - box.top))
-            .reduce((a, b) => a + b, 0) / (innerWidth * innerHeight)"""
-    )
-    assert share > least
+    assert page.evaluate(FIRST_SCREEN)["picture"] >= least
+
+
+def test_a_wide_clip_fills_the_picture(page: Page, demo_url: str, video):
+    page.set_viewport_size({"width": 1440, "height": 900})
+    opened(page, demo_url)
+    page.get_by_label("Video or image").set_input_files(video)
+    expect(page.get_by_text("Done.")).to_be_visible(timeout=WAIT_MS)
+    assert page.evaluate(FIRST_SCREEN)["clip"] >= 0.45
+    line = page.locator(".pv-moments").first.bounding_box()
+    assert line["y"] + line["height"] <= 900, "the whole timeline is on the first screen"
+
+
+def test_the_first_screen_asks_for_little(page: Page, demo_url: str):
+    page.set_viewport_size({"width": 1280, "height": 720})
+    opened(page, demo_url)
+    first = page.evaluate(FIRST_SCREEN)
+    assert 12 < len(first["controls"]) < 35, first["controls"]
+    assert 30 < len(first["words"]) < 80, first["words"]
+    for part in (".pv-moments", ".rm-plot"):
+        box = page.locator(part).first.bounding_box()
+        assert box["y"] + box["height"] <= 720, part
+    few = page.get_by_role("group", name="Labels").get_by_role("button")
+    assert few.count() == 6
+    page.locator(".rm-plot").hover(position={"x": 8, "y": 8})  # where no name stands
+    assert few.count() == 16, "all names stand on the map while the pointer is on it"
+
+
+def test_on_a_phone_all_is_within_reach(page: Page, demo_url: str):
+    page.set_viewport_size({"width": 390, "height": 844})
+    opened(page, demo_url)
+    examples = page.get_by_role("group", name="Examples").bounding_box()
+    assert examples["y"] + examples["height"] <= 844
+    checkpoint, drawers = (page.locator(part).bounding_box() for part in (".page-checkpoint", ".drawers"))
+    assert checkpoint["width"] == drawers["width"], "as wide as the page: no name is cut off"
+    assert examples["y"] < checkpoint["y"] < drawers["y"]
+    for name in ("Open a clip", "Record", "Dark"):
+        box = page.get_by_role("button", name=name).bounding_box()
+        assert box["x"] + box["width"] <= 390 - 10, name

@@ -27,7 +27,7 @@ def test_each_fit_is_drawn_where_its_patches_are(open_viewer, fit):
         agree(answer, similarity(EMBEDDINGS[fit], (0, row, col)))
     words = {
         "crop": "180 × 180 seen (56 %)",
-        "whole": "all of it seen",
+        "whole": "all seen",
         "squash": "all seen, squashed",
         "pad": "padding (hatched) left out",
     }

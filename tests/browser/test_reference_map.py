@@ -286,7 +286,7 @@ def test_names_stand_on_the_map_by_their_points(page, url, references, width):
 
 def test_the_keyboard_reaches_every_point_and_tells_which(page, url, references, clips):
     region = show(page, url)
-    region.get_by_role("switch", name="Lines to the nearest").focus()
+    region.get_by_label("Nearest references").get_by_role("button").last.focus()
     page.keyboard.press("Tab")
     points = region.get_by_role("application", name="Points of the map")
     expect(points).to_be_focused()

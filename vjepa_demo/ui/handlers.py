@@ -44,7 +44,13 @@ def first_fit() -> Fit:
     return "crop" if settings.references else "whole"
 
 
+def first_options() -> Options:
+    """The options that the page's controls show at first."""
+    return Options(settings.checkpoint, frames=checkpoints.find(settings.checkpoint).frames, fit=first_fit())
+
+
 results: Store[Embedded] = Store()
+Made = tuple[str, Options]  # the file that is shown, and how it was embedded
 
 
 def keep(result: Embedded) -> str:
@@ -149,7 +155,7 @@ def allowed(checkpoint: str) -> str:
 # What was made of the clip before: a second clip beside it, a file to be saved, code.
 GONE: Update = {"second": None, "file": None, "text": None}
 # What an embedding changes on the page, in this order.
-OUTPUTS = ("status", "summary", "viewer", "map", "result", "layer", "offer", "source", "start", "end", *GONE)
+OUTPUTS = ("status", "summary", "viewer", "map", "result", "layer", "offer", "source", "made", "start", "end", *GONE)
 
 
 @event(*OUTPUTS)
@@ -165,9 +171,14 @@ def embed_example(say: Progress, folder: Path, chosen: Any, source: str | None, 
 
 
 @event(*OUTPUTS)
-def embed_again(say: Progress, folder: Path, source: str | None, *controls: Any) -> Iterator[Update]:
-    """Embed what is shown in another way: a control was changed."""
-    yield from _embed(say, folder, source or str(examples.files()[0]), make_request(*controls))
+def embed_again(say: Progress, folder: Path, source: str | None, made: Made | None, *controls: Any) -> Iterator[Update]:
+    """Embed what is shown in another way: a control was changed, or only left, which Gradio tells in the same words."""
+    request = make_request(*controls)
+    file = source or str(examples.files()[0])
+    if (file, request.options) == (made or (file, first_options())):
+        yield {"status": status("Done.")} if end("clip") else {}  # what the controls asked for in between
+        return
+    yield from _embed(say, folder, file, request)
 
 
 def _embed_new(say: Progress, folder: Path, file: str, source: str | None, *controls: Any) -> Iterator[Update]:
@@ -187,7 +198,8 @@ def _embed(say: Progress, folder: Path, file: str, request: Request, also: Updat
     embedded = explore.embed(file, request.options, pooling=request.pooling, progress=say)
     end_older()  # what was asked of the clip before while this one was embedded
     # What is shown belongs together: nothing of the clip before is left.
-    yield {**show(embedded, folder), "map": WAITING, "offer": NO_OFFER, **GONE, **(also or {})}
+    made = {"made": (file, request.options)}
+    yield {**show(embedded, folder), "map": WAITING, "offer": NO_OFFER, **made, **GONE, **(also or {})}
     # In one piece and last: what is yielded right after another reaches the page as a difference to that one, and may
     # undo it before it was seen.
     update = compare_or_offer(embedded, request.references, say)
@@ -202,10 +214,10 @@ def end_older() -> None:
     end("offer")
 
 
-def end(kind: str) -> None:
-    """End what was asked for before, of a kind, by the page for which is worked now."""
-    if job := jobs.current():
-        under_way.end(job.visitor, kind, before=job)
+def end(kind: str) -> set[str]:
+    """End what was asked for before, of a kind, by the page for which is worked now. Returns the kinds of what was."""
+    job = jobs.current()
+    return under_way.end(job.visitor, kind, before=job) if job else set()
 
 
 @event(*OUTPUTS, "offer_said", kind="offer", says_in=("status", "offer_said"))
@@ -343,7 +355,7 @@ def first_view() -> dict[str, Any]:
         return {"status": status(first, "error")}
     folder = scratch.folder(scratch.UPLOADS) / "first"  # from where it is served, for as long as the app runs
     folder.mkdir(exist_ok=True)
-    words = "This is an example. Point at any patch, or drop in a clip of your own."
+    words = "Point at any patch to see what is similar."
     return {**show(first.embedded, folder), "status": status(words), "map": show_map(first), "offer": NO_OFFER}
 
 

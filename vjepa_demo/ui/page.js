@@ -5,7 +5,8 @@
   const button = document.querySelector(".theme-switch");
   const apply = (on) => {
     document.body.classList.toggle("dark", on);
-    if (button) button.textContent = on ? "Light" : "Dark";
+    if (button) button.title = on ? "Light" : "Dark";
+    button?.setAttribute("aria-label", button.title);
   };
   // Before all that the head of the page holds, whatever order its parts arrive in.
   const skip = Object.assign(document.createElement("a"), { href: "#viewer", className: "skip-link", textContent: "Skip to the viewer" });
@@ -42,7 +43,7 @@
   if (new URLSearchParams(location.search).get("embed") === "1") {
     const style = document.createElement("style");
     // With the weight of an id, since Gradio puts its container's classes before every rule of the style sheet.
-    style.textContent = ":is(#id, .page-head, .about, footer) { display: none !important; }";
+    style.textContent = ":is(#id, .page-bar > *, .page-checkpoint, .form:has(> .page-checkpoint), .about, footer) { display: none !important; } :is(#id, .page-head) { min-height: 0 !important; }";
     document.head.append(style);
   }
   const stored = localStorage.getItem(KEY);

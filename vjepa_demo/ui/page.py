@@ -21,10 +21,8 @@ from vjepa_demo.ui.patch_viewer import patch_viewer
 from vjepa_demo.ui.reference_map import reference_map
 
 TITLE = "V-JEPA 2 Explorer"
-TITLE_HTML = (
-    f'<div class="page-title"><h1>{TITLE}</h1><p>Point at any patch. See what V-JEPA 2 finds similar.</p></div>'
-)
-THEME_HTML = '<button type="button" class="theme-switch">Dark</button>'
+TITLE_HTML = f'<div class="page-title"><h1>{TITLE}</h1></div>'
+THEME_HTML = '<button type="button" class="theme-switch" aria-label="Dark" title="Dark"></button>'
 ABOUT = Path(__file__).parent / "about.html"
 
 log = logging.getLogger(__name__)
@@ -42,49 +40,57 @@ def build() -> gr.Blocks:
     examples.posters()
     with GatedBlocks(title=TITLE, analytics_enabled=False, fill_width=True) as demo:
         demo.space_id = None  # by it the page would fetch fonts and a header from other hosts
-        source, result_id = gr.State(None), gr.State(None)
+        source, made, result_id = gr.State(None), gr.State(None), gr.State(None)
         own_id = gr.State(None, delete_callback=sessions.own.end)  # the visitor's own references
         with gr.Row(elem_classes="page-head", equal_height=True):
-            gr.HTML(TITLE_HTML, js_on_load=None, min_width=180, elem_classes="page-name")
+            with gr.Row(elem_classes="page-bar"):
+                gr.HTML(TITLE_HTML, js_on_load=None, min_width=100, elem_classes="page-name")
+                opened = intake.intake(min_width=100, elem_classes="page-open")
+                gr.HTML(THEME_HTML, js_on_load=None, min_width=40, elem_classes="page-theme")
+            with gr.Row(elem_classes="state"):
+                status = gr.HTML(elem_classes="status", js_on_load=None, scale=1)
+                cancel = gr.Button("Cancel", size="sm", scale=0, min_width=80, elem_classes="cancel")
             checkpoint = _checkpoint()
-            opened = intake.intake(min_width=210, elem_classes="page-open")
-            gr.HTML(THEME_HTML, js_on_load=None, min_width=80, elem_classes="page-theme")
         with gr.Row(elem_classes="page-body"):
             with gr.Column(scale=7, min_width=320, elem_classes="stage"):
-                with gr.Row(elem_classes="state"):
-                    status = gr.HTML(elem_classes="status", js_on_load=None, scale=1)
-                    cancel = gr.Button("Cancel", size="sm", scale=0, min_width=80, elem_classes="cancel")
                 viewer = patch_viewer(elem_id="viewer", elem_classes="viewer")
-                summary = gr.HTML(elem_classes="summary", js_on_load=None)
                 strip = examples.examples(elem_classes="examples")
+                summary = gr.HTML(elem_classes="summary", js_on_load=None)
                 with gr.Row(elem_classes="drawers"):
                     controls = _settings()
                     more = _more()
             with gr.Column(scale=3, min_width=300, elem_classes="beside"):
+                offer = gr.Button(visible=False, size="sm", elem_classes="offer")
+                with gr.Row(elem_classes="offer-state"):
+                    offer_said = gr.HTML(elem_classes="status", js_on_load=None, scale=1)
+                    offer_cancel = gr.Button("Cancel", size="sm", scale=0, min_width=80)
+                space = reference_map(elem_classes="map")
                 pooling = gr.Radio(
                     [("Auto", handlers.AUTO), ("Motion", "motion"), ("Appearance", "mean")],
                     value=handlers.AUTO,
                     label="Compare by",
                     elem_classes="pooling",
                 )
-                offer = gr.Button(visible=False, size="sm", elem_classes="offer")
-                with gr.Row(elem_classes="offer-state"):
-                    offer_said = gr.HTML(elem_classes="status", js_on_load=None, scale=1)
-                    offer_cancel = gr.Button("Cancel", size="sm", scale=0, min_width=80)
-                space = reference_map(elem_classes="map")
         own = own_references.panel()
         gr.HTML(ABOUT.read_text(encoding="utf-8"), js_on_load=None, elem_classes="about")
         parts = {
             **{"status": status, "summary": summary, "viewer": viewer, "map": space, "result": result_id},
-            **{"offer": offer, "source": source, "start": controls["start"], "end": controls["end"], **more},
+            **{
+                "offer": offer,
+                "source": source,
+                "made": made,
+                "start": controls["start"],
+                "end": controls["end"],
+                **more,
+            },
         }
         outputs = [parts[name] for name in handlers.OUTPUTS]
         api.endpoints()  # first, so that their names are free
         asked = [controls[name] for name in ("frames", "start", "end", "sampling", "fit")]
         asked = [*asked, checkpoint, own_id, pooling]
-        _wire(opened, strip, {**controls, "checkpoint": checkpoint}, asked, source, outputs)
+        _wire(opened, strip, {**controls, "checkpoint": checkpoint}, asked, source, made, outputs)
         viewer.span(shown.remember_span, None, [controls["start"], controls["end"]], **RUN).then(
-            handlers.embed_again, [source, *asked], outputs, **RUN
+            handlers.embed_again, [source, made, *asked], outputs, **RUN
         )
         offer.click(handlers.compare_anyway, [result_id, own_id], [*outputs, offer_said], **RUN)
         outputs_of_pooling = [status, space, result_id, offer]
@@ -157,6 +163,7 @@ def _wire(
     controls: dict[str, Any],
     asked: list[Any],
     source: gr.State,
+    made: gr.State,
     outputs: list[Any],
 ) -> None:
     """What embeds a clip. A newer event ends those before it, which is why each is sent at once."""
@@ -165,7 +172,7 @@ def _wire(
     strip.chosen(handlers.embed_example, [strip, source, *asked], outputs, **at_once)
     changes = [controls[name].input for name in ("frames", "sampling", "fit", "checkpoint")]
     for change in [*changes, controls["start"].submit, controls["end"].submit]:
-        change(handlers.embed_again, [source, *asked], outputs, **at_once)
+        change(handlers.embed_again, [source, made, *asked], outputs, **at_once)
 
 
 def _wire_more(more: dict[str, Any], status: gr.HTML, viewer: gr.HTML, result_id: gr.State) -> None:

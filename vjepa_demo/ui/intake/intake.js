@@ -16,7 +16,8 @@ class Intake {
     this.input = h("input", { type: "file", accept: props.accept, hidden: "", "aria-label": "Video or image", on: { change: () => this.#chosen() } });
     this.message = h("p", { class: "in-message", role: "status" });
     this.veil = h("div", { class: "in-veil", hidden: "" }, h("p", { text: "Drop a video or an image" }));
-    const open = button("Open a clip", () => this.input.click(), { class: "w-button in-open", title: "A video or an image. You can also drop it anywhere, or paste it." });
+    const open = button("Open", () => this.input.click(), { class: "w-button in-open", "aria-label": "Open a clip", title: "A video or an image. You can also drop it anywhere, or paste it." });
+    open.append(h("span", { text: " a clip" }));
     const record = button("Record", () => this.recorder.record(), { class: "w-button in-record", title: "Four seconds from your camera" });
     record.hidden = !canRecord();
     this.recorder = new Recorder({ take: (file) => this.#take(file), tell: (text) => { this.message.textContent = text; }, begin: record });

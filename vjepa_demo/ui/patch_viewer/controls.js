@@ -42,7 +42,8 @@ export class Controls {
     );
     this.tools = h(
       "div", { class: "pv-tools", role: "group", "aria-label": "Tools" },
-      this.time, this.map.node, mode.node, act("Clear the query", "Clear", clear), this.heat.node, this.more,
+      this.time, this.map.node, this.heat.node,
+      act("Clear the query", "Clear", clear), h("div", { class: "pv-query" }, mode.node), this.more,
     );
 
     this.bar = h("canvas", { class: "pv-scale", width: 256, height: 1, "aria-hidden": "true" });

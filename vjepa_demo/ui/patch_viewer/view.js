@@ -6,7 +6,7 @@ import { geometry, intersection, patchAt } from "./geometry.js";
 import { bestMatches, sharesAlike } from "./scores.js";
 import { SpanHandles } from "./span.js";
 
-const CURVE_HEIGHT = 44;
+const CURVE_HEIGHT = 34;
 const CELL_GAP = 4;
 
 const seconds = (t) => `${t.toFixed(2)} s`;
@@ -113,7 +113,7 @@ export class ClipView {
 
   #cell(step) {
     const label = `Step ${step}, ${this.time(step)}`;
-    const caption = this.clip.header.kind === "image" ? `step ${step}` : seconds(this.clip.header.timestamps[2 * step]);
+    const caption = this.clip.header.kind === "image" ? `step ${step}` : this.clip.header.timestamps[2 * step].toFixed(2);
     return h("button", { type: "button", "data-step": step, "aria-label": label }, h("span", { text: caption }));
   }
 
@@ -123,7 +123,7 @@ export class ClipView {
     const share = (part.width * part.height) / (width * height);
     const all = `${width} × ${height}`;
     const did = { pad: "all seen, padding (hatched) left out", squash: "all seen, squashed to a square" }[fit];
-    if (share > 0.995) return `${all}, ${did || "all of it seen"}`;
+    if (share > 0.995) return `${all}, ${did || "all seen"}`;
     return `${all}, ${Math.round(part.width)} × ${Math.round(part.height)} seen (${Math.round(100 * share)} %)`;
   }
 
@@ -158,7 +158,7 @@ export class ClipView {
     const rows = Math.ceil(steps / Math.max(1, Math.floor((width + CELL_GAP) / (least + CELL_GAP))));
     const columns = Math.ceil(steps / rows);
     const cell = Math.min((width + CELL_GAP) / columns - CELL_GAP, 200 * Math.min(1, aspect));
-    const height = Math.min(cell / aspect, 84);
+    const height = Math.min(cell / aspect, 72);
     const inner = height * aspect;
     const pitch = (width + CELL_GAP) / columns;
     const line = height + CURVE_HEIGHT;

@@ -9,6 +9,7 @@ export const mount = (element, gradio) => new ReferenceMap(element, gradio);
 
 const REST_MS = 120; // the pointer is on a point for so long before its clip is fetched
 const REACH = 110; // pixels that a name may stand from the centre of its label
+const FEW = 6; // names on a low screen, while nobody points at the map
 const ARROWS = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] };
 const HELP = "Point at a dot and its clip plays; arrow keys go from dot to dot.";
 const KEYS = "Page Up and Page Down go by similarity, Enter opens the clip, L shows its label alone.";
@@ -111,8 +112,9 @@ class ReferenceMap {
       h("div", { class: "rm-main" },
         h("div", { class: "rm-side" }, h("div", { class: "rm-head" }, h("h2", { text: "Most similar clips" }), parts.way), parts.vote, parts.far, parts.waiting, parts.neighbours),
         h("div", { class: "rm-left" },
-          h("div", { class: "w-top" }, this.title, this.pathSwitch.node, this.lineSwitch.node),
-          h("div", { class: "rm-frame" }, this.points, parts.names, parts.player), help, saves, more)),
+          this.title,
+          h("div", { class: "rm-frame" }, this.points, parts.names, parts.player), help,
+          h("div", { class: "w-row rm-switches" }, this.pathSwitch.node, this.lineSwitch.node), saves, more)),
       parts.said, parts.tip,
     );
   }
@@ -180,7 +182,7 @@ class ReferenceMap {
     drawNeighbours(parts.neighbours, set, clip, styles, {
       play: (row) => this.#play(row), focus: (row) => this.#mark({ focus: row }), thumbnailOf: (row) => this.thumbnailOf(row),
     });
-    this.title.textContent = `Map of ${set.clips.length} reference clips`;
+    this.title.textContent = `Map of ${set.clips.length} clips`;
     const nearest = clip && set.clips[clip.neighbours[0]];
     const words = `Map of ${set.clips.length} reference clips in ${styles.length} labels.`;
     const place = nearest && ` The clip is a star; its nearest reference is ${nearest.label}, cosine ${clip.nearest.toFixed(2)}.`;
@@ -252,9 +254,12 @@ class ReferenceMap {
       return { x, y, width: this.#sizes[i][0], height: this.#sizes[i][1], count: rows.length };
     });
     const seen = clip ? [...points, ...clip.pathFlat.map((place) => this.#pixel(place)), ...Array(4).fill(this.#pixel(clip.flat))] : points;
+    const nearest = new Set(this.#order.map((row) => set.clips[row].label));
+    const few = [...nearest].slice(0, FEW);
     placeNames(centred, seen, { width, height, reach: REACH }).forEach((place, i) => {
       const { style, classList } = names.children[i];
       classList.toggle("rm-away", !place);
+      classList.toggle("rm-further", Boolean(clip) && !few.includes(styles[i].label));
       if (!place) return;
       [style.left, style.top] = [`${place.left}px`, `${place.top}px`];
     });

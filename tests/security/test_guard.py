@@ -299,10 +299,6 @@ def test_no_page_is_asked_for_by_a_name(query, code):
     assert [ask("GET", f"{path}{query}").status_code for path in ("/", "/config")] == [code] * 2
 
 
-def test_no_digits_but_those_of_ascii_number_an_example():
-    assert [ask("GET", f"/examples/{digit}.jpg").status_code for digit in ("3", "\u0663")] == [200, 404]
-
-
 def test_a_header_does_not_say_where_the_app_is():
     told = []
 

@@ -29,11 +29,8 @@ from vjepa_demo.references.map import align
 from vjepa_demo.references.preparing import SHIPPED, prepare
 from vjepa_demo.references.store import THUMBNAILS, Stored
 
-# What a visitor can choose with nano and would wait for. The fit whole is served by squash: the clips are square.
-WAYS = [
-    *itertools.product((Sampling(16),), ("crop", "squash", "pad"), ("fp32", "bf16")),
-    *itertools.product((Sampling(16, "fps"), Sampling(32)), ("crop", "squash"), ("fp32",)),
-]
+# The fit whole is served by squash: the clips are square.
+WAYS = list(itertools.product((Sampling(16),), ("crop", "squash", "pad"), ("fp32", "bf16")))
 POOLINGS = ("mean", "motion")
 
 

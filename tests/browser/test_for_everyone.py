@@ -48,11 +48,15 @@ def test_the_first_tab_stop_leads_past_the_head(page: Page, demo_url: str):
 
 def test_the_viewer_is_reached_within_five_tabs(page: Page, demo_url: str):
     opened(page, demo_url)
+    expect(page.locator(".state .busy")).to_have_count(0)  # while something is done, Cancel is one more
+    expect(page.locator(".state .cancel")).to_be_hidden()
+    stops = []
     for _ in range(5):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.closest('[aria-label=\"Patch viewer\"]') !== null"):
             return
-    pytest.fail("five Tabs do not reach the patch viewer")
+        stops.append(page.evaluate("document.activeElement.outerHTML.slice(0, 80)"))
+    pytest.fail(f"five Tabs do not reach the patch viewer: {stops}")
 
 
 @pytest.mark.parametrize("size", [(390, 844), (800, 900), (1440, 900)], ids=str)

@@ -17,10 +17,7 @@ from vjepa_demo.references.map import UMAP_LOCK, align, fit_map, map_quality
 from vjepa_demo.references.preparing import SHIPPED, missing, prepare
 from vjepa_demo.references.store import THUMBNAILS, Stored, file_hash
 
-WAYS = [
-    *itertools.product(("crop", "squash", "pad"), ("fp32", "bf16"), (Sampling(16),)),
-    *itertools.product(("crop", "squash"), ("fp32",), (Sampling(16, "fps"), Sampling(32))),
-]
+WAYS = list(itertools.product(("crop", "squash", "pad"), ("fp32", "bf16"), (Sampling(16),)))
 POOLINGS = ("mean", "motion")
 SIXTEEN = Sampling(16)
 

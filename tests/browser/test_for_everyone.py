@@ -117,6 +117,9 @@ def test_a_wide_clip_fills_the_picture(page: Page, demo_url: str, video):
     page.set_viewport_size({"width": 1440, "height": 900})
     opened(page, demo_url)
     page.get_by_label("Video or image").set_input_files(video)
+    expect(page.get_by_role("heading", name=video.name).or_(page.get_by_text(video.name)).first).to_be_visible(
+        timeout=WAIT_MS
+    )
     expect(page.get_by_text("Done.")).to_be_visible(timeout=WAIT_MS)
     assert page.evaluate(FIRST_SCREEN)["clip"] >= 0.45
     line = page.locator(".pv-moments").first.bounding_box()

@@ -19,14 +19,12 @@ from pathlib import Path
 import numpy as np
 
 from vjepa_demo.embedding import Kind
-from vjepa_demo.files import file_hash, replace_file
+from vjepa_demo.files import replace_file
 from vjepa_demo.references.map import MIN_DIST, SEED
 
 log = logging.getLogger(__name__)
 
 FORMAT = "2"
-UNSUMMED = "1"  # without a checksum inside; read where SUMS lists the file's
-SUMS = "SHA256SUMS"  # of the files beside it, as sha256sum writes and checks them
 HASH = re.compile(r"[0-9a-f]{64}")
 LARGEST = 1e6  # no encoder gives values, and no map has places, that come near it
 THUMBNAILS = "thumbnails"  # the folder of one small JPEG a clip, named by the SHA-256 of its file
@@ -95,10 +93,7 @@ def _read(path: Path) -> tuple[Kind, Stored] | tuple[None, None]:
         with safe_open(path, "numpy") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
-        if metadata["format"] == UNSUMMED:
-            intact = file_hash(path) == _listed_sum(path)
-        else:
-            intact = metadata["format"] == FORMAT and metadata.get("checksum") == _checksum(metadata, tensors)
+        intact = metadata["format"] == FORMAT and metadata.get("checksum") == _checksum(metadata, tensors)
         tensors.pop("space", None)  # a map in three dimensions, which files of earlier versions have
         kind = Kind.parse(json.loads(metadata["fingerprint"]))
         stored = Stored(tuple(json.loads(metadata["sha256"])), **tensors)
@@ -118,14 +113,6 @@ def _checksum(metadata: dict[str, str], tensors: dict[str, np.ndarray]) -> str:
         digest.update(json.dumps([name, str(array.dtype), array.shape]).encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
-
-
-def _listed_sum(path: Path) -> str | None:
-    for line in (path.parent / SUMS).read_text(encoding="utf-8").splitlines():
-        listed, _, name = line.partition("  ")
-        if name == path.name:
-            return listed
-    return None
 
 
 def _sane(array: np.ndarray) -> bool:

@@ -9,13 +9,14 @@ import pytest
 
 from vjepa_demo.embedder import Embedder
 from vjepa_demo.embedding import Vector, unit_vectors
+from vjepa_demo.files import file_hash
 from vjepa_demo.model.encoder import get_encoder
 from vjepa_demo.options import Sampling
 from vjepa_demo.references.comparison import ReferenceSet
 from vjepa_demo.references.listing import STORED, read_folder
 from vjepa_demo.references.map import UMAP_LOCK, align, fit_map, map_quality
 from vjepa_demo.references.preparing import SHIPPED, missing, prepare
-from vjepa_demo.references.store import THUMBNAILS, Stored, file_hash
+from vjepa_demo.references.store import THUMBNAILS, Stored
 
 WAYS = list(itertools.product(("crop", "squash", "pad"), ("fp32", "bf16"), (Sampling(16),)))
 POOLINGS = ("mean", "motion")
@@ -137,8 +138,8 @@ def test_clips_are_placed_where_umap_transform_puts_them(shipped):
         others = ReferenceSet(shipped.kind, clips, rest, np.asarray(mapper.embedding_, np.float32))
         ours = others.compare(Vector(shipped.vectors[row], shipped.kind)).flat
         shares.append(float(np.linalg.norm(ours - theirs)) / others.span)
-    # By motion clips lie in more, smaller groups, and `transform` itself throws one in twenty across the map.
-    assert np.median(shares) < {"mean": 0.02, "motion": 0.08}[shipped.kind.pooling]
+    # Clips lie in many small groups, and `transform` itself throws one in twenty across the map.
+    assert np.median(shares) < 0.08
 
 
 def test_clips_of_the_same_kind_are_not_far(shipped):

@@ -28,6 +28,7 @@ import torch.nn.functional as F
 from baselines import colour_histogram, motion_energy, patch_colour, patch_pixels
 from measures import bootstrap, knn_votes, object_auc
 from nano import GRID, MEAN, STD, STEPS, new_nano
+from seer import SIDE, Seer
 from transformers import AutoModel, VJEPA2Model
 
 from vjepa_demo.embedding import motion
@@ -90,8 +91,6 @@ def seer_grids(clips: list[np.ndarray]) -> list[np.ndarray]:
 
     It sees the mean of the two frames of a time step at 256 px; each layer is centred and scaled over all clips.
     """
-    from seer import SIDE, Seer
-
     seer = Seer("cpu", torch.float32)
     told = []
     for frames in clips:

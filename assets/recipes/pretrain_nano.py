@@ -5,8 +5,8 @@ exponential moving average of the student makes of the whole view, layer-normed.
 blocks, or hide the future. Beside it, the student's tokens learn what a seer (seer.py) says of the same patches: by a
 linear head, and by being alike where it finds patches alike, which is what a heatmap shows and needs no head later.
 
-    python assets/recipes/pretrain_nano.py --clips build/train --photos build/photos --out build/run --until 11:35
-    python assets/recipes/pretrain_nano.py --clips build/train --photos build/photos --out build/run --steps 20000
+    python assets/recipes/pretrain_nano.py --clips build/train --photos build/photos/photos --out run --until 11:35
+    python assets/recipes/pretrain_nano.py --clips build/train --photos build/photos/photos --out run --steps 20000
 
 A run stops at its number of steps or at its time, whichever is given, and goes on where it stopped when it is called
 again. `OUT` then holds `log.csv`, `state.safetensors` (to go on) and `nano/` (to use).
@@ -96,15 +96,12 @@ class Plan:
     """What a step does, random only by the seed and the step's number: `shown` and `hidden` are its masks."""
 
     kind: str
-    steps: int
-    seen: int
+    batch: int  # views
+    steps: int  # of each view
+    seen: int  # steps that a mask leaves something of
     asked: np.ndarray  # time steps about which the seer is asked
     masks: list[tuple[Tensor, Tensor]]
     rng: np.random.Generator
-
-    @property
-    def batch(self) -> int:
-        return len(self.masks[0][0]) if self.masks else 0
 
 
 class Trainer:
@@ -169,7 +166,7 @@ class Trainer:
             masks = [block_tokens(rng, batch, steps, GRID, of, settings.targets) for of in (LONG, SHORT)]
         asked = np.sort(rng.permutation(seen)[:TOLD])
         pairs = [(torch.from_numpy(shown), torch.from_numpy(hidden)) for shown, hidden in masks]
-        return Plan(kind, steps, seen, asked, pairs, rng)
+        return Plan(kind, batch, steps, seen, asked, pairs, rng)
 
     def step(self, progress: float) -> dict[str, Tensor | float | str]:
         """One update at `progress` (0 to 1) of the run; returns the row of the log."""
@@ -193,13 +190,12 @@ class Trainer:
 
     def _loss(self, plan: Plan) -> tuple[Tensor, dict[str, Tensor]]:
         settings, device = self.settings, self.device
-        batch = plan.batch or max(1, settings.tokens // (plan.steps * PATCHES))
-        views = self.views(plan.rng, batch, plan.steps)
+        views = self.views(plan.rng, plan.batch, plan.steps)
         config = self.student.config
         patches, positions = patchify(as_input(views.frames, config.crop_size), config), views.positions
         asked = torch.from_numpy(plan.asked).to(device)
         pairs = views.frames.unflatten(1, (plan.steps, 2))[:, asked].mean(2)
-        told = self.seer(pairs.flatten(0, 1)).unflatten(0, (batch, -1))  # [B, asked, 256, E]
+        told = self.seer(pairs.flatten(0, 1)).unflatten(0, (plan.batch, -1))  # [B, asked, 256, E]
 
         if not plan.masks:
             tokens = encode(self.student, patches, positions, self.ropes[0], self.dtype)
@@ -249,11 +245,7 @@ class Trainer:
             for key, moment in self.optimizer.state[value].items():
                 tensors[f"optimizer.{key}.{name}"] = moment
         tensors |= {f"teacher.{name}": value.detach() for name, value in self.teacher.named_parameters()}
-        about = {
-            "done": self.done,
-            "seconds": self.seconds,
-            "settings": dataclasses.asdict(self.settings),
-        }
+        about = {"done": self.done, "seconds": self.seconds, "settings": dataclasses.asdict(self.settings)}
         part = path.with_suffix(".part")
         save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, part, {"run": json.dumps(about)})
         part.replace(path)

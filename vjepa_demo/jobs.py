@@ -134,6 +134,13 @@ def check() -> None:
         job.check()
 
 
+def give_way() -> None:
+    """What work of many seconds calls instead of `check`: of low priority, it lets others have its turn first."""
+    if job := current():
+        job.check()
+        turns.give_way(job)
+
+
 class Door:
     """Counts what is here of each address, also what only waits for others, as for a set of references in the making.
 
@@ -211,9 +218,23 @@ class Turns:
         try:
             yield
         finally:
-            job.holds_turn = False
-            with self._changed:
-                self._busy = False
+            self._let_go(job)
+
+    def give_way(self, job: Job) -> None:
+        """Where a job of low priority has the turn and others wait, it waits for another one. Raises Stopped."""
+        with self._changed:
+            if not (job.low and job.holds_turn and any(not ticket.job.low for ticket in self._waiting)):
+                return
+        self._let_go(job)
+        with job.waiting():
+            self._wait(job, lambda message: None)
+        job.holds_turn = True
+
+    def _let_go(self, job: Job) -> None:
+        """A job that was stopped while it gave way has no turn."""
+        with self._changed:
+            if job.holds_turn:
+                job.holds_turn = self._busy = False
                 self._remember(job.visitor)
                 self._changed.notify_all()
 

@@ -179,6 +179,51 @@ def test_low_priority_goes_last():
     assert crowd.served() == ["a", "b", "c", "build"]
 
 
+def test_work_of_low_priority_rests_while_others_have_a_turn():
+    turns, low = Turns(), Job(low=True)
+    order: list[str] = []
+
+    def visit() -> None:
+        with turns.take(Job(Visitor("1"))):
+            order.append("visitor")
+
+    with turns.take(low):
+        turns.give_way(low)  # nobody waits: it goes on
+        visitor = threading.Thread(target=visit)
+        visitor.start()
+        wait_until(lambda: bool(turns._waiting))
+        order.append("before")
+        turns.give_way(low)
+        order.append("after")
+        assert turns._busy
+        visitor.join()
+    assert order == ["before", "visitor", "after"]
+    assert not turns._busy
+
+
+def test_work_that_is_stopped_while_it_rests_leaves_the_turn_to_whom_it_belongs():
+    turns, low, leave = Turns(), Job(low=True), threading.Event()
+
+    def visit() -> None:
+        with turns.take(Job(Visitor("1"))):
+            low.stop()
+            leave.wait()
+
+    def rest() -> None:
+        with turns.take(low):
+            visitor.start()
+            wait_until(lambda: bool(turns._waiting))
+            turns.give_way(low)
+
+    visitor = threading.Thread(target=visit)
+    with pytest.raises(Stopped):
+        rest()
+    assert turns._busy
+    leave.set()
+    visitor.join()
+    assert not turns._busy
+
+
 def test_a_job_that_stops_while_it_waits_gives_its_place_up():
     turns, job = Turns(), Job()
     with turns.take(Job()):

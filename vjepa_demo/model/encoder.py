@@ -82,9 +82,8 @@ class Encoder:
         self.model = loaded.model.to(device=device, dtype=dtype)
         self.config: Any = self.model.config
         self._grid = use_rotation_table(self.model)
-        for layer in self.model.encoder.layer:  # between two layers is where a forward pass can be given up
-            layer.register_forward_pre_hook(lambda *_: jobs.check())
-        self._lock = threading.Lock()
+        for layer in self.model.encoder.layer:  # between two layers a forward pass can be given up, or rest
+            layer.register_forward_pre_hook(lambda *_: jobs.give_way())
 
     @property
     def layers(self) -> int:
@@ -191,7 +190,7 @@ class Encoder:
 
     def forward(self, pixels: torch.Tensor, layer: int | None = None) -> torch.Tensor:
         """`[1, T, 3, H, W]` -> float32 tokens `[1, N, D]` on the CPU."""
-        with self._lock, torch.inference_mode():
+        with torch.inference_mode():
             self._grid.rows, self._grid.cols = (n // self.config.patch_size for n in pixels.shape[-2:])
             pixels = pixels.to(self.device, self.model.dtype)
             if layer is None:

@@ -7,8 +7,8 @@ not be square: by itself transformers numbers the tokens of any grid as in the c
 
 from __future__ import annotations
 
+import threading
 import types
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -37,12 +37,11 @@ def rotation_table(
     return angle.cos().float().to(device), angle.sin().float().to(device)
 
 
-@dataclass
-class Grid:
-    """The rows and columns of patches of the clip that a model is encoding; whoever calls it says so before."""
+class Grid(threading.local):
+    """The rows and columns of patches of the clip that this thread lets a model encode; it says so before."""
 
-    rows: int
-    cols: int
+    def __init__(self, rows: int, cols: int) -> None:
+        self.rows, self.cols = rows, cols
 
 
 def use_rotation_table(model: Any) -> Grid:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
 from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from PIL import Image
 from transformers import AutoModel, AutoVideoProcessor, VJEPA2Config
 from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2RopeAttention
 
+from vjepa_demo import jobs
 from vjepa_demo.embedding import Kind
 from vjepa_demo.errors import CheckpointError, RequestError, Stopped
 from vjepa_demo.jobs import Job
@@ -287,6 +289,34 @@ def test_a_subset_of_an_oblong_grid_is_encoded_in_its_places(small) -> None:
     with torch.inference_mode():
         tokens = encode(small.model, patches, torch.arange(patches.shape[1])[None], rope)[0]
     assert np.abs(small.encode(clip, "whole").tokens.reshape(tokens.shape) - tokens.numpy()).max() < 1e-4
+
+
+def test_a_clip_of_low_priority_rests_in_the_middle_while_a_visitors_of_another_shape_is_encoded(small) -> None:
+    wide, square = make_clip(noise(4, 3, 90, 160)), make_clip(noise(4, 3, 90, 90))
+    expected = small.encode(wide, "whole").tokens
+    order: list[str] = []
+
+    def visit() -> None:
+        with Job().running(), jobs.turn():
+            order.append("visitor")
+            small.encode(square, "whole")
+
+    visitor = threading.Thread(target=visit)
+
+    def begin(*_: object) -> None:  # in the first layer of the clip that has the turn
+        if not visitor.ident:
+            visitor.start()
+            while not jobs.turns._waiting:
+                time.sleep(0.01)
+
+    hook = small.model.encoder.layer[0].register_forward_pre_hook(begin)
+    with Job(low=True).running(), jobs.turn():
+        tokens = small.encode(wide, "whole").tokens
+        order.append("low")
+    hook.remove()
+    visitor.join()
+    assert order == ["visitor", "low"]
+    assert np.array_equal(tokens, expected)
 
 
 def test_clips_of_all_shapes_one_after_another(small) -> None:

@@ -3,8 +3,8 @@
     python assets/recipes/embed_references.py
 
 writes `assets/references/vectors/<fingerprint>.safetensors` for each of `WAYS` and each pooling and a thumbnail of each
-clip, and removes the old ones. Run it whenever the clips or nano have changed;
-`tests/unit/test_shipped_references.py` holds the result.
+clip, and removes the old ones. It takes an hour on two cores, and goes on where it stopped. Run it whenever the clips
+or nano have changed; `tests/unit/references/test_shipped_references.py` holds the result.
 """
 
 from __future__ import annotations
@@ -20,18 +20,24 @@ from pathlib import Path
 import numpy as np
 
 from vjepa_demo.embedder import Embedder
-from vjepa_demo.embedding import Embedding
+from vjepa_demo.embedding import Embedding, Pooling
+from vjepa_demo.files import file_hash
 from vjepa_demo.media.clip import Clip
 from vjepa_demo.model.encoder import get_encoder
 from vjepa_demo.options import Sampling
-from vjepa_demo.references.listing import STORED
+from vjepa_demo.references.listing import STORED, read_folder
 from vjepa_demo.references.map import align
 from vjepa_demo.references.preparing import SHIPPED, prepare
 from vjepa_demo.references.store import THUMBNAILS, Stored
 
-# The fit whole is served by squash: the clips are square.
-WAYS = list(itertools.product((Sampling(16),), ("crop", "squash", "pad"), ("fp32", "bf16")))
-POOLINGS = ("mean", "motion")
+# What a visitor can reach with two controls of the page. The fit whole is served by squash: the clips are square.
+SAMPLINGS = [Sampling(frames, mode) for frames in (16, 32, 64) for mode in ("even", "fps")]
+WAYS = [
+    (sampling, fit, precision)
+    for sampling, fit, precision in itertools.product(SAMPLINGS, ("squash", "crop", "pad"), ("fp32", "bf16"))
+    if fit != "pad" or sampling == Sampling(16)
+]
+POOLINGS: tuple[Pooling, ...] = ("mean", "motion")
 
 
 class Remembering:
@@ -49,30 +55,44 @@ class Remembering:
 
 
 def main() -> None:
-    """Make all of them anew; the maps of a pooling are turned alike, so that another fit looks like the same map."""
+    """Make what is missing; the maps of a pooling are turned alike, so that another way looks like the same map."""
     folder = SHIPPED / STORED
-    shutil.rmtree(folder, ignore_errors=True)
+    hashes = tuple(file_hash(SHIPPED / clip.file) for clip in read_folder(SHIPPED))
     first: dict[str, Stored] = {}
+    wanted: set[Path] = set()
     for sampling, fit, precision in WAYS:
         embedder = Remembering(Embedder(get_encoder("nano", device="cpu", precision=precision), sampling, fit))
         for pooling in POOLINGS:
-            started = time.perf_counter()
-            with tempfile.TemporaryDirectory() as store:
-                made = prepare(SHIPPED, embedder, pooling, store=store)
-                if made.failures:
-                    sys.exit(f"these clips cannot be embedded: {made.failures}")
-                stored = Stored.load(Path(store) / f"{made.kind.key}.safetensors", made.kind)
-                if not (folder / THUMBNAILS).exists():
-                    shutil.copytree(Path(store) / THUMBNAILS, folder / THUMBNAILS)
-            assert stored is not None
-            rows = np.arange(len(made))
-            like = first.setdefault(pooling, stored)
-            flat = align(stored.coordinates, like.coordinates, rows, rows)
-            path = folder / f"{made.kind.key}.safetensors"
-            Stored(stored.hashes, stored.vectors, flat).save(path, made.kind)
-            seconds = time.perf_counter() - started
-            how = f"{sampling.frames} {sampling.mode:4}  {fit:6} {precision} {pooling:6}"
-            print(f"{path.name}  {how}  {len(made)} clips, {seconds:.0f} s", flush=True)
+            kind = embedder.kind(pooling)
+            path = folder / f"{kind.key}.safetensors"
+            wanted.add(path)
+            stored = Stored.load(path, kind)
+            if stored is None or stored.hashes != hashes:
+                started = time.perf_counter()
+                stored = make(embedder, pooling, first.get(pooling))
+                stored.save(path, kind, half=True)
+                seconds = time.perf_counter() - started
+                how = f"{sampling.frames} {sampling.mode:4}  {fit:6} {precision} {pooling:6}"
+                print(f"{path.name}  {how}  {len(hashes)} clips, {seconds:.0f} s", flush=True)
+            first.setdefault(pooling, stored)
+    thumbnails = {folder / THUMBNAILS / f"{sha}.jpg" for sha in hashes}
+    for path in {*folder.glob("*.*"), *(folder / THUMBNAILS).iterdir()} - wanted - thumbnails:
+        path.unlink()
+
+
+def make(embedder: Remembering, pooling: Pooling, like: Stored | None) -> Stored:
+    """The vectors of the shipped clips and their map, turned to lie as another one does; thumbnails on the way."""
+    with tempfile.TemporaryDirectory() as store:
+        made = prepare(SHIPPED, embedder, pooling, store=store)
+        if made.failures:
+            sys.exit(f"these clips cannot be embedded: {made.failures}")
+        stored = Stored.load(Path(store) / f"{made.kind.key}.safetensors", made.kind)
+        shutil.copytree(Path(store) / THUMBNAILS, SHIPPED / STORED / THUMBNAILS, dirs_exist_ok=True)
+    assert stored is not None
+    if like is None:
+        return stored
+    rows = np.arange(len(made))
+    return Stored(stored.hashes, stored.vectors, align(stored.coordinates, like.coordinates, rows, rows))
 
 
 if __name__ == "__main__":

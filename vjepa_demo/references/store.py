@@ -39,9 +39,9 @@ class Stored:
     vectors: np.ndarray
     coordinates: np.ndarray
 
-    def save(self, path: Path, kind: Kind) -> None:
+    def save(self, path: Path, kind: Kind, *, half: bool = False) -> None:
         """Write the arrays, and as metadata (JSON strings) the kind of vector, the hashes, the map's settings, and the
-        SHA-256 of all that."""
+        SHA-256 of all that. With `half` the vectors are rounded to float16, by less than another CPU's sums differ."""
         from safetensors.numpy import save_file
 
         metadata = {
@@ -50,7 +50,7 @@ class Stored:
             "sha256": json.dumps(self.hashes),
             "map": json.dumps({"method": "umap", "metric": "cosine", "min_dist": MIN_DIST, "seed": SEED}),
         }
-        arrays = {"vectors": self.vectors, "coordinates": self.coordinates}
+        arrays = {"vectors": self.vectors.astype(np.float16 if half else np.float32), "coordinates": self.coordinates}
         tensors = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         metadata["checksum"] = _checksum(metadata, tensors)
         replace_file(path, lambda target: save_file(tensors, target, metadata))
@@ -96,6 +96,8 @@ def _read(path: Path) -> tuple[Kind, Stored] | tuple[None, None]:
         intact = metadata["format"] == FORMAT and metadata.get("checksum") == _checksum(metadata, tensors)
         tensors.pop("space", None)  # a map in three dimensions, which files of earlier versions have
         kind = Kind.parse(json.loads(metadata["fingerprint"]))
+        if tensors["vectors"].dtype == np.float16:
+            tensors["vectors"] = tensors["vectors"].astype(np.float32)
         stored = Stored(tuple(json.loads(metadata["sha256"])), **tensors)
         if intact and stored.sound():
             return kind, stored

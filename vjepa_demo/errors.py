@@ -100,6 +100,13 @@ def cut(text: object, most: int = SHOWN_CHARACTERS) -> str:
     return repr(short) if isinstance(text, (str, Path)) else short
 
 
+def duration(seconds: float) -> str:
+    """For a person: "40 s", "9 min" or "2.5 h"."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
+
+
 def named(text: object) -> str:
     """What a visitor called their file, for the log: nothing of it on a public app."""
     return "(a visitor's file)" if settings.public else cut(text)

@@ -13,15 +13,14 @@ import numpy as np
 
 from vjepa_demo import jobs
 from vjepa_demo.embedder import DEFAULTS, Embedder, read_timed, sampling_of
-from vjepa_demo.embedding import Embedding, Pooling, Vector
+from vjepa_demo.embedding import Embedding, Kind, Pooling, Vector
 from vjepa_demo.errors import RequestError, cut
 from vjepa_demo.media.clip import Clip
 from vjepa_demo.media.worker import warm
 from vjepa_demo.model import checkpoints
 from vjepa_demo.options import Options
 from vjepa_demo.references.background import prepared
-from vjepa_demo.references.comparison import Comparison
-from vjepa_demo.references.preparing import missing
+from vjepa_demo.references.comparison import Comparison, ReferenceSet
 from vjepa_demo.views.similarity import similarity
 
 Progress = Callable[[str], None]
@@ -49,6 +48,11 @@ class Embedded:
     def vector(self) -> Vector:
         """The vector that is compared with references. Raises RequestError for a clip that is too short for it."""
         return self.embedding.vector(self.pooling)
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of vector that is compared with references: of the last layer, whichever is shown."""
+        return Kind(replace(self.embedding.fingerprint, layer=None), self.pooling)
 
     @property
     def parts(self) -> dict[int, int]:
@@ -126,12 +130,12 @@ def compare(shown: Embedded, folder: Path, progress: Progress = say_nothing) -> 
     progress("Placing the clip among the references")
     embedder = Embedder.open(shown.embedding.fingerprint.options, progress)
     references = prepared(folder, embedder, shown.pooling, progress=progress)
+    return compare_with(shown, references)
+
+
+def compare_with(shown: Embedded, references: ReferenceSet) -> Compared:
+    """A clip, seen at its last layer, among references that are embedded like it. Raises UserError."""
     return Compared(shown, references.compare(shown.vector))
-
-
-def references_missing(shown: Embedded, folder: Path) -> int:
-    """How many of a folder's references would have to be embedded before this clip can be compared with them."""
-    return missing(folder, Embedder.open(shown.embedding.fingerprint.options), shown.pooling)
 
 
 def pooling_of(pooling: Pooling | None, checkpoint: str, clip: Clip) -> Pooling:

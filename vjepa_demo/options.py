@@ -40,6 +40,11 @@ class Sampling:
     start: float = 0.0
     end: float | None = None
 
+    @property
+    def name(self) -> str:
+        """Mode and frames, e.g. "even-16": what two clips must share, whatever their spans."""
+        return f"{self.mode}-{self.frames}"
+
     def check(self, limits: Settings = settings) -> None:
         """Raises RequestError where the numbers cannot be met by any video."""
         if self.frames < 2 or self.frames % 2:

@@ -9,20 +9,19 @@ or nano have changed; `tests/unit/references/test_shipped_references.py` holds t
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import shutil
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
 from vjepa_demo.embedder import Embedder
-from vjepa_demo.embedding import Embedding, Pooling
+from vjepa_demo.embedding import Pooling
 from vjepa_demo.files import file_hash
-from vjepa_demo.media.clip import Clip
 from vjepa_demo.model.encoder import get_encoder
 from vjepa_demo.options import Sampling
 from vjepa_demo.references.listing import STORED, read_folder
@@ -37,21 +36,6 @@ WAYS = [
     for sampling, fit, precision in itertools.product(SAMPLINGS, ("squash", "crop", "pad"), ("fp32", "bf16"))
     if fit != "pad" or sampling == Sampling(16)
 ]
-POOLINGS: tuple[Pooling, ...] = ("mean", "motion")
-
-
-class Remembering:
-    """An embedder that embeds a clip once, however often it is asked: each pooling wants the same tokens."""
-
-    def __init__(self, embedder: Embedder) -> None:
-        self.kind, self.read, self._embedder = embedder.kind, embedder.read, embedder
-        self._embedded: dict[str, Embedding] = {}
-
-    def embed(self, clip: Clip) -> Embedding:
-        key = hashlib.sha256(clip.frames.tobytes()).hexdigest()
-        if key not in self._embedded:
-            self._embedded[key] = self._embedder.embed(clip)
-        return self._embedded[key]
 
 
 def main() -> None:
@@ -61,38 +45,35 @@ def main() -> None:
     first: dict[str, Stored] = {}
     wanted: set[Path] = set()
     for sampling, fit, precision in WAYS:
-        embedder = Remembering(Embedder(get_encoder("nano", device="cpu", precision=precision), sampling, fit))
-        for pooling in POOLINGS:
-            kind = embedder.kind(pooling)
-            path = folder / f"{kind.key}.safetensors"
-            wanted.add(path)
-            stored = Stored.load(path, kind)
-            if stored is None or stored.hashes != hashes:
-                started = time.perf_counter()
-                stored = make(embedder, pooling, first.get(pooling))
-                stored.save(path, kind, half=True)
-                seconds = time.perf_counter() - started
-                how = f"{sampling.frames} {sampling.mode:4}  {fit:6} {precision} {pooling:6}"
-                print(f"{path.name}  {how}  {len(hashes)} clips, {seconds:.0f} s", flush=True)
-            first.setdefault(pooling, stored)
+        embedder = Embedder(get_encoder("nano", device="cpu", precision=precision), sampling, fit)
+        with tempfile.TemporaryDirectory() as store:  # one for all poolings: they want the same tokens
+            for pooling in get_args(Pooling):
+                kind = embedder.kind(pooling)
+                path = folder / f"{kind.key}.safetensors"
+                wanted.add(path)
+                stored = Stored.load(path, kind)
+                if stored is None or stored.hashes != hashes:
+                    started = time.perf_counter()
+                    stored = make(embedder, pooling, Path(store), first.get(pooling))
+                    stored.save(path, kind, half=True)
+                    seconds = time.perf_counter() - started
+                    how = f"{sampling.frames} {sampling.mode:4}  {fit:6} {precision} {pooling:6}"
+                    print(f"{path.name}  {how}  {len(hashes)} clips, {seconds:.0f} s", flush=True)
+                first.setdefault(pooling, stored)
     thumbnails = {folder / THUMBNAILS / f"{sha}.jpg" for sha in hashes}
     for path in {*folder.glob("*.*"), *(folder / THUMBNAILS).iterdir()} - wanted - thumbnails:
         path.unlink()
 
 
-def make(embedder: Remembering, pooling: Pooling, like: Stored | None) -> Stored:
+def make(embedder: Embedder, pooling: Pooling, store: Path, like: Stored | None) -> Stored:
     """The vectors of the shipped clips and their map, turned to lie as another one does; thumbnails on the way."""
-    with tempfile.TemporaryDirectory() as store:
-        made = prepare(SHIPPED, embedder, pooling, store=store)
-        if made.failures:
-            sys.exit(f"these clips cannot be embedded: {made.failures}")
-        stored = Stored.load(Path(store) / f"{made.kind.key}.safetensors", made.kind)
-        shutil.copytree(Path(store) / THUMBNAILS, SHIPPED / STORED / THUMBNAILS, dirs_exist_ok=True)
-    assert stored is not None
-    if like is None:
-        return stored
+    made = prepare(SHIPPED, embedder, pooling, store=store, also=get_args(Pooling))
+    if made.failures:
+        sys.exit(f"these clips cannot be embedded: {made.failures}")
+    shutil.copytree(store / THUMBNAILS, SHIPPED / STORED / THUMBNAILS, dirs_exist_ok=True)
     rows = np.arange(len(made))
-    return Stored(stored.hashes, stored.vectors, align(stored.coordinates, like.coordinates, rows, rows))
+    flat = align(made.coordinates, like.coordinates, rows, rows) if like else made.coordinates
+    return Stored(made.hashes, made.vectors, flat)
 
 
 if __name__ == "__main__":

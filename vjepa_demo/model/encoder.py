@@ -96,7 +96,7 @@ class Encoder:
             checkpoint=self.checkpoint.id,
             revision=self.revision,
             precision=self.precision,
-            sampling=f"{sampling.mode}-{sampling.frames}",
+            sampling=sampling.name,
             fit=fit,
             layer=layer,
         )

@@ -11,14 +11,16 @@ import threading
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 
 from vjepa_demo import jobs
 from vjepa_demo.embedder import Embedder
-from vjepa_demo.embedding import Kind, Pooling
+from vjepa_demo.embedding import Embedding, Kind, Pooling
 from vjepa_demo.errors import BusyError, MediaError, ReferencesError, RequestError, Stopped
 from vjepa_demo.files import known_hash, lock, sweep
 from vjepa_demo.references.comparison import ReferenceClip, ReferenceSet
@@ -58,6 +60,7 @@ def prepare(
     unproven: Sequence[Path] = (),
     clips: Sequence[ReferenceClip] | None = None,
     refit: bool = False,
+    also: Sequence[Pooling] = (),
 ) -> ReferenceSet:
     """The reference set of a folder: stored vectors where they fit, a forward pass for every other clip.
 
@@ -76,6 +79,7 @@ def prepare(
         unproven: the same for vectors made by somebody else: they are used where a sample, embedded here, holds.
         clips: the clips, where they are not those of `read_folder`.
         refit: lay all clips out anew, turned to lie near their old places.
+        also: other poolings that are asked for next: what they make of the same tokens is kept on the way.
 
     Raises:
         ReferencesError: the folder holds no clip, or none that can be embedded.
@@ -91,15 +95,15 @@ def prepare(
             found = None if refit else _ready(target, seen)
             if found is None:
                 paths = [path / name for path in (*more, folder / STORED)]
-                run = _Run(folder, embedder, kind, target, progress)
+                run = _Run(folder, embedder, kind, target, progress, also)
                 found = run.make(list(seen.clips), paths, [path / name for path in unproven], refit)
                 _remember(target, seen, found)
     return found
 
 
-def missing(folder: str | Path, embedder: Embedder, pooling: Pooling) -> int:
+def missing(folder: str | Path, kind: Kind) -> int:
     """How many clips of a folder `prepare` would have to embed first. Raises ReferencesError where it holds none."""
-    folder, kind = Path(folder), embedder.kind(pooling)
+    folder = Path(folder)
     seen = look(folder)
     target = store_of(folder) / f"{kind.key}.safetensors"
     if _ready(target, seen):
@@ -144,8 +148,16 @@ def _remember(target: Path, seen: Look, found: ReferenceSet) -> None:
 class _Run:
     """One making of a set: what is known of its vectors so far."""
 
-    def __init__(self, folder: Path, embedder: Embedder, kind: Kind, target: Path, progress: Progress | None) -> None:
-        self.folder, self.embedder, self.kind, self.target = folder, embedder, kind, target
+    def __init__(
+        self,
+        folder: Path,
+        embedder: Embedder,
+        kind: Kind,
+        target: Path,
+        progress: Progress | None,
+        also: Sequence[Pooling],
+    ) -> None:
+        self.folder, self.embedder, self.kind, self.target, self.also = folder, embedder, kind, target, also
         self.progress = progress or (lambda done, total, message: None)
         self.parts = Parts(target)
         self.vectors: dict[str, np.ndarray] = {}  # by SHA-256
@@ -256,7 +268,8 @@ class _Run:
                 self.failures[clip.file] = "Something in the file is not as it should be: save or convert it again."
             else:
                 try:
-                    vector = self.embedder.embed(read).vector(self.kind.pooling).array
+                    embedding = self.embedder.embed(read)
+                    vector = embedding.vector(self.kind.pooling).array
                 except (MediaError, RequestError) as error:
                     self.failures[clip.file] = str(error)
         if clip.file in self.failures:
@@ -268,10 +281,28 @@ class _Run:
         if clip.file in self.failures:
             return False
         self.vectors[sha] = vector
+        self._keep_others(sha, embedding)
         thumbnail = self.target.parent / THUMBNAILS / f"{sha}.jpg"
         self._store(lambda: save_thumbnail(read.frames[len(read.frames) // 2], thumbnail))
         self._store(lambda: self.parts.add(sha, vector))
         return True
+
+    def _keep_others(self, sha: str, embedding: Embedding) -> None:
+        for pooling, parts, known in self._others:
+            with contextlib.suppress(RequestError):  # a clip that is too short for it
+                if sha not in known:
+                    self._store(partial(parts.add, sha, embedding.vector(pooling).array))
+
+    @cached_property
+    def _others(self) -> list[tuple[Pooling, Parts, set[str]]]:
+        """The poolings of `also`, where their vectors go, and the clips that have one already."""
+        others = []
+        for pooling in self.also:
+            kind = replace(self.kind, pooling=pooling)
+            target = self.target.with_name(f"{kind.key}.safetensors")
+            stored = [_load(path, kind) for path in (self.folder / STORED / target.name, target)]
+            others.append((pooling, Parts(target), {sha for found in stored if found for sha in found.hashes}))
+        return others
 
     def _store(self, write: Callable[[], None]) -> bool:
         """Write something; False where the disk does not take it, which ends nothing."""
@@ -293,7 +324,10 @@ class _Run:
         self.progress(len(hashes), len(hashes), "Laying out the map")
         old = {sha: row for stored in mapped for sha, row in zip(stored.hashes, stored.coordinates, strict=True)}
         jobs.check()
-        with jobs.turn(lambda words: self.progress(len(hashes), len(hashes), words)):
+        job = jobs.current()
+        # UMAP cannot rest for others and needs one core: where nobody waits for it, it works beside them.
+        alone = not (job and job.low)
+        with jobs.turn(lambda words: self.progress(len(hashes), len(hashes), words)) if alone else nullcontext():
             places = lay_out(stacked, [old.get(sha) for sha in hashes], refit=refit)
         return Stored(tuple(hashes), stacked, places)
 

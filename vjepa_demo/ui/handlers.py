@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import copy
 import functools
+import itertools
 import logging
 import math
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import gradio as gr
 
 from vjepa_demo import explore, jobs, scratch
-from vjepa_demo.embedder import Embedder
-from vjepa_demo.embedding import Pooling
-from vjepa_demo.errors import RequestError, UserError
+from vjepa_demo.embedder import DEFAULTS, Embedder, sampling_of
+from vjepa_demo.embedding import Kind, Pooling
+from vjepa_demo.errors import RequestError, UserError, duration
 from vjepa_demo.explore import Compared, Embedded, Progress
 from vjepa_demo.model import checkpoints
 from vjepa_demo.model.encoder import device_name
-from vjepa_demo.options import Fit, Options
+from vjepa_demo.options import Fit, Options, Sampling, SamplingMode
+from vjepa_demo.references.filling import Filling, fill
+from vjepa_demo.references.filling import under_way as on_its_way
+from vjepa_demo.references.preparing import missing
 from vjepa_demo.settings import settings
 from vjepa_demo.ui import examples, intake, sessions, under_way, visits
 from vjepa_demo.ui.kept import Store
@@ -155,7 +159,8 @@ def allowed(checkpoint: str) -> str:
 # What was made of the clip before: a second clip beside it, a file to be saved, code.
 GONE: Update = {"second": None, "file": None, "text": None}
 # What an embedding changes on the page, in this order.
-OUTPUTS = ("status", "summary", "viewer", "map", "result", "layer", "offer", "source", "made", "start", "end", *GONE)
+SHOWN = ("status", "summary", "viewer", "map", "result", "layer", "offer", "ready", "watched", "watch")
+OUTPUTS = (*SHOWN, "source", "made", "start", "end", *GONE)
 
 
 @event(*OUTPUTS)
@@ -199,7 +204,7 @@ def _embed(say: Progress, folder: Path, file: str, request: Request, also: Updat
     end_older()  # what was asked of the clip before while this one was embedded
     # What is shown belongs together: nothing of the clip before is left.
     made = {"made": (file, request.options)}
-    yield {**show(embedded, folder), "map": WAITING, "offer": NO_OFFER, **made, **GONE, **(also or {})}
+    yield {**show(embedded, folder), "map": WAITING, **NO_OFFER, **made, **GONE, **(also or {})}
     # In one piece and last: what is yielded right after another reaches the page as a difference to that one, and may
     # undo it before it was seen.
     update = compare_or_offer(embedded, request.references, say)
@@ -231,7 +236,7 @@ def compare_anyway(say: Progress, folder: Path, result_id: str | None, own_id: s
     except UserError:
         yield {"offer": offer(*price(result, references))}
         raise
-    yield {"status": status("Done."), "map": show_map(compared), "offer": NO_OFFER}
+    yield {"status": status("Done."), "map": show_map(compared), **NO_OFFER}
 
 
 def cancel(result_id: str | None, own_id: str | None) -> tuple[Any, Any, Any]:
@@ -256,44 +261,138 @@ def shown(result_id: str | None) -> Embedded:
 NOT_BUSY = status("Nothing is under way.")
 OWN_CANCELLED = status("Cancelled. The references are as they were.")
 AT_ONCE_S = 5.0  # references are embedded unasked where it takes no longer than that
-NO_OFFER = gr.update(visible=False)
+HIDDEN = gr.update(visible=False)
+# Neither an offer to embed references, nor references that are on their way.
+NO_OFFER: Update = {"offer": HIDDEN, "ready": HIDDEN, "watched": None, "watch": gr.update(active=False)}
 
 
 def compare_or_offer(result: Embedded, references: Path, say: Progress) -> Update:
-    """The clip's place among the references; where these are not embedded in its way yet, what that would cost.
+    """The clip's place among the references.
 
-    Nothing that takes more than a few seconds begins by itself.
+    Where these are not embedded in its way yet and that takes more than a few seconds, they are embedded in the
+    background if the way is the checkpoint's own, and otherwise nothing begins by itself: what it would cost is said.
     """
-    missing, seconds = price(result, references)
-    if seconds > AT_ONCE_S:
+    count, seconds = price(result, references)
+    if seconds <= AT_ONCE_S:
+        compared = explore.compare(result, references, say)
+        return {"status": status("Done."), "map": show_map(compared), **NO_OFFER}
+    if is_own_way(result, references):
         return {
-            "status": status(
-                "Done. There is no map: the reference clips are not embedded in this way yet. The button below does it."
-            ),
-            "map": None,
-            "offer": offer(missing, seconds),
+            "status": status("Done."),
+            **show_filling(result, fill(references, result.embedding.fingerprint.options)),
         }
-    compared = explore.compare(result, references, say)
-    return {"status": status("Done."), "map": show_map(compared), "offer": NO_OFFER}
+    words = "Done. There is no map: the reference clips are not embedded in this way yet. The button below does it."
+    return {"status": status(words), "map": None, **NO_OFFER, **offers(result, references, count, seconds)}
+
+
+def is_own_way(result: Embedded, references: Path) -> bool:
+    """Whether a clip was embedded as its checkpoint was trained, and is compared with what all visitors see: there are
+    few such ways, so that all of them can be embedded in the background at anybody's wish."""
+    made = result.embedding.fingerprint
+    return (
+        made.sampling == Sampling(checkpoints.find(made.checkpoint).frames).name
+        and made.fit in (first_fit(), DEFAULTS.fit)
+        and references.resolve() == settings.reference_folder.resolve()
+    )
+
+
+def show_filling(result: Embedded, filling: Filling) -> Update:
+    """The clip among those references that are embedded already; the page asks again for the others."""
+    known = filling.sets.get(result.pooling)
+    compared = explore.compare_with(result, known) if known else None
+    clip = (
+        describe_clip(result.embedding, compared.comparison, name=result.name, auto=result.auto) if compared else None
+    )
+    return {
+        **NO_OFFER,
+        "map": map_value(known, clip, None if filling.over and not filling.failure else filling),
+        "watched": None if filling.over else (keep(result), filling.done),
+        "watch": gr.update(active=not filling.over),
+    }
+
+
+def fill_in(watched: Any) -> tuple[Any, Any, Any]:
+    """What the page asks every few seconds while references are embedded: (map, what it watches, the timer)."""
+    unchanged, enough = (gr.skip(), gr.skip(), gr.skip()), (gr.skip(), None, gr.update(active=False))
+    result_id, seen = watched or (None, 0)
+    result = results.get(result_id)
+    if result is None:
+        return enough
+    filling = on_its_way(settings.reference_folder, result.embedding.fingerprint.options)
+    if filling is None:
+        return enough
+    if filling.done == seen and not filling.over:
+        return unchanged
+    update = show_filling(result, filling)
+    if under_way.busy(visits.visitor(), "clip"):  # another clip is coming
+        return unchanged
+    return update["map"], update["watched"], update["watch"]
 
 
 def price(result: Embedded, references: Path) -> tuple[int, float]:
     """How many of the references are not embedded in a clip's way yet, and how many seconds that would take."""
-    missing = explore.references_missing(result, references)
-    return missing, missing * seconds_of(result)
+    count = missing(references, result.kind)
+    return count, count * seconds_of(result)
 
 
-def offer(missing: int, seconds: float) -> Any:
+def offers(result: Embedded, references: Path, count: int, seconds: float) -> Update:
+    """The button that embeds what is missing, and one that leads to a way of the same checkpoint that has a map."""
+    way = ready_way(result, references)
+    words = f"Or show the clip as {describe_way(way)}: its map is ready" if way else ""
+    return {"offer": offer(count, seconds), "ready": gr.update(value=words, visible=way is not None)}
+
+
+def ready_way(result: Embedded, references: Path) -> Options | None:
+    """The options nearest to a clip's for which all references are embedded; None where there are none."""
+    made = result.embedding.fingerprint.options
+    frames = frames_offered(checkpoints.find(made.checkpoint).frames)
+    ways = [
+        replace(made, frames=count, sampling=sampling, fit=fit)
+        for count, sampling, fit in itertools.product(frames, get_args(SamplingMode), get_args(Fit))
+    ]
+    ways.sort(
+        key=lambda way: (
+            way.fit != made.fit,
+            way.sampling != made.sampling,
+            abs((way.frames or 0) - (made.frames or 0)),
+        )
+    )
+    fingerprint = replace(result.embedding.fingerprint, layer=None)
+    for way in ways:
+        kind = Kind(replace(fingerprint, sampling=sampling_of(way).name, fit=way.fit), result.pooling)
+        if not missing(references, kind):
+            return way
+    return None
+
+
+def frames_offered(trained_on: int) -> list[int]:
+    """What the page lets choose from, beside what a checkpoint was trained on."""
+    return sorted({16, 32, 64, trained_on})
+
+
+def describe_way(way: Options) -> str:
+    """For a person: "16 frames, 4 per second, crop"."""
+    return f"{way.frames} frames, {'spread evenly' if way.sampling == 'even' else '4 per second'}, {way.fit}"
+
+
+def take_ready(result_id: str | None, own_id: str | None) -> tuple[Any, Any, Any]:
+    """The values of the controls (frames, sampling, fit) that lead to a map which is ready."""
+    result = results.get(result_id)
+    way = ready_way(result, sessions.folder_of(own_id)) if result else None
+    return (way.frames, way.sampling, way.fit) if way else (gr.skip(), gr.skip(), gr.skip())
+
+
+def offer(count: int, seconds: float) -> Any:
     """The button that embeds what is missing of the references, with its price; no button where nothing is."""
-    words = f"Embed the {missing} reference clips in this way too (about {duration(seconds)})"
-    return gr.update(value=words, visible=True, interactive=True) if missing else NO_OFFER
+    words = f"Embed the {count} reference clips in this way too (about {duration(seconds)})"
+    return gr.update(value=words, visible=True, interactive=True) if count else HIDDEN
 
 
 def require_references(result: Embedded) -> None:
     """On a public app a client may not set off the embedding of all references. Raises RequestError."""
-    if settings.public and (missing := explore.references_missing(result, settings.reference_folder)):
+    if settings.public and (count := missing(settings.reference_folder, result.kind)):
         raise RequestError(
-            f"{missing} of the reference clips are not embedded in this way, and that is not done for clients of a "
+            f"{count} of the reference clips are not embedded in this way, and that is not done for clients of a "
             "shared app: leave checkpoint, frames, sampling and fit at what they are by default."
         )
 
@@ -301,13 +400,6 @@ def require_references(result: Embedded) -> None:
 def seconds_of(result: Embedded) -> float:
     """How long one clip like this took, from the file to its tokens."""
     return sum(result.embedding.timings_ms.values()) / 1e3
-
-
-def duration(seconds: float) -> str:
-    """For a person: "40 s", "9 min" or "2.5 h"."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{round(seconds / 60)} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
 
 
 def show(result: Embedded, folder: Path) -> Update:
@@ -356,7 +448,7 @@ def first_view() -> dict[str, Any]:
     folder = scratch.folder(scratch.UPLOADS) / "first"  # from where it is served, for as long as the app runs
     folder.mkdir(exist_ok=True)
     words = "Point at any patch to see what is similar."
-    return {**show(first.embedded, folder), "status": status(words), "map": show_map(first), "offer": NO_OFFER}
+    return {**show(first.embedded, folder), "status": status(words), "map": show_map(first), **NO_OFFER}
 
 
 _first = threading.Lock()

@@ -23,6 +23,7 @@ from vjepa_demo.ui.reference_map import reference_map
 TITLE = "V-JEPA 2 Explorer"
 TITLE_HTML = f'<div class="page-title"><h1>{TITLE}</h1></div>'
 THEME_HTML = '<button type="button" class="theme-switch" aria-label="Dark" title="Dark"></button>'
+WATCH_S = 3.0
 ABOUT = Path(__file__).parent / "about.html"
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,8 @@ def build() -> gr.Blocks:
     examples.posters()
     with GatedBlocks(title=TITLE, analytics_enabled=False, fill_width=True) as demo:
         demo.space_id = None  # by it the page would fetch fonts and a header from other hosts
-        source, made, result_id = gr.State(None), gr.State(None), gr.State(None)
+        source, made, result_id, watched = gr.State(None), gr.State(None), gr.State(None), gr.State(None)
+        watch = gr.Timer(WATCH_S, active=False)  # while references are embedded in the background
         own_id = gr.State(None, delete_callback=sessions.own.end)  # the visitor's own references
         with gr.Row(elem_classes="page-head", equal_height=True):
             with gr.Row(elem_classes="page-bar"):
@@ -61,6 +63,7 @@ def build() -> gr.Blocks:
                     more = _more()
             with gr.Column(scale=3, min_width=300, elem_classes="beside"):
                 offer = gr.Button(visible=False, size="sm", elem_classes="offer")
+                ready = gr.Button(visible=False, size="sm", elem_classes="offer")
                 with gr.Row(elem_classes="offer-state"):
                     offer_said = gr.HTML(elem_classes="status", js_on_load=None, scale=1)
                     offer_cancel = gr.Button("Cancel", size="sm", scale=0, min_width=80)
@@ -76,9 +79,8 @@ def build() -> gr.Blocks:
         parts = {
             **{"status": status, "summary": summary, "viewer": viewer, "map": space, "result": result_id},
             **{
-                "offer": offer,
-                "source": source,
-                "made": made,
+                **{"offer": offer, "ready": ready, "watched": watched, "watch": watch},
+                **{"source": source, "made": made},
                 "start": controls["start"],
                 "end": controls["end"],
                 **more,
@@ -93,7 +95,11 @@ def build() -> gr.Blocks:
             handlers.embed_again, [source, made, *asked], outputs, **RUN
         )
         offer.click(handlers.compare_anyway, [result_id, own_id], [*outputs, offer_said], **RUN)
-        outputs_of_pooling = [status, space, result_id, offer]
+        ready.click(
+            handlers.take_ready, [result_id, own_id], [controls[name] for name in ("frames", "sampling", "fit")], **RUN
+        ).then(handlers.embed_again, [source, made, *asked], outputs, **RUN)
+        watch.tick(handlers.fill_in, watched, [space, watched, watch], **RUN)
+        outputs_of_pooling = [status, space, result_id, offer, ready, watched, watch]
         pooling.input(shown.change_pooling, [result_id, pooling, own_id], outputs_of_pooling, **RUN)
         _wire_more(more, status, viewer, result_id)
         for button in (cancel, offer_cancel):
@@ -122,7 +128,7 @@ def _settings() -> dict[str, Any]:
     """How a clip is embedded. A change applies to the clip that is shown."""
     trained_on = checkpoints.find(settings.checkpoint).frames
     with drawer("Settings"):
-        frames = gr.Radio(sorted({16, 32, 64, trained_on}), value=trained_on, label="Frames (a photo: always 16)")
+        frames = gr.Radio(handlers.frames_offered(trained_on), value=trained_on, label="Frames (a photo: always 16)")
         sampling = gr.Radio([("spread evenly", "even"), ("4 per second", "fps")], value="even", label="Sampling")
         fit = gr.Radio(
             ["whole", "crop", "squash", "pad"],

@@ -50,7 +50,7 @@ def change_layer(say: Progress, folder: Path, result_id: str | None, layer: int)
     }
 
 
-@event("status", "map", "result", "offer")
+@event("status", "map", "result", "offer", "ready", "watched", "watch")
 def change_pooling(
     say: Progress, folder: Path, result_id: str | None, choice: str, own_id: str | None
 ) -> Iterator[Update]:

@@ -41,3 +41,9 @@ def end(page: Visitor, kind: str | None = None, before: Job | None = None) -> se
     for _, job in found:
         job.stop(quietly=True)
     return {of for of, _ in found}
+
+
+def busy(page: Visitor, kind: str) -> bool:
+    """Whether work of a kind is under way for a page."""
+    with _lock:
+        return any(of == kind for of, _ in _work.get(page, ()))

@@ -11,8 +11,10 @@ import gradio as gr
 import numpy as np
 
 from vjepa_demo.embedding import Embedding
+from vjepa_demo.errors import duration
 from vjepa_demo.references.comparison import MEASURED, Comparison, ReferenceSet, vote
 from vjepa_demo.references.evaluation import evaluate
+from vjepa_demo.references.filling import FIRST_MAP, Filling
 from vjepa_demo.references.map import map_quality
 from vjepa_demo.settings import settings
 from vjepa_demo.ui.serving import shelf, thumbnail_of
@@ -36,7 +38,9 @@ def reference_map(**kwargs: Any) -> gr.HTML:
     return widget("reference_map", **kwargs)
 
 
-def map_value(references: ReferenceSet, clip: dict[str, Any] | None = None) -> dict[str, Any]:
+def map_value(
+    references: ReferenceSet | None, clip: dict[str, Any] | None = None, filling: Filling | None = None
+) -> dict[str, Any]:
     """What the map shows: the references, and where a clip lies among them.
 
     Its addresses are relative to the app's root (see `serving.ROUTES`).
@@ -44,14 +48,29 @@ def map_value(references: ReferenceSet, clip: dict[str, Any] | None = None) -> d
     Args:
         references: the set; the page can fetch its clips from now on, until many others have been shown.
         clip: what `describe_clip` says of it, or None to show the references alone.
+        filling: how far the set is, where it is embedded in the background; it may hold no clip then.
     """
     import plotly
 
     return {
         "plotly": f"plotly.min.js?{plotly.__version__}",
-        "references": f"references/{key_of(references)}",
+        "references": f"references/{key_of(references)}" if references else None,
         "clip": clip,
+        "filling": describe_filling(filling) if filling else None,
     }
+
+
+def describe_filling(filling: Filling) -> dict[str, Any]:
+    """How far the references are, in a sentence, and whether there is a map of those that are there."""
+    words = filling.failure
+    if not words and filling.total:
+        words = f"{filling.done} of {filling.total} reference clips are embedded"
+        words += f", about {duration(filling.left)} to go." if filling.left else "."
+    elif not words:
+        words = "The reference clips are about to be embedded."
+    if not filling.mapped and not filling.failure:
+        words += f" The map comes with {min(FIRST_MAP, filling.total) or FIRST_MAP} of them."
+    return {"words": words, "mapped": filling.mapped}
 
 
 def key_of(references: ReferenceSet) -> str:

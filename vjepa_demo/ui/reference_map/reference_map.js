@@ -68,6 +68,7 @@ class ReferenceMap {
       quality: h("p", { class: "w-soft rm-quality" }),
       player: h("div", { class: "rm-player", role: "group", "aria-label": "Player" }),
       vote: h("p", { class: "rm-vote" }),
+      filling: h("p", { class: "rm-filling w-soft", role: "status", hidden: "" }),
       waiting: h("p", { class: "rm-waiting w-soft", role: "status", text: "Looking for similar clips …" }),
       votes: h("p", { class: "w-soft" }),
       about: h("p", { class: "w-soft rm-about" }),
@@ -112,7 +113,7 @@ class ReferenceMap {
       h("div", { class: "rm-main" },
         h("div", { class: "rm-side" }, h("div", { class: "rm-head" }, h("h2", { text: "Most similar clips" }), parts.way), parts.vote, parts.far, parts.waiting, parts.neighbours),
         h("div", { class: "rm-left" },
-          this.title,
+          this.title, parts.filling,
           h("div", { class: "rm-frame" }, this.points, parts.names, parts.player), help,
           h("div", { class: "w-row rm-switches" }, this.pathSwitch.node, this.lineSwitch.node), saves, more)),
       parts.said, parts.tip,
@@ -138,11 +139,12 @@ class ReferenceMap {
       }
       return;
     }
+    this.#tellFilling(value?.filling);
     if (!value || !value.references) {
-      this.root.dataset.state = "empty";
+      this.root.dataset.state = value?.filling ? "waiting" : "empty";
       return;
     }
-    this.root.dataset.state = "loading";
+    this.root.dataset.state = value.filling ? "filling" : "loading"; // what grows is not dimmed
     this.parts.message.textContent = "";
     try {
       await afterHeat();
@@ -152,15 +154,17 @@ class ReferenceMap {
         if (!answer.ok) throw new Error("The references could not be loaded: embed the clip again.");
         const set = await answer.json();
         if (turn !== this.#turn) return;
+        const grown = Boolean(this.set) && this.set.pooling === set.pooling && this.set.clips.every(({ file }, row) => file === set.clips[row]?.file);
         Object.assign(this, { set, path: value.references });
-        Object.assign(this.view, { styles: labelStyles(set.clips), isolated: null });
-        this.#stopPlaying();
+        Object.assign(this.view, { styles: labelStyles(set.clips), isolated: grown ? this.view.isolated : null });
+        if (!grown) this.#stopPlaying();
       }
       this.clip = value.clip;
       Object.assign(this.view, { step: null, focus: null });
       this.#at = null;
       this.#hideTip();
       this.#drawAll(); // the list is there at once; the map comes when its library is
+      if (value.filling && !value.filling.mapped) return;
       await loadPlotly(address(value.plotly));
       if (turn !== this.#turn) return;
       await this.#draw();
@@ -170,6 +174,13 @@ class ReferenceMap {
       this.parts.message.textContent = error.message;
       this.root.dataset.state = "error";
     }
+  }
+
+  // How far references are that are embedded in the background, and whether there is a map of those that are there.
+  #tellFilling(filling) {
+    this.parts.filling.textContent = filling?.words ?? "";
+    this.parts.filling.hidden = !filling;
+    this.root.dataset.mapped = filling && !filling.mapped ? "no" : "yes";
   }
 
   #drawAll() {

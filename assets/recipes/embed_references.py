@@ -9,10 +9,8 @@ or nano have changed; `tests/unit/references/test_shipped_references.py` holds t
 
 from __future__ import annotations
 
-import itertools
 import shutil
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import get_args
@@ -29,12 +27,15 @@ from vjepa_demo.references.map import align
 from vjepa_demo.references.preparing import SHIPPED, prepare
 from vjepa_demo.references.store import THUMBNAILS, Stored
 
-# What a visitor can reach with two controls of the page. The fit whole is served by squash: the clips are square.
+STORE = Path(__file__).parents[2] / "build" / "vectors"  # one vector a file, until all of a way are there
+# What a visitor can reach with a control or two of the page. Whole is served by squash: the clips are square.
 SAMPLINGS = [Sampling(frames, mode) for frames in (16, 32, 64) for mode in ("even", "fps")]
+FITS = {Sampling(16): ("crop", "squash", "pad"), Sampling(16, "fps"): ("crop", "squash")}
 WAYS = [
     (sampling, fit, precision)
-    for sampling, fit, precision in itertools.product(SAMPLINGS, ("squash", "crop", "pad"), ("fp32", "bf16"))
-    if fit != "pad" or sampling == Sampling(16)
+    for sampling in SAMPLINGS
+    for fit in FITS.get(sampling, ("squash",))
+    for precision in ("fp32", "bf16")
 ]
 
 
@@ -46,31 +47,30 @@ def main() -> None:
     wanted: set[Path] = set()
     for sampling, fit, precision in WAYS:
         embedder = Embedder(get_encoder("nano", device="cpu", precision=precision), sampling, fit)
-        with tempfile.TemporaryDirectory() as store:  # one for all poolings: they want the same tokens
-            for pooling in get_args(Pooling):
-                kind = embedder.kind(pooling)
-                path = folder / f"{kind.key}.safetensors"
-                wanted.add(path)
-                stored = Stored.load(path, kind)
-                if stored is None or stored.hashes != hashes:
-                    started = time.perf_counter()
-                    stored = make(embedder, pooling, Path(store), first.get(pooling))
-                    stored.save(path, kind, half=True)
-                    seconds = time.perf_counter() - started
-                    how = f"{sampling.frames} {sampling.mode:4}  {fit:6} {precision} {pooling:6}"
-                    print(f"{path.name}  {how}  {len(hashes)} clips, {seconds:.0f} s", flush=True)
-                first.setdefault(pooling, stored)
+        for pooling in get_args(Pooling):
+            kind = embedder.kind(pooling)
+            path = folder / f"{kind.key}.safetensors"
+            wanted.add(path)
+            stored = Stored.load(path, kind)
+            if stored is None or stored.hashes != hashes:
+                started = time.perf_counter()
+                stored = make(embedder, pooling, first.get(pooling))
+                stored.save(path, kind, half=True)
+                seconds = time.perf_counter() - started
+                how = f"{sampling.frames} {sampling.mode:4}  {fit:6} {precision} {pooling:6}"
+                print(f"{path.name}  {how}  {len(hashes)} clips, {seconds:.0f} s", flush=True)
+            first.setdefault(pooling, stored)
     thumbnails = {folder / THUMBNAILS / f"{sha}.jpg" for sha in hashes}
     for path in {*folder.glob("*.*"), *(folder / THUMBNAILS).iterdir()} - wanted - thumbnails:
         path.unlink()
 
 
-def make(embedder: Embedder, pooling: Pooling, store: Path, like: Stored | None) -> Stored:
+def make(embedder: Embedder, pooling: Pooling, like: Stored | None) -> Stored:
     """The vectors of the shipped clips and their map, turned to lie as another one does; thumbnails on the way."""
-    made = prepare(SHIPPED, embedder, pooling, store=store, also=get_args(Pooling))
+    made = prepare(SHIPPED, embedder, pooling, store=STORE, also=get_args(Pooling))
     if made.failures:
         sys.exit(f"these clips cannot be embedded: {made.failures}")
-    shutil.copytree(store / THUMBNAILS, SHIPPED / STORED / THUMBNAILS, dirs_exist_ok=True)
+    shutil.copytree(STORE / THUMBNAILS, SHIPPED / STORED / THUMBNAILS, dirs_exist_ok=True)
     rows = np.arange(len(made))
     flat = align(made.coordinates, like.coordinates, rows, rows) if like else made.coordinates
     return Stored(made.hashes, made.vectors, flat)

@@ -22,8 +22,7 @@ from vjepa_demo.errors import UserError
 from vjepa_demo.jobs import Job, Visitor
 from vjepa_demo.options import Options
 from vjepa_demo.references.comparison import ReferenceClip, ReferenceSet
-from vjepa_demo.references.looking import look
-from vjepa_demo.references.preparing import prepare
+from vjepa_demo.references.preparing import divide, has_map, prepare
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +38,8 @@ class Filling:
 
     Attributes:
         sets: by pooling, those embedded so far, at most STEP behind. From FIRST_MAP on no point moves: later clips are
-            placed on the map of the first. When all are there they are laid out anew for those who look after that.
+            placed on the map of the first. Where there was no map before, all are laid out anew in the end, for those
+            who look after that.
         done, total: clips.
         seconds: how long one clip takes, from the file to its vectors; 0 until one was embedded.
         over: whether no more will come.
@@ -52,7 +52,8 @@ class Filling:
         self.done = self.total = 0
         self.seconds = 0.0
         self.over, self.failure = False, ""
-        self._ended, self._tried = 0.0, 0
+        self._ended, self._tried, self._new_map = 0.0, 0, True
+        self._order: list[ReferenceClip] = []  # those that have vectors already, then one of each label in turn
 
     @property
     def left(self) -> float:
@@ -82,14 +83,17 @@ class Filling:
 
     def _step(self) -> None:
         embedder = Embedder.open(self.options)
-        clips = in_turn(look(self.folder).clips)
-        self.total = len(clips)
+        kind = embedder.kind(POOLINGS[0])
+        if not self._order:
+            there, rest = divide(self.folder, kind)
+            self._order = [*in_turn(there), *in_turn(rest)]
+            self._new_map, self._tried = not has_map(self.folder, kind), max(0, len(there) - STEP)
+            self.total = len(self._order)
         count = min(self._tried + STEP, self.total)
 
         def progress(done: int, total: int, message: str) -> None:
             if message.startswith("Embedding") and done:
-                now = time.monotonic()
-                self.seconds = (now - began) / done
+                self.seconds = (time.monotonic() - began) / done
                 self.done = count - total + done
 
         began = time.monotonic()
@@ -98,15 +102,16 @@ class Filling:
                 self.folder,
                 embedder,
                 pooling,
-                clips=clips[:count],
+                clips=self._order[:count],
                 progress=progress,
-                refit=count <= FIRST_MAP,
+                refit=self._new_map and count <= FIRST_MAP,
                 also=POOLINGS,
+                partly=True,
             )
         self._tried = self.done = count
         if count == self.total:
             for pooling in POOLINGS:
-                prepare(self.folder, embedder, pooling, refit=True)
+                prepare(self.folder, embedder, pooling, refit=self._new_map)
             self.over = True
 
 

@@ -61,6 +61,7 @@ def prepare(
     clips: Sequence[ReferenceClip] | None = None,
     refit: bool = False,
     also: Sequence[Pooling] = (),
+    partly: bool = False,
 ) -> ReferenceSet:
     """The reference set of a folder: stored vectors where they fit, a forward pass for every other clip.
 
@@ -80,6 +81,7 @@ def prepare(
         clips: the clips, where they are not those of `read_folder`.
         refit: lay all clips out anew, turned to lie near their old places.
         also: other poolings that are asked for next: what they make of the same tokens is kept on the way.
+        partly: more clips are to come: vectors are kept one by one, and their map in memory alone.
 
     Raises:
         ReferencesError: the folder holds no clip, or none that can be embedded.
@@ -95,7 +97,7 @@ def prepare(
             found = None if refit else _ready(target, seen)
             if found is None:
                 paths = [path / name for path in (*more, folder / STORED)]
-                run = _Run(folder, embedder, kind, target, progress, also)
+                run = _Run(folder, embedder, kind, target, progress, also, partly)
                 found = run.make(list(seen.clips), paths, [path / name for path in unproven], refit)
                 _remember(target, seen, found)
     return found
@@ -104,20 +106,35 @@ def prepare(
 def missing(folder: str | Path, kind: Kind) -> int:
     """How many clips of a folder `prepare` would have to embed first. Raises ReferencesError where it holds none."""
     folder = Path(folder)
-    seen = look(folder)
     target = store_of(folder) / f"{kind.key}.safetensors"
-    if _ready(target, seen):
+    if _ready(target, look(folder)):
         return 0  # what cannot be embedded is known, too
+    return len(divide(folder, kind)[1])
+
+
+def divide(folder: Path, kind: Kind) -> tuple[list[ReferenceClip], list[ReferenceClip]]:
+    """The clips of a folder that have a vector of a kind, and those that have to be embedded for it."""
+    target = store_of(folder) / f"{kind.key}.safetensors"
     known = set(Parts(target).read())
-    for path in {folder / STORED / target.name, target}:
-        if stored := _load(path, kind):
-            known.update(stored.hashes)
-    count = 0
-    for clip in seen.clips:
+    for stored in _stored(folder, kind, target):
+        known.update(stored.hashes)
+    there: list[ReferenceClip] = []
+    rest: list[ReferenceClip] = []
+    for clip in look(folder).clips:
         jobs.check()
         with contextlib.suppress(OSError, ValueError):  # what cannot be read is not embedded
-            count += known_hash(folder / clip.file) not in known
-    return count
+            (there if known_hash(folder / clip.file) in known else rest).append(clip)
+    return there, rest
+
+
+def has_map(folder: Path, kind: Kind) -> bool:
+    """Whether clips of a folder have a map of a kind on disk, on which others can be placed."""
+    return bool(_stored(folder, kind, store_of(folder) / f"{kind.key}.safetensors"))
+
+
+def _stored(folder: Path, kind: Kind, target: Path) -> list[Stored]:
+    found = [_load(path, kind) for path in dict.fromkeys((folder / STORED / target.name, target))]
+    return [stored for stored in found if stored]
 
 
 def _load(path: Path, kind: Kind) -> Stored | None:
@@ -156,8 +173,10 @@ class _Run:
         target: Path,
         progress: Progress | None,
         also: Sequence[Pooling],
+        partly: bool,
     ) -> None:
-        self.folder, self.embedder, self.kind, self.target, self.also = folder, embedder, kind, target, also
+        self.folder, self.embedder, self.kind, self.target = folder, embedder, kind, target
+        self.also, self.partly = also, partly
         self.progress = progress or (lambda done, total, message: None)
         self.parts = Parts(target)
         self.vectors: dict[str, np.ndarray] = {}  # by SHA-256
@@ -195,7 +214,7 @@ class _Run:
             raise ReferencesError(f"None of the reference clips can be read; of the first: {first}")
 
         whole = self._place([sha for _, sha in good], mapped, refit)
-        if whole not in loaded[-2:] and self._store(lambda: whole.save(self.target, self.kind)):
+        if not self.partly and whole not in loaded[-2:] and self._store(lambda: whole.save(self.target, self.kind)):
             self.parts.clear()
         folder = self.folder.resolve()
         return ReferenceSet(
@@ -300,8 +319,8 @@ class _Run:
         for pooling in self.also:
             kind = replace(self.kind, pooling=pooling)
             target = self.target.with_name(f"{kind.key}.safetensors")
-            stored = [_load(path, kind) for path in (self.folder / STORED / target.name, target)]
-            others.append((pooling, Parts(target), {sha for found in stored if found for sha in found.hashes}))
+            known = {sha for stored in _stored(self.folder, kind, target) for sha in stored.hashes}
+            others.append((pooling, Parts(target), known))
         return others
 
     def _store(self, write: Callable[[], None]) -> bool:

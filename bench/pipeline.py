@@ -21,8 +21,8 @@ from vjepa_demo import explore
 from vjepa_demo.embedder import Embedder
 from vjepa_demo.errors import ReferencesError
 from vjepa_demo.options import Options
+from vjepa_demo.references import current
 from vjepa_demo.references.preparing import prepare
-from vjepa_demo.settings import settings
 from vjepa_demo.views.similarity import pack
 
 BAR = 3.0
@@ -57,7 +57,7 @@ def measure(path: Path, runs: int) -> int:
     encoder = embedder.encoder
     pixels, _ = encoder.preprocess(embedder.read(path))
     try:
-        references = prepare(settings.reference_folder, embedder, embedder.pooling)
+        references = prepare(current.folder(), embedder, embedder.pooling)
     except ReferencesError:
         references = None
     stages: dict[str, list[float]] = {name: [] for name in ("decode", "preprocess", "encode", "pack", "place")}

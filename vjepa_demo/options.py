@@ -121,3 +121,12 @@ class Options:
             raise RequestError(f"The fit must be {FITS}, not {cut(self.fit)}.")
         if self.precision not in get_args(Precision):
             raise RequestError(f"The precision must be auto, fp32 or bf16, not {cut(self.precision)}.")
+
+
+def page_fit() -> Fit:
+    """The fit that the page begins with.
+
+    Of the objects in clips of 16:9, `whole` finds most again (`assets/recipes/README.md`). A folder of references that
+    the shell has built has vectors of `crop`, its default, and is not to be embedded anew.
+    """
+    return "crop" if settings.own_folder else "whole"

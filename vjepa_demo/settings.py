@@ -14,6 +14,9 @@ MIB = 1024 * 1024
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 
 
+HUB = "hf://"
+
+
 def _default_cache() -> str:
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return str(Path(base) / "vjepa-demo")
@@ -67,7 +70,8 @@ class Settings:
         scratch_dir: where the folder for all of these is made; the system's place for temporary files when empty.
         cache_dir: folder for vectors and maps of reference clips.
         checkpoint: the checkpoint that is used when none is named.
-        references: folder of reference clips; the shipped ones when empty.
+        references: folder of reference clips, or a dataset of videos on the Hub (hf://datasets/OWNER/NAME); the shipped
+            ones when empty.
         space: owner/name of the Space that this is, from where the copied code can fetch nano.
         device: "auto", "cuda", "mps" or "cpu".
         proxies: how many proxies in front of the app are trusted to say whom they were asked by; one on a Space.
@@ -128,9 +132,9 @@ class Settings:
         return is_loopback(self.server_name)
 
     @property
-    def reference_folder(self) -> Path:
-        """The references that everybody sees: the owner's, or the shipped ones."""
-        return Path(self.references or ASSETS / "references")
+    def own_folder(self) -> bool:
+        """Whether the references are a folder of the owner's, and not the shipped ones or a dataset on the Hub."""
+        return bool(self.references) and not self.references.startswith(HUB)
 
     @classmethod
     def from_environment(cls) -> Settings:

@@ -137,9 +137,11 @@ def run_similarity(given: argparse.Namespace) -> int:
 
 def run_neighbours(given: argparse.Namespace) -> int:
     from vjepa_demo import explore
+    from vjepa_demo.references.preparing import SHIPPED
+    from vjepa_demo.references.sources import fetch
 
     explore.check_count(given.k)
-    folder = Path(given.references or settings.reference_folder)
+    folder = fetch(given.references or settings.references or str(SHIPPED))
     compared = explore.compare(
         explore.embed(given.file, options_of(given), pooling=given.pooling, progress=say), folder, say
     )

@@ -1,15 +1,17 @@
-"""`python -m vjepa_demo references build` and `references evaluate`."""
+"""`python -m vjepa_demo references build`, `references evaluate` and `references warm`."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vjepa_demo.errors import RequestError
-from vjepa_demo.options import Options
+from vjepa_demo.errors import ReferencesError, RequestError
+from vjepa_demo.options import Options, page_fit
+from vjepa_demo.settings import settings
 
 if TYPE_CHECKING:
     from vjepa_demo.embedder import Embedder
@@ -51,9 +53,20 @@ def add_parser(commands: Any, shell: Shell) -> None:
     measure.add_argument("folder", metavar="DIR", help="a set of reference clips")
     measure.set_defaults(run=partial(run_evaluate, shell))
 
-    for parser in (make, measure):
+    warm = actions.add_parser(
+        "warm", help="embed the references that the page shows before anybody asks, as the page would in the background"
+    )
+    warm.add_argument("--references", metavar="SOURCE", help="a folder or hf://datasets/… (default: the page's)")
+    warm.add_argument(
+        "--out", metavar="DIR", help="where to copy the vectors, e.g. assets/references/vectors of a Space"
+    )
+    warm.set_defaults(run=partial(run_warm, shell))
+
+    for parser in (make, measure, warm):
         shell.add_options(parser)
+    for parser in (make, measure):
         shell.add_pooling(parser)
+    warm.set_defaults(fit=page_fit())
 
 
 def run_build(shell: Shell, given: argparse.Namespace) -> int:
@@ -83,6 +96,34 @@ def run_build(shell: Shell, given: argparse.Namespace) -> int:
     }
     words = f"{len(made)} clips in {summary['labels']} labels, {embedded} embedded now, {len(made.failures)} left out"
     shell.tell(given, summary, words)
+    return 0
+
+
+def run_warm(shell: Shell, given: argparse.Namespace) -> int:
+    from vjepa_demo.references.filling import POOLINGS, Filling
+    from vjepa_demo.references.listing import STORED
+    from vjepa_demo.references.preparing import SHIPPED, missing, store_of
+    from vjepa_demo.references.sources import fetch
+    from vjepa_demo.references.store import copy_stored
+
+    folder = fetch(given.references or settings.references or str(SHIPPED))
+    embedder = _embedder(shell, given)
+    kinds = [embedder.kind(pooling) for pooling in POOLINGS]
+    clips = max(missing(folder, kind) for kind in kinds)
+    filling = Filling(folder, shell.options_of(given))
+    while clips and not filling.over:
+        filling.step()
+        shell.say(f"Embedding reference clips: {filling.done} of {filling.total}, {filling.left:.0f} s to go")
+    if filling.failure:
+        raise ReferencesError(filling.failure)
+    places = (store_of(folder), folder / STORED)
+    files = [place / f"{kind.key}.safetensors" for kind in kinds for place in places]
+    if given.out:
+        for file in filter(Path.is_file, files):
+            copy_stored(file, Path(given.out) / file.name)
+    summary = {"folder": str(folder), "embedded": clips, "out": given.out, "fingerprint": asdict(embedder.fingerprint)}
+    words = f"{clips} reference clips embedded now" if clips else "All reference clips are embedded in this way already"
+    shell.tell(given, summary, f"{words}; the vectors are in {given.out or places[0]}" if clips or given.out else words)
     return 0
 
 

@@ -22,7 +22,7 @@ from vjepa_demo.errors import UserError
 from vjepa_demo.jobs import Job, Visitor
 from vjepa_demo.options import Options
 from vjepa_demo.references.comparison import ReferenceClip, ReferenceSet
-from vjepa_demo.references.preparing import divide, has_map, prepare
+from vjepa_demo.references.preparing import EMBEDDING, divide, has_map, prepare
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class Filling:
         self.done = self.total = 0
         self.seconds = 0.0
         self.over, self.failure = False, ""
-        self._ended, self._tried, self._new_map = 0.0, 0, True
+        self._ended, self._tried, self._made, self._new_map = 0.0, 0, 0, True
         self._order: list[ReferenceClip] = []  # those that have vectors already, then one of each label in turn
 
     @property
@@ -92,11 +92,11 @@ class Filling:
         count = min(self._tried + STEP, self.total)
 
         def progress(done: int, total: int, message: str) -> None:
-            if message.startswith("Embedding") and done:
-                self.seconds = (time.monotonic() - began) / done
-                self.done = count - total + done
+            if message == EMBEDDING:
+                self.done, self._made = count - total + done, made + done
+                self.seconds = (spent + time.monotonic() - began) / self._made
 
-        began = time.monotonic()
+        began, spent, made = time.monotonic(), self._made * self.seconds, self._made
         for pooling in POOLINGS:
             self.sets[pooling] = prepare(
                 self.folder,

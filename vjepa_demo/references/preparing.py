@@ -40,6 +40,7 @@ PROVEN, PROVEN_WHOLE = 2, 8
 # Between two machines, or in half precision, a vector differs by less; that of another clip by more.
 LEAST_COSINE, MOST_DIFFERENCE = 0.99, 0.05
 
+EMBEDDING = "Embedding reference clips"
 # (clips done, clips in all, what is happening)
 Progress = Callable[[int, int, str], None]
 
@@ -139,10 +140,11 @@ def _stored(folder: Path, kind: Kind, target: Path) -> list[Stored]:
 
 def _load(path: Path, kind: Kind) -> Stored | None:
     """The stored vectors of a kind. The shipped clips are square, and so the same under "whole" as under "squash"."""
-    if kind.fingerprint.fit == "whole" and path.parent.resolve() == (SHIPPED / STORED).resolve():
+    found = Stored.load(path, kind)
+    if found is None and kind.fingerprint.fit == "whole" and path.parent.resolve() == (SHIPPED / STORED).resolve():
         kind = replace(kind, fingerprint=replace(kind.fingerprint, fit="squash"))
-        path = path.with_name(f"{kind.key}.safetensors")
-    return Stored.load(path, kind)
+        return Stored.load(path.with_name(f"{kind.key}.safetensors"), kind)
+    return found
 
 
 def _ready(target: Path, seen: Look) -> ReferenceSet | None:
@@ -206,7 +208,7 @@ class _Run:
         new = [(clip, sha) for clip, sha in zip(clips, hashes, strict=True) if sha and sha not in self.vectors]
         for number, (clip, sha) in enumerate(new, start=1):
             if self._embed(clip, sha, number, len(new)):
-                self.progress(number, len(new), "Embedding reference clips")
+                self.progress(number, len(new), EMBEDDING)
         good = [(clip, sha) for clip, sha in zip(clips, hashes, strict=True) if clip.file not in self.failures]
         self._tell_failures(len(clips))
         if not good:
@@ -272,7 +274,7 @@ class _Run:
         if sha in self.vectors or clip.file in self.failures:
             return sha in self.vectors
         jobs.check()
-        waiting = "Embedding reference clips ({})".format
+        waiting = f"{EMBEDDING} ({{}})".format
         with jobs.turn(lambda words: self.progress(number - 1, total, waiting(words.lower()))):
             try:
                 read = self.embedder.read(path)

@@ -32,6 +32,7 @@ from vjepa_demo.references.listing import (
 )
 from vjepa_demo.references.preparing import Progress, cache_of, prepare
 from vjepa_demo.references.store import THUMBNAILS, take_thumbnail
+from vjepa_demo.settings import HUB
 
 log = logging.getLogger(__name__)
 
@@ -306,7 +307,7 @@ def fetch(source: str) -> Path:
     Raises:
         ReferencesError: the address is faulty, the dataset does not exist, or the Hub cannot be reached.
     """
-    if not source.startswith("hf://"):
+    if not source.startswith(HUB):
         return Path(source).expanduser()
     address = HUB_SOURCE.fullmatch(source)
     if not address or ".." in source:

@@ -12,6 +12,7 @@ import gradio as gr
 from vjepa_demo import explore
 from vjepa_demo.errors import RequestError
 from vjepa_demo.options import Options
+from vjepa_demo.references import current
 from vjepa_demo.settings import settings
 from vjepa_demo.ui.files import scratch
 from vjepa_demo.ui.handlers import make_options, number, pooling_asked, require_references
@@ -54,7 +55,7 @@ async def neighbours(given: Given) -> dict[str, Any]:
         explore.check_count(count)
         embedded = explore.embed(file_of(given), options, pooling=pooling)
         require_references(embedded)
-        return explore.neighbours_json(explore.compare(embedded, settings.reference_folder), count)
+        return explore.neighbours_json(explore.compare(embedded, current.folder()), count)
 
     return await finished(work, given["file"])
 

@@ -22,7 +22,8 @@ from vjepa_demo.errors import RequestError, UserError, duration
 from vjepa_demo.explore import Compared, Embedded, Progress
 from vjepa_demo.model import checkpoints
 from vjepa_demo.model.encoder import device_name
-from vjepa_demo.options import Fit, Options, Sampling, SamplingMode
+from vjepa_demo.options import Fit, Options, Sampling, SamplingMode, page_fit
+from vjepa_demo.references import current
 from vjepa_demo.references.filling import Filling, fill
 from vjepa_demo.references.filling import under_way as on_its_way
 from vjepa_demo.references.preparing import missing
@@ -39,18 +40,9 @@ log = logging.getLogger(__name__)
 AUTO = "auto"
 
 
-def first_fit() -> Fit:
-    """The fit that the page begins with.
-
-    Of the objects in clips of 16:9, `whole` finds most again (`assets/recipes/README.md`). A folder of references that
-    the shell has built has vectors of `crop`, its default, and is not to be embedded anew.
-    """
-    return "crop" if settings.references else "whole"
-
-
 def first_options() -> Options:
     """The options that the page's controls show at first."""
-    return Options(settings.checkpoint, frames=checkpoints.find(settings.checkpoint).frames, fit=first_fit())
+    return Options(settings.checkpoint, frames=checkpoints.find(settings.checkpoint).frames, fit=page_fit())
 
 
 results: Store[Embedded] = Store()
@@ -291,8 +283,8 @@ def is_own_way(result: Embedded, references: Path) -> bool:
     made = result.embedding.fingerprint
     return (
         made.sampling == Sampling(checkpoints.find(made.checkpoint).frames).name
-        and made.fit in (first_fit(), DEFAULTS.fit)
-        and references.resolve() == settings.reference_folder.resolve()
+        and made.fit in (page_fit(), DEFAULTS.fit)
+        and references.resolve() == current.folder().resolve()
     )
 
 
@@ -318,7 +310,7 @@ def fill_in(watched: Any) -> tuple[Any, Any, Any]:
     result = results.get(result_id)
     if result is None:
         return enough
-    filling = on_its_way(settings.reference_folder, result.embedding.fingerprint.options)
+    filling = on_its_way(current.folder(), result.embedding.fingerprint.options)
     if filling is None:
         return enough
     if filling.done == seen and not filling.over:
@@ -390,7 +382,7 @@ def offer(count: int, seconds: float) -> Any:
 
 def require_references(result: Embedded) -> None:
     """On a public app a client may not set off the embedding of all references. Raises RequestError."""
-    if settings.public and (count := missing(settings.reference_folder, result.kind)):
+    if settings.public and (count := missing(current.folder(), result.kind)):
         raise RequestError(
             f"{count} of the reference clips are not embedded in this way, and that is not done for clients of a "
             "shared app: leave checkpoint, frames, sampling and fit at what they are by default."
@@ -433,8 +425,8 @@ def first_result() -> Compared | str:
     """The example that the page opens with, embedded once; a sentence where it cannot be, which the log explains."""
     try:
         for _ in range(2):  # the first pass loads libraries and weights, and its times would say nothing of the clip
-            embedded = explore.embed(examples.files()[0], Options("nano", fit=first_fit()))
-        return explore.compare(embedded, settings.reference_folder)
+            embedded = explore.embed(examples.files()[0], Options("nano", fit=page_fit()))
+        return explore.compare(embedded, current.folder())
     except Exception as error:
         return sentence(error)
 

@@ -11,6 +11,8 @@ import gradio as gr
 
 from vjepa_demo.media.formats import MEDIA_TYPES
 from vjepa_demo.model import checkpoints
+from vjepa_demo.options import page_fit
+from vjepa_demo.references import current
 from vjepa_demo.references.listing import read_folder
 from vjepa_demo.settings import ASSETS, settings
 from vjepa_demo.ui import api, examples, files, guard, handlers, intake, own_references, sessions, shown, theme, unheard
@@ -35,8 +37,7 @@ def build() -> gr.Blocks:
     Raises:
         ReferencesError: the folder of references that the app was started with holds none.
     """
-    if settings.references:
-        read_folder(settings.references)
+    read_folder(current.folder())
     handlers.first_view()
     examples.posters()
     with GatedBlocks(title=TITLE, analytics_enabled=False, fill_width=True) as demo:
@@ -132,7 +133,7 @@ def _settings() -> dict[str, Any]:
         sampling = gr.Radio([("spread evenly", "even"), ("4 per second", "fps")], value="even", label="Sampling")
         fit = gr.Radio(
             ["whole", "crop", "squash", "pad"],
-            value=handlers.first_fit(),
+            value=page_fit(),
             label="Fit to the model's input",
             info="V-JEPA 2 was trained on squares. Whole shows it all of the picture, on a wider or higher grid; crop, "
             "the model card's way, shows it the middle alone.",

@@ -23,6 +23,7 @@ from gradio.utils import LRUCache
 from vjepa_demo import jobs, scratch
 from vjepa_demo.errors import DiskError, ReferencesError
 from vjepa_demo.jobs import Visitor
+from vjepa_demo.references import current
 from vjepa_demo.references.change import REMOVED, copy_set
 from vjepa_demo.references.preparing import cache_of
 from vjepa_demo.settings import MIB, Settings, settings
@@ -175,7 +176,7 @@ class Sessions:
                 raise
         try:
             if before is None:
-                copy_set(settings.reference_folder, session.folder)
+                copy_set(current.folder(), session.folder)
             yield
             # What was removed leaves room for others at once, and goes with the next change.
             removed = scratch.size_of(session.folder / REMOVED, _shipped())
@@ -318,12 +319,12 @@ _kept_changing = threading.Lock()
 
 def are_kept() -> bool:
     """Whether added clips stay in the folder of references: run locally, with a folder of one's own."""
-    return bool(settings.references) and not settings.public
+    return settings.own_folder and not settings.public
 
 
 def folder_of(own_id: str | None) -> Path:
     """The folder of references that a visitor sees: their own, or that of all."""
-    return (None if are_kept() else own.folder_of(own_id)) or settings.reference_folder
+    return (None if are_kept() else own.folder_of(own_id)) or current.folder()
 
 
 @contextlib.contextmanager
@@ -341,7 +342,7 @@ def change(own_id: str | None, needed: int = 0, *, may_begin: bool = True) -> It
             yield changed
         return
     with jobs.locked(_kept_changing):
-        yield Change(settings.reference_folder)
+        yield Change(current.folder())
 
 
 def jobs_visitor() -> Visitor:
@@ -356,7 +357,7 @@ def _new_folder() -> Path:
 
 def _shipped() -> frozenset[tuple[int, int]]:
     """The files that a session has only links to."""
-    folder = settings.reference_folder
+    folder = current.folder()
     return scratch.inodes_of(folder, cache_of(folder))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from PIL import Image
 from vjepa_demo import cli, embedder
 from vjepa_demo.media.reader import read_clip
 from vjepa_demo.model.encoder import get_encoder
-from vjepa_demo.options import Sampling
+from vjepa_demo.options import Sampling, page_fit
 
 ROOT = Path(__file__).parents[3]
 META = {
@@ -221,6 +222,25 @@ def test_neighbours_by_motion(references: Path, run: Run, tmp_path: Path) -> Non
     assert run("references", "build", references, "--out", tmp_path / "set", "--pooling", "motion")["clips"] == 4
     stored = run("neighbours", query, "--references", tmp_path / "set", "--pooling", "motion")
     assert stored["neighbours"] == by_motion["neighbours"]
+
+
+def test_references_are_embedded_before_anybody_asks(references: Path, run: Run, tmp_path: Path) -> None:
+    """For both ways of comparing, with the fit of the page, and once; what is copied is what a Space can ship."""
+    options = ("--references", references, "--out", tmp_path / "vectors")
+    told = run("references", "warm", *options)
+    assert told["embedded"] == 4
+    assert told["fingerprint"]["fit"] == page_fit()
+    assert told["fingerprint"]["sampling"] == "even-16"
+    assert len(list((tmp_path / "vectors").glob("*.safetensors"))) == 2
+    again = run("references", "warm", *options)
+    assert again["embedded"] == 0
+    shutil.copytree(references, tmp_path / "set")
+    shutil.copytree(tmp_path / "vectors", tmp_path / "set" / "vectors")
+    from vjepa_demo.references import preparing
+
+    preparing.cache_of(references).rename(tmp_path / "gone")
+    assert run("references", "warm", "--references", tmp_path / "set")["embedded"] == 0
+    assert run("references", "warm", "--references", tmp_path / "set", "--frames", 4)["embedded"] == 4
 
 
 def test_a_single_time_step_has_no_motion(references: Path, refused) -> None:

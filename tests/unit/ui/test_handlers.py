@@ -14,8 +14,10 @@ import pytest
 from loops import finish
 from starlette.datastructures import Headers
 
+from vjepa_demo import options
 from vjepa_demo.errors import ReferencesError, RequestError
-from vjepa_demo.options import Options
+from vjepa_demo.options import Options, page_fit
+from vjepa_demo.references import current
 from vjepa_demo.settings import Settings
 from vjepa_demo.ui import handlers, outcome, own_references, page, shown, visits
 from vjepa_demo.ui.outcome import OUR_FAULT
@@ -138,13 +140,13 @@ def test_who_has_gone(monkeypatch):
 
 
 def test_the_page_begins_with_the_whole_picture_unless_references_were_built_in_the_shells_way(monkeypatch):
-    assert handlers.first_fit() == "whole"
-    monkeypatch.setattr(handlers, "settings", Settings(references="my_set"))
-    assert handlers.first_fit() == Options().fit == "crop"
+    assert page_fit() == "whole"
+    monkeypatch.setattr(options, "settings", Settings(references="my_set"))
+    assert page_fit() == Options().fit == "crop"
 
 
 def test_a_folder_without_references_is_told_at_the_start(tmp_path, monkeypatch):
-    monkeypatch.setattr(page, "settings", Settings(references=str(tmp_path)))
+    monkeypatch.setattr(current, "settings", Settings(references=str(tmp_path)))
     with pytest.raises(ReferencesError, match="holds no reference clips"):
         page.build()
 

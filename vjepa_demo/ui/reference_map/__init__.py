@@ -12,11 +12,11 @@ import numpy as np
 
 from vjepa_demo.embedding import Embedding
 from vjepa_demo.errors import duration
+from vjepa_demo.references import current
 from vjepa_demo.references.comparison import MEASURED, Comparison, ReferenceSet, vote
 from vjepa_demo.references.evaluation import evaluate
 from vjepa_demo.references.filling import FIRST_MAP, Filling
 from vjepa_demo.references.map import map_quality
-from vjepa_demo.settings import settings
 from vjepa_demo.ui.serving import shelf, thumbnail_of
 from vjepa_demo.ui.widget import widget
 
@@ -56,8 +56,14 @@ def map_value(
         "plotly": f"plotly.min.js?{plotly.__version__}",
         "references": f"references/{key_of(references)}" if references else None,
         "clip": clip,
-        "filling": describe_filling(filling) if filling else None,
+        "filling": describe_filling(filling) if filling else on_the_way(),
     }
+
+
+def on_the_way() -> dict[str, Any] | None:
+    """What is said while other references are to come; they do not grow into those that are shown."""
+    words = current.words()
+    return {"words": words, "mapped": True} if words else None
 
 
 def describe_filling(filling: Filling) -> dict[str, Any]:
@@ -79,7 +85,7 @@ def key_of(references: ReferenceSet) -> str:
         _texts[references] = json.dumps(describe_set(references))
     key = _keys.get(references)
     if key is None or shelf.get(key) is None:
-        secret = references.folder.resolve() != settings.reference_folder.resolve()
+        secret = references.folder.resolve() != current.folder().resolve()
         key = _keys[references] = shelf.put(references, _texts[references], secret=secret)
     return key
 

@@ -181,6 +181,7 @@ class ReferenceMap {
     this.parts.filling.textContent = filling?.words ?? "";
     this.parts.filling.hidden = !filling;
     this.root.dataset.mapped = filling && !filling.mapped ? "no" : "yes";
+    if (filling && !filling.mapped) this.title.textContent = "Map of reference clips";
   }
 
   #drawAll() {
@@ -193,7 +194,7 @@ class ReferenceMap {
     drawNeighbours(parts.neighbours, set, clip, styles, {
       play: (row) => this.#play(row), focus: (row) => this.#mark({ focus: row }), thumbnailOf: (row) => this.thumbnailOf(row),
     });
-    this.title.textContent = `Map of ${set.clips.length} clips`;
+    if (this.root.dataset.mapped === "yes") this.title.textContent = `Map of ${set.clips.length} clips`;
     const nearest = clip && set.clips[clip.neighbours[0]];
     const words = `Map of ${set.clips.length} reference clips in ${styles.length} labels.`;
     const place = nearest && ` The clip is a star; its nearest reference is ${nearest.label}, cosine ${clip.nearest.toFixed(2)}.`;

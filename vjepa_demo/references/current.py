@@ -1,0 +1,71 @@
+"""The references that everybody sees: the owner's folder, a dataset on the Hub once it is here, or the shipped ones."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from vjepa_demo.errors import UserError
+from vjepa_demo.options import Options
+from vjepa_demo.references.filling import fill
+from vjepa_demo.references.preparing import SHIPPED
+from vjepa_demo.references.sources import fetch
+from vjepa_demo.settings import settings
+
+log = logging.getLogger(__name__)
+
+AGAIN_S = 600.0  # what could not be fetched is tried again after so long
+POLL_S = 0.5
+
+
+class _Hub:
+    """A dataset on its way, in a thread of its own; the shipped references serve until enough of it is embedded."""
+
+    def __init__(self) -> None:
+        self.folder: Path | None = None
+        self.words = ""
+
+    def run(self, source: str, options: Callable[[], Options]) -> None:
+        while not self.folder:
+            self.words = f"{source} is being fetched; until then these are the clips that come with the app."
+            try:
+                self._take(fetch(source), source, options())
+            except UserError as error:
+                log.warning("%s: %s", source, error)
+                self.words = f"{source} is not here: {error} These are the clips that come with the app."
+                time.sleep(AGAIN_S)
+
+    def _take(self, folder: Path, source: str, options: Options) -> None:
+        filling = fill(folder, options)
+        while not (filling.mapped or filling.over):
+            if filling.total:
+                self.words = f"{source}: {filling.done} of {filling.total} clips are embedded; until then these serve."
+            time.sleep(POLL_S)
+        if not filling.mapped:
+            raise UserError(filling.failure)
+        self.folder, self.words = folder, ""
+        log.warning("the references are those of %s now", source)
+
+
+_hub = _Hub()
+
+
+def folder() -> Path:
+    """Where the references are that everybody sees now."""
+    if settings.own_folder:
+        return Path(settings.references)
+    return _hub.folder or SHIPPED
+
+
+def words() -> str:
+    """A sentence about references that are on their way; "" where none are."""
+    return _hub.words
+
+
+def begin(options: Callable[[], Options]) -> None:
+    """Fetch the dataset that the settings name, if they do, and embed it with these options, in the background."""
+    if settings.references and not settings.own_folder:
+        threading.Thread(target=_hub.run, args=(settings.references, options), daemon=True).start()

@@ -1,12 +1,14 @@
 """A Space's entry: build the page and launch it. Run locally, `--references DIR` names a set of reference clips."""
 
 import argparse
+import atexit
 import contextlib
 import logging
 import os
 import signal
 import sys
 import tempfile
+import time
 
 
 def main() -> None:
@@ -46,7 +48,11 @@ def main() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each visitor takes two or three
         demo = build()
         with clearing_up(demo):
-            demo.launch(**launch_options())
+            with contextlib.suppress(KeyboardInterrupt):
+                demo.launch(**launch_options(), prevent_thread_lock=True)
+                while True:
+                    time.sleep(1)
+            demo.close(verbose=False)  # Gradio's own waiting would not end what open pages listen to, and wait for them
     except KeyboardInterrupt:  # there was no server to close yet
         sys.exit(130)
     except UserError as error:
@@ -58,6 +64,10 @@ def main() -> None:
         sys.exit(str(DiskError.of(error)))
     finally:
         scratch.end()
+    # Nothing is left to tidy up, and to free all memory piece by piece takes longer than a service is given to end.
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    os._exit(0)
 
 
 def stop(number: int, frame: object) -> None:

@@ -25,9 +25,12 @@ def main() -> None:
 
     from vjepa_demo import logs, scratch
     from vjepa_demo.errors import DiskError, UserError, of_disk
+    from vjepa_demo.settings import settings
+    from vjepa_demo.ui import accounts
 
     logs.begin()
     try:
+        accounts.read(settings.auth)  # before all that takes seconds
         os.environ["GRADIO_TEMP_DIR"] = str(scratch.folder(scratch.UPLOADS))  # before Gradio reads it
         os.environ["FORWARDED_ALLOW_IPS"] = ""  # before uvicorn reads it: who asks is said in ui/visits.py alone
         tempfile.tempdir = str(scratch.folder(scratch.WORK))  # what libraries write for a moment goes with the rest

@@ -14,6 +14,7 @@ from vjepa_demo.model import checkpoints
 from vjepa_demo.references.listing import read_folder
 from vjepa_demo.settings import ASSETS, settings
 from vjepa_demo.ui import api, examples, files, guard, handlers, intake, own_references, sessions, shown, theme, unheard
+from vjepa_demo.ui.accounts import read as read_accounts
 from vjepa_demo.ui.drawer import drawer
 from vjepa_demo.ui.gate import GatedBlocks
 from vjepa_demo.ui.outcome import RUN
@@ -219,4 +220,6 @@ def launch_options() -> dict[str, Any]:
         "show_error": False,
         "enable_monitoring": False,
         "share": False,
+        "auth": read_accounts(settings.auth),
+        "auth_message": f"{TITLE}. {settings.logins_each} wrong passwords, and none is taken for an hour.",
     }

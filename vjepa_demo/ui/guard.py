@@ -133,6 +133,7 @@ class Guard:
         self._logins = Allowance(limits.logins_each, 3600)
         self._known: LRUCache[str, bool] = LRUCache(REMEMBERED)
         self._open: Counter[str] = Counter()
+        self.bound = limits.server_name.strip("[]").lower()
         self.hosts = set(limits.hosts.replace(",", " ").lower().split())
         ancestors = " ".join(limits.frame_ancestors.replace(";", " ").replace(",", " ").split())
         self.policy = f"{PAGE_POLICY}; frame-ancestors {ancestors or chr(39) + 'none' + chr(39)}"
@@ -304,9 +305,8 @@ class Guard:
     def _knows(self, host: str) -> bool:
         """Whether a request meant this app: a page elsewhere can have its own name point to this machine."""
         name = (urlsplit(f"//{host}").hostname or "") if _is_host(host) else ""
-        if self.limits.loopback:
-            return is_loopback(name) or name in self.hosts
-        return not self.hosts or name in self.hosts
+        # By the last two Gradio asks itself, before it starts.
+        return not (self.hosts or self.limits.loopback) or name in self.hosts or is_loopback(name) or name == self.bound
 
     def _is_in(self, scope: Scope) -> bool:
         """Whether a request comes from somebody who has logged in, or nobody has to."""

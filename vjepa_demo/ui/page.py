@@ -203,8 +203,9 @@ def launch_options() -> dict[str, Any]:
         settings.server_name,
         not settings.public,
     )
+    name = settings.server_name
     return {
-        "server_name": settings.server_name,
+        "server_name": f"[{name}]" if ":" in name and not name.startswith("[") else name,  # as it stands in an address
         "server_port": int(os.environ.get("VJEPA_DEMO_PORT", os.environ.get("GRADIO_SERVER_PORT", "7860"))),
         "ssr_mode": False,
         "max_file_size": settings.max_bytes,

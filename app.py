@@ -1,12 +1,14 @@
 """A Space's entry: build the page and launch it. Run locally, `--references DIR` names a set of reference clips."""
 
 import argparse
+import atexit
 import contextlib
 import logging
 import os
 import signal
 import sys
 import tempfile
+import time
 
 
 def main() -> None:
@@ -23,9 +25,12 @@ def main() -> None:
 
     from vjepa_demo import logs, scratch
     from vjepa_demo.errors import DiskError, UserError, of_disk
+    from vjepa_demo.settings import settings
+    from vjepa_demo.ui import accounts
 
     logs.begin()
     try:
+        accounts.read(settings.auth)  # before all that takes seconds
         os.environ["GRADIO_TEMP_DIR"] = str(scratch.folder(scratch.UPLOADS))  # before Gradio reads it
         os.environ["FORWARDED_ALLOW_IPS"] = ""  # before uvicorn reads it: who asks is said in ui/visits.py alone
         tempfile.tempdir = str(scratch.folder(scratch.WORK))  # what libraries write for a moment goes with the rest
@@ -46,7 +51,11 @@ def main() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each visitor takes two or three
         demo = build()
         with clearing_up(demo):
-            demo.launch(**launch_options())
+            with contextlib.suppress(KeyboardInterrupt):
+                demo.launch(**launch_options(), prevent_thread_lock=True)
+                while True:
+                    time.sleep(1)
+            demo.close(verbose=False)  # Gradio's own waiting would not end what open pages listen to, and wait for them
     except KeyboardInterrupt:  # there was no server to close yet
         sys.exit(130)
     except UserError as error:
@@ -58,6 +67,10 @@ def main() -> None:
         sys.exit(str(DiskError.of(error)))
     finally:
         scratch.end()
+    # Nothing is left to tidy up, and to free all memory piece by piece takes longer than a service is given to end.
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    os._exit(0)
 
 
 def stop(number: int, frame: object) -> None:

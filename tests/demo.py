@@ -27,9 +27,7 @@ def running_demo(cache: Path, **environment: str) -> Iterator[str]:
 @contextlib.contextmanager
 def demo_process(cache: Path, **environment: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """As `running_demo`; yields the process too, which may have ended when the context ends."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     env = {
         **os.environ,
         "VJEPA_DEMO_PORT": str(port),
@@ -52,6 +50,12 @@ def demo_process(cache: Path, **environment: str) -> Iterator[tuple[str, subproc
         finally:
             process.terminate()
             process.wait(timeout=20)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def _answers(address: str) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 MIB = 1024 * 1024
@@ -85,6 +85,9 @@ class Settings:
             most pages that it may open there in ten minutes, and most requests that it may have open.
         public: True where strangers reach the app: on a Space, and wherever it is bound to more than the machine
             itself. Then nothing a visitor adds is kept on disk, and no folder of it can be named.
+        auth: who has to log in: name:password, several with commas between them, or @ and the path of a file with one
+            in each line; nobody has to when it is not set. Those who do are strangers still, see `public`.
+        logins_each: most wrong passwords from one address in an hour.
     """
 
     max_bytes: int = 512 * MIB
@@ -125,6 +128,8 @@ class Settings:
     pages_each: int = 300
     open_each: int = 600
     public: bool = False
+    auth: str | None = field(default=None, repr=False)
+    logins_each: int = 20
 
     @property
     def loopback(self) -> bool:
@@ -152,15 +157,16 @@ class Settings:
             "frame_ancestors": "https://huggingface.co https://*.hf.space" if space else "",
             "proxies": int(space),
         }
-        for field in fields(cls):
-            text = os.environ.get(f"VJEPA_DEMO_{field.name.upper()}")
+        for known in fields(cls):
+            text = os.environ.get(f"VJEPA_DEMO_{known.name.upper()}")
             if text is None:
                 continue
-            kind = type(getattr(cls, field.name))
+            default = getattr(cls, known.name)
+            kind = str if default is None else type(default)
             try:
-                values[field.name] = _yes_or_no(text) if kind is bool else kind(text)
+                values[known.name] = _yes_or_no(text) if kind is bool else kind(text)
             except ValueError:
-                raise ValueError(f"VJEPA_DEMO_{field.name.upper()}={text!r} is not a {kind.__name__}") from None
+                raise ValueError(f"VJEPA_DEMO_{known.name.upper()}={text!r} is not a {kind.__name__}") from None
         values.setdefault("public", space or not is_loopback(str(values["server_name"])))
         return cls(**values)  # type: ignore[arg-type]
 

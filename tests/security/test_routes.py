@@ -234,10 +234,32 @@ def test_of_a_set_its_clips_are_served_and_nothing_else(owners_url):
         ({"GRADIO_SERVER_NAME": "0.0.0.0", "VJEPA_DEMO_PUBLIC": "0"}, False),  # noqa: S104
         ({"GRADIO_SERVER_NAME": "0.0.0.0", "VJEPA_DEMO_PUBLIC": "no"}, False),  # noqa: S104
         ({"VJEPA_DEMO_PUBLIC": "1"}, True),
+        ({"VJEPA_DEMO_SERVER_NAME": "0.0.0.0"}, True),  # noqa: S104
+        ({"VJEPA_DEMO_SERVER_NAME": "::"}, True),
+        ({"VJEPA_DEMO_SERVER_NAME": "[::]"}, True),
+        ({"VJEPA_DEMO_SERVER_NAME": ""}, True),
+        ({"VJEPA_DEMO_SERVER_NAME": "0"}, True),
+        ({"VJEPA_DEMO_SERVER_NAME": "fe80::1%eth0"}, True),
+        ({"VJEPA_DEMO_SERVER_NAME": "gpu-7.lab.example"}, True),
+        ({"VJEPA_DEMO_SERVER_NAME": "localhost.lab.example"}, True),
+        ({"VJEPA_DEMO_SERVER_NAME": "127.0.0.2"}, False),
+        ({"VJEPA_DEMO_SERVER_NAME": "LocalHost"}, False),
+        ({"VJEPA_DEMO_SERVER_NAME": "192.168.1.5", "GRADIO_SERVER_NAME": "127.0.0.1"}, True),
+        ({"VJEPA_DEMO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_NAME": "0.0.0.0"}, False),  # noqa: S104
+        ({"VJEPA_DEMO_SERVER_NAME": "0.0.0.0", "VJEPA_DEMO_AUTH": "a:b"}, True),  # noqa: S104
+        ({"VJEPA_DEMO_AUTH": "a:b"}, False),
+        (
+            {"VJEPA_DEMO_SERVER_NAME": "0.0.0.0", "VJEPA_DEMO_AUTH": "a:b", "VJEPA_DEMO_PUBLIC": "0"},  # noqa: S104
+            False,
+        ),
     ],
 )
 def test_whoever_can_reach_the_app_is_a_stranger_unless_told_otherwise(monkeypatch, environment, public):
-    for name in ("GRADIO_SERVER_NAME", "SPACE_ID", "VJEPA_DEMO_PUBLIC", "VJEPA_DEMO_SERVER_NAME"):
+    for name in (
+        "GRADIO_SERVER_NAME",
+        "SPACE_ID",
+        *(f"VJEPA_DEMO_{name}" for name in ("PUBLIC", "SERVER_NAME", "AUTH")),
+    ):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)

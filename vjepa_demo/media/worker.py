@@ -50,7 +50,7 @@ MOST_TEXT = 600  # letters of a sentence
 MOST_LINES = 50  # in the log, of one file
 KINDS = {"MediaError": MediaError, "RequestError": RequestError}
 # A file that takes the child over finds no keys there.
-SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|_KEY$", re.IGNORECASE)
+SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|AUTH|_KEY$", re.IGNORECASE)
 
 CRASHED = "The file makes the decoder fail and cannot be read: export it again, or choose another one."
 TOO_SLOW = "Reading the file takes longer than the {:g} s that are given to one file: cut it or scale it down first."

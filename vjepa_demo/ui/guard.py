@@ -13,7 +13,7 @@ import json
 import logging
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -21,7 +21,8 @@ from urllib.parse import parse_qs, urlsplit
 from gradio.utils import LRUCache
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.responses import PlainTextResponse, Response
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vjepa_demo import scratch
@@ -36,21 +37,26 @@ log = logging.getLogger(__name__)
 
 FILE = "/gradio_api/file="
 UPLOAD = "/gradio_api/upload"
-# What the page, `gradio_client` and curl ask for. Names are ids of endpoints, sessions and events.
 NAME = "[A-Za-z0-9_-]{1,100}"
 PART = "[^/]{1,200}"  # of a path
+# What is there for those who have not logged in: the page that asks them to, and what is the same in every app.
+OPEN = re.compile(
+    f"/|/favicon.ico|/manifest.json|/robots.txt|/theme.css|/(assets|static|svelte)(/{PART}){{1,12}}"
+    f"|/gradio_api/(theme.css|startup-events|app_id)|{serving.HEALTH}"
+)
+# What the page, `gradio_client` and curl ask for. Names are ids of endpoints, sessions and events.
 READ = re.compile(
-    f"/|/config/?|/favicon.ico|/manifest.json|/robots.txt|/theme.css|/(assets|static|svelte)(/{PART}){{1,12}}"
-    "|/plotly.min.js"
+    f"{OPEN.pattern}|/config/?|/plotly.min.js"
     r"|/examples\.jpg"
     f"|/widgets/{NAME}/shared/widgets\\.js"
     f"|/references/{NAME}/[a-z0-9.]{{1,20}}"
-    "|/gradio_api/(info/?|theme.css|startup-events|app_id|queue/data|upload_progress)"
+    "|/gradio_api/(info/?|queue/data|upload_progress)"
     f"|/gradio_api/(heartbeat/{NAME}|call/(v2/)?{NAME}/{NAME})"
     f"|{FILE}.+",
     re.DOTALL,
 )
 WRITE = re.compile(f"/gradio_api/(upload|queue/join|cancel|reset/?|call/(v2/)?{NAME}/?)")
+LOGIN = re.compile("/login/?")
 CALL = re.compile(f"/gradio_api/(queue/join|call/(?P<second>v2/)?(?P<name>{NAME})/?)")
 TOLD = re.compile(f"/gradio_api/(queue/data|call/(v2/)?{NAME}/(?P<event>{NAME}))")
 # Gradio compresses what has an ending: not the page itself, nor the descriptions of it.
@@ -62,6 +68,9 @@ NAMES_A_FILE = b"filename"  # stands once in the head of each file of an upload
 MOST_PORT = 65_535
 # By this header Gradio would tell the page that it is elsewhere. Nobody who is between here and there is to say so.
 ELSEWHERE = b"x-gradio-server"
+# Gradio writes it into every page: the names, the fields and the presets of all functions.
+DESCRIPTION = re.compile(rb"(window\.gradio_api_info = ).*?(;</script>)", re.DOTALL)
+LOG_IN = "Load the page again and log in."
 MANY_OPEN = "Very much is open from your network: close some pages, or wait for what is under way.\n"
 
 # Gradio makes functions of text, for its HTML components among others ('unsafe-eval'), runs the page's own script as a
@@ -101,6 +110,7 @@ class Guard:
         limits: what may be asked for.
         functions: the app's functions by their numbers; None where any may be called.
         unheard: the messages that wait for those who are to be told.
+        logged_in: whether somebody with these cookies has logged in, where they have to.
     """
 
     def __init__(
@@ -109,17 +119,21 @@ class Guard:
         limits: Settings = settings,
         functions: Mapping[int, Function] | None = None,
         unheard: Unheard | None = None,
+        logged_in: Callable[[Mapping[str, str]], bool] = lambda cookies: False,
     ) -> None:
         self.app = app
         self.compressed = GZipMiddleware(app)
         self.limits = limits
         self.functions = functions
         self.unheard = unheard
+        self.logged_in = logged_in
         self._named = {function.name: function for function in (functions or {}).values() if function.name}
         self._uploads = Allowance(limits.upload_bytes_each, 3600)
         self._pages = Allowance(limits.pages_each, 600)
+        self._logins = Allowance(limits.logins_each, 3600)
         self._known: LRUCache[str, bool] = LRUCache(REMEMBERED)
         self._open: Counter[str] = Counter()
+        self.bound = limits.server_name.strip("[]").lower()
         self.hosts = set(limits.hosts.replace(",", " ").lower().split())
         ancestors = " ".join(limits.frame_ancestors.replace(";", " ").replace(",", " ").split())
         self.policy = f"{PAGE_POLICY}; frame-ancestors {ancestors or chr(39) + 'none' + chr(39)}"
@@ -169,6 +183,8 @@ class Guard:
                 if path.startswith(HASHED) and message["status"] == 200:
                     MutableHeaders(scope=message)["Cache-Control"] = serving.FOR_GOOD
                 instead = too_large(most) if brought > most else None
+                if LOGIN.fullmatch(path) and message["status"] == 200:  # only wrong passwords count
+                    self._logins.spend(_who(scope), -1, anyway=True)
                 if path == UPLOAD and message["status"] == 500:
                     instead = PlainTextResponse("This is no upload of files.\n", 400)
                 replaced = instead is not None
@@ -178,11 +194,13 @@ class Guard:
                 await send(message)
 
         answer = self._refuse(scope, path, most) or (self._file(path) if path.startswith(FILE) else None)
-        if answer is None and scope["method"] == "POST" and path != UPLOAD:
+        if answer is None and scope["method"] == "POST" and path != UPLOAD and not LOGIN.fullmatch(path):
             body = await _whole(take)
             answer = self._refuse_body(scope, body, CALL.fullmatch(path)) if brought <= most else too_large(most)
             receive = _again(body, receive)
             brought = 0
+        if answer is None and path == "/" and not self._is_in(scope):
+            answer = await self._login_page(scope, receive)
         try:
             app = self.compressed if COMPRESSED.fullmatch(path) else self.app
             await (answer or app)(scope, take, finish)
@@ -195,11 +213,17 @@ class Guard:
     def _refuse(self, scope: Scope, path: str, most: int) -> Response | None:
         """Why a request goes no further, or None where it does."""
         headers, method = Headers(scope=scope), scope["method"]
+        if path == serving.HEALTH and method in ("GET", "HEAD"):
+            return None  # asked for at whatever address the machine knows, by those who watch over it
         if not self._knows(headers.get("host", "")):
             return PlainTextResponse("This app is not known by that name: VJEPA_DEMO_HOSTS can name it.\n", 421)
         allowed = WRITE if method == "POST" else READ if method in ("GET", "HEAD") else None
-        if allowed is None or not allowed.fullmatch(path):
+        login = self.limits.auth is not None and method == "POST" and LOGIN.fullmatch(path) is not None
+        if not (login or (allowed and allowed.fullmatch(path))):
             return PlainTextResponse("Not found\n", 404)
+        # Gradio asks for a login at some of its own routes, and at none of ours.
+        if not (login or (method != "POST" and OPEN.fullmatch(path)) or self._is_in(scope)):
+            return JSONResponse({"detail": {"error": "Not authenticated", "auth_message": LOG_IN}}, 401)
         query = scope.get("query_string", b"")
         asked = parse_qs(query[: MOST_QUERY_BYTES + 1].decode("latin1"), keep_blank_values=True)
         named = [*asked.get("upload_id", []), *asked.get("session_hash", [])]
@@ -221,6 +245,8 @@ class Guard:
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > most:
             return too_large(most)
+        if login and not self._logins.spend(_who(scope)):
+            return PlainTextResponse("Too many wrong passwords from your network: try again in an hour.\n", 429)
         if path == UPLOAD:
             try:
                 scratch.check_room(int(length))
@@ -279,9 +305,23 @@ class Guard:
     def _knows(self, host: str) -> bool:
         """Whether a request meant this app: a page elsewhere can have its own name point to this machine."""
         name = (urlsplit(f"//{host}").hostname or "") if _is_host(host) else ""
-        if self.limits.loopback:
-            return is_loopback(name) or name in self.hosts
-        return not self.hosts or name in self.hosts
+        # By the last two Gradio asks itself, before it starts.
+        return not (self.hosts or self.limits.loopback) or name in self.hosts or is_loopback(name) or name == self.bound
+
+    def _is_in(self, scope: Scope) -> bool:
+        """Whether a request comes from somebody who has logged in, or nobody has to."""
+        return self.limits.auth is None or self.logged_in(Request(scope).cookies)
+
+    async def _login_page(self, scope: Scope, receive: Receive) -> Response:
+        """The page as Gradio answers those who are not in, without the description of all functions that is in it."""
+        sent: list[Message] = []
+
+        async def keep(message: Message) -> None:
+            sent.append(message)
+
+        await self.app(scope, receive, keep)
+        body = b"".join(message.get("body", b"") for message in sent[1:])
+        return HTMLResponse(DESCRIPTION.sub(rb"\1null\2", body), sent[0]["status"])
 
     def _file(self, path: str) -> Response:
         try:
@@ -371,7 +411,14 @@ async def guarded(app: Any) -> AsyncIterator[None]:
         number: Function(str(fn.api_name), inspect.signature(fn.fn)) if fn.api_visibility == "public" else Function("")
         for number, fn in app.get_blocks().fns.items()
     }
-    app.middleware_stack = Guard(app.middleware_stack, functions=functions, unheard=Unheard(app.get_blocks()._queue))
+
+    def logged_in(cookies: Mapping[str, str]) -> bool:
+        names = f"access-token-{app.cookie_id}", f"access-token-unsecure-{app.cookie_id}"
+        return any(cookies.get(name) in app.tokens for name in names)
+
+    app.middleware_stack = Guard(
+        app.middleware_stack, functions=functions, unheard=Unheard(app.get_blocks()._queue), logged_in=logged_in
+    )
     yield
 
 

@@ -16,6 +16,7 @@ from vjepa_demo.references import current
 from vjepa_demo.references.listing import read_folder
 from vjepa_demo.settings import ASSETS, settings
 from vjepa_demo.ui import api, examples, files, guard, handlers, intake, own_references, sessions, shown, theme, unheard
+from vjepa_demo.ui.accounts import read as read_accounts
 from vjepa_demo.ui.drawer import drawer
 from vjepa_demo.ui.gate import GatedBlocks
 from vjepa_demo.ui.outcome import RUN
@@ -209,8 +210,9 @@ def launch_options() -> dict[str, Any]:
         settings.server_name,
         not settings.public,
     )
+    name = settings.server_name
     return {
-        "server_name": settings.server_name,
+        "server_name": f"[{name}]" if ":" in name and not name.startswith("[") else name,  # as it stands in an address
         "server_port": int(os.environ.get("VJEPA_DEMO_PORT", os.environ.get("GRADIO_SERVER_PORT", "7860"))),
         "ssr_mode": False,
         "max_file_size": settings.max_bytes,
@@ -226,4 +228,6 @@ def launch_options() -> dict[str, Any]:
         "show_error": False,
         "enable_monitoring": False,
         "share": False,
+        "auth": read_accounts(settings.auth),
+        "auth_message": f"{TITLE}. {settings.logins_each} wrong passwords, and none is taken for an hour.",
     }

@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from vjepa_demo.media.formats import MEDIA_TYPES
@@ -32,6 +32,7 @@ MOST_SETS, MOST_EACH = 512, 2
 MOST_BYTES = 128 * MIB
 FOR_GOOD = "public, max-age=31536000, immutable"
 FOR_A_VISITOR = "private, max-age=3600"
+HEALTH = "/health"
 
 
 def file_answer(path: str | Path, cache: str = FOR_A_VISITOR) -> FileResponse:
@@ -155,7 +156,13 @@ def pictures(request: Request) -> Response:
     return Response(examples.posters(), media_type="image/jpeg", headers={"Cache-Control": "public, max-age=3600"})
 
 
+def health(request: Request) -> Response:
+    """That the app answers, for whoever watches over it."""
+    return PlainTextResponse("ok\n", headers={"Cache-Control": "no-store"})
+
+
 ROUTES = [
+    Route(HEALTH, health, methods=["GET"]),
     Route("/examples.jpg", pictures, methods=["GET"]),
     Route("/widgets/{version}/shared/widgets.js", module, methods=["GET"]),
     Route("/references/{key}/{name}", reference, methods=["GET"]),

@@ -101,7 +101,7 @@ class Loaded:
     Attributes:
         checkpoint: what was asked for.
         revision: the Hub's commit, or the SHA-256 of a local checkpoint's files (12 digits).
-        model: `VJEPA2Model`, fp32, in evaluation mode, on the CPU.
+        model: `VJEPA2Model` in evaluation mode. Its predictor is None where the files hold none, or only a part of it.
         processor: `VJEPA2VideoProcessor`.
     """
 
@@ -125,17 +125,28 @@ def files_of(checkpoint: Checkpoint, progress: Progress = lambda message: None) 
         return _download(checkpoint.id, progress)
 
 
-def load(checkpoint: Checkpoint, progress: Progress = lambda message: None, folder: Path | None = None) -> Loaded:
+def load(
+    checkpoint: Checkpoint,
+    progress: Progress = lambda message: None,
+    folder: Path | None = None,
+    device: str = "cpu",
+    precision: str = "fp32",
+) -> Loaded:
     """Load a checkpoint as its model card does, with `AutoModel` and `AutoVideoProcessor`.
+
+    Weights go to the device and the precision one by one: no more of memory is taken than they need there, and one
+    weight as it is stored (`bench/loading.py`).
 
     Args:
         checkpoint: which.
         progress: told what is being done.
         folder: where its files are, as `files_of` gives it, which is asked when None.
+        device, precision: "cpu", "cuda" or "mps"; "fp32" or "bf16".
 
     Raises:
         CheckpointError: the Hub cannot be reached, or the files do not hold a V-JEPA 2 that can be used.
         DiskError, Stopped: see `files_of`.
+        torch.OutOfMemoryError: the device has too little memory.
     """
     import torch
     from transformers import AutoModel, AutoVideoProcessor
@@ -149,19 +160,12 @@ def load(checkpoint: Checkpoint, progress: Progress = lambda message: None, fold
     config = _read_config(folder)
     progress(f"Loading {checkpoint.id}")
     try:
-        # Position ids come from config.crop_size (not from the input), and weights may be stored in half precision.
-        model, found = AutoModel.from_pretrained(
-            folder,
-            local_files_only=True,
-            use_safetensors=True,
-            attn_implementation="sdpa",
-            dtype=torch.float32,
-            output_loading_info=True,
-        )
-        missing = [name for name in found["missing_keys"] if name.startswith("encoder.")]
-        if missing:  # transformers leaves these at random values
-            raise ValueError(f"{len(missing)} weights of the encoder are missing, e.g. {min(missing)}")
+        with torch.device("meta"):
+            model = AutoModel.from_config(config, attn_implementation="sdpa")
+        _fill(model, _weights(folder), device, torch.bfloat16 if precision == "bf16" else torch.float32)
         processor = AutoVideoProcessor.from_pretrained(folder, local_files_only=True)
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:
         log.warning("checkpoint not loaded", exc_info=True)
         raise CheckpointError(
@@ -175,6 +179,36 @@ def load(checkpoint: Checkpoint, progress: Progress = lambda message: None, fold
         )
     model.eval().requires_grad_(False)
     return Loaded(checkpoint, _revision(checkpoint, folder), model, processor)
+
+
+def _weights(folder: Path) -> list[Path]:
+    """The files of weights, as transformers names them. Raises FileNotFoundError."""
+    found = [folder / "model.safetensors"] if (folder / "model.safetensors").exists() else []
+    found = found or sorted(folder.glob("model-?????-of-?????.safetensors"))
+    if not found:
+        raise FileNotFoundError(f"no safetensors in {folder}")
+    return found
+
+
+def _fill(model: Any, files: list[Path], device: str, dtype: Any) -> None:
+    """Give a model on the meta device its weights. Raises ValueError or RuntimeError where they are not its own."""
+    from safetensors import safe_open
+
+    wanted, weights = set(model.state_dict()), {}
+    for path in files:
+        # Read, not mapped: the pages of a mapped file count as this process's memory.
+        with safe_open(path, framework="pt", backend="pread") as file:
+            for name in file.keys():  # noqa: SIM118  # it is no dictionary
+                own = name.removeprefix(f"{model.base_model_prefix}.")  # a classifier keeps its encoder under that
+                if own in wanted:
+                    weights[own] = file.get_tensor(name).to(device=device, dtype=dtype)
+    missing = wanted - set(weights)
+    if of_encoder := [name for name in missing if name.startswith("encoder.")]:
+        raise ValueError(f"{len(of_encoder)} weights of the encoder are missing, e.g. {min(of_encoder)}")
+    if missing:  # what is left has no values
+        model.predictor = None
+        weights = {name: weight for name, weight in weights.items() if name.startswith("encoder.")}
+    model.load_state_dict(weights, assign=True)
 
 
 def _revision(checkpoint: Checkpoint, folder: Path) -> str:

@@ -90,6 +90,34 @@ def test_weights_stored_in_half_precision_are_loaded_in_full(tmp_path: Path) -> 
     assert loaded.model.dtype == torch.float32
 
 
+def test_weights_are_loaded_straight_to_a_precision(small_checkpoint: Path) -> None:
+    loaded = checkpoints.load(checkpoints.find(str(small_checkpoint)), precision="bf16")
+    expected = AutoModel.from_pretrained(small_checkpoint, dtype=torch.bfloat16).state_dict()
+    found = loaded.model.state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_weights_in_several_files(copy: Path, small_checkpoint: Path) -> None:
+    (copy / "model.safetensors").unlink()
+    model = AutoModel.from_pretrained(small_checkpoint)
+    model.save_pretrained(copy, max_shard_size="200KB")
+    assert len(list(copy.glob("*.safetensors"))) > 1
+    found = checkpoints.load(checkpoints.find(str(copy))).model.state_dict()
+    assert all(torch.equal(found[name], value) for name, value in model.state_dict().items())
+
+
+def test_a_predictor_that_is_not_whole_is_left_out(copy: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(copy / "model.safetensors")
+    some = {name: value for name, value in weights.items() if "mask_token" not in name}
+    save_file(some, copy / "model.safetensors", metadata={"format": "pt"})
+    model = checkpoints.load(checkpoints.find(str(copy))).model
+    assert model.predictor is None
+    assert model.get_vision_features(torch.zeros(1, 2, 3, 64, 64)).shape == (1, 16, 88)
+
+
 def test_the_revision_follows_the_files(copy: Path, small_checkpoint: Path) -> None:
     def revision(folder: Path) -> str:
         return checkpoints.load(checkpoints.find(str(folder))).revision

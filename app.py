@@ -40,6 +40,7 @@ def main() -> None:
         worker.warm()  # it has imported its libraries by the time this process has imported the page's
         import uvicorn.config
 
+        from vjepa_demo.model.encoder import prepare
         from vjepa_demo.ui.janitor import clearing_up
         from vjepa_demo.ui.page import build, launch_options
 
@@ -49,6 +50,7 @@ def main() -> None:
 
             most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each visitor takes two or three
+        prepare()
         demo = build()
         with clearing_up(demo):
             with contextlib.suppress(KeyboardInterrupt):

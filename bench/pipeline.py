@@ -17,6 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from vjepa_demo import explore
 from vjepa_demo.embedder import Embedder
 from vjepa_demo.errors import ReferencesError
@@ -55,7 +57,7 @@ def measure(path: Path, runs: int) -> int:
     options = Options(frames=16)
     embedder = Embedder.open(options)
     encoder = embedder.encoder
-    pixels, _ = encoder.preprocess(embedder.read(path))
+    frames = torch.from_numpy(encoder.preprocess(embedder.read(path))[0])[None]
     try:
         references = prepare(current.folder(), embedder, embedder.pooling)
     except ReferencesError:
@@ -71,7 +73,7 @@ def measure(path: Path, runs: int) -> int:
 
     forward_ms, upload_ms = [], []
     for run in range(runs + 2):
-        forward, whole = milliseconds(lambda: encoder.forward(pixels)), milliseconds(upload)
+        forward, whole = milliseconds(lambda: encoder.forward(frames)), milliseconds(upload)
         if run >= 2:  # the first ones fill caches
             forward_ms.append(forward)
             upload_ms.append(whole)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -107,3 +107,7 @@ class Embedder:
         read, decode_ms = read_timed(clip, self.sampling)
         embedding = self.encoder.encode(read, self.fit, layer)
         return replace(embedding, timings_ms={"decode": decode_ms, **embedding.timings_ms})
+
+    def embed_many(self, clips: Sequence[Clip], layer: int | None = None) -> list[Embedding]:
+        """Embed clips as `embed` does each, on a GPU several at a time; see `Encoder.encode_many`. Raises UserError."""
+        return self.encoder.encode_many(clips, self.fit, layer)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from vjepa_demo.settings import settings
 
+FULL_MEMORY = re.compile("out of memory|allocate memory")
 SHOWN_CHARACTERS = 60  # of a text that somebody else wrote
 
 
@@ -30,6 +31,16 @@ class RequestError(UserError):
 
 class CheckpointError(UserError):
     """The checkpoint is unknown, cannot be reached, or does not fit the input."""
+
+
+class GpuError(CheckpointError):
+    """The graphics card fails, after which a process can often use it no more."""
+
+    def __init__(
+        self,
+        message: str = "The graphics card fails: try again; if that does not help, the app has to be started again.",
+    ) -> None:
+        super().__init__(message)
 
 
 class ReferencesError(UserError):
@@ -64,6 +75,11 @@ class Stopped(UserError):
 def is_full(error: BaseException) -> bool:
     """Whether the disk, or what its owner may use of it, is full."""
     return any(_disk_number(cause) in {errno.ENOSPC, errno.EDQUOT} for cause in _causes(error))
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory is full: torch tells of a GPU's by an error of its own, of a CPU's by a RuntimeError."""
+    return isinstance(error, MemoryError) or bool(FULL_MEMORY.search(str(error)))
 
 
 def of_disk(error: BaseException) -> bool:

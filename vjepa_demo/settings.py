@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 MIB = 1024 * 1024
+# Whether this is a Space whose GPU is attached only while it is needed (`model/zero_gpu.py`).
+ZERO_GPU = bool(os.environ.get("SPACES_ZERO_GPU"))
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 
 
@@ -70,6 +72,8 @@ class Settings:
         scratch_dir: where the folder for all of these is made; the system's place for temporary files when empty.
         cache_dir: folder for vectors and maps of reference clips.
         checkpoint: the checkpoint that is used when none is named.
+        offered: ids of the checkpoints that the page and the API offer beside nano, separated by spaces; when empty,
+            all that are known, but on ZeroGPU, where what is offered is loaded at the start, ViT-L alone.
         references: folder of reference clips, or a dataset of videos on the Hub (hf://datasets/OWNER/NAME); the shipped
             ones when empty.
         space: owner/name of the Space that this is, from where the copied code can fetch nano.
@@ -116,6 +120,7 @@ class Settings:
     scratch_dir: str = ""
     cache_dir: str = ""
     checkpoint: str = "nano"
+    offered: str = ""
     references: str = ""
     space: str = ""
     device: str = "auto"

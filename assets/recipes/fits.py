@@ -73,7 +73,8 @@ def embed(encoder: Encoder, frames: np.ndarray, fit: str) -> tuple[Embedding, fl
         sampling=Sampling(count),
     )
     name = fit.split(",")[0]
-    pixels, window = encoder.preprocess(clip, name)
+    scaled_frames, window = encoder.preprocess(clip, name)
+    pixels = encoder.normalise(torch.from_numpy(scaled_frames)[None])
     rows, cols = (n // encoder.config.patch_size for n in pixels.shape[-2:])
     rope = rope_of(encoder.config, (rows, cols), scaled=fit.endswith("scaled"))
     patches = patchify(pixels, encoder.config)

@@ -13,12 +13,40 @@ from typing import Any
 
 from vjepa_demo import jobs, scratch
 from vjepa_demo.embedding import Pooling
-from vjepa_demo.errors import CheckpointError, cut
-from vjepa_demo.settings import ASSETS
+from vjepa_demo.errors import CheckpointError, cut, out_of_memory
+from vjepa_demo.settings import ASSETS, ZERO_GPU, settings
 
 log = logging.getLogger(__name__)
 
 Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large an encoder is: channels, layers, channels inside an MLP, and the pixels of its square and patch."""
+
+    channels: int
+    layers: int
+    inside: int
+    side: int
+    patch: int = 16
+
+    def teraflops(self, tokens: int) -> float:
+        """What one forward pass of a clip costs: its products with weights, and those of attention."""
+        weights = self.channels * (8 * self.channels + 4 * self.inside)
+        return self.layers * tokens * (weights + 4 * tokens * self.channels) / 1e12
+
+    @property
+    def parameters(self) -> int:
+        """How many, to 2 %: the encoder's layers and its predictor."""
+        return self.layers * self.channels * (4 * self.channels + 2 * self.inside) + 22_000_000
+
+    @classmethod
+    def of(cls, config: Any) -> Size:
+        channels = config.hidden_size
+        return cls(
+            channels, config.num_hidden_layers, int(channels * config.mlp_ratio), config.crop_size, config.patch_size
+        )
 
 
 @dataclass(frozen=True)
@@ -29,6 +57,7 @@ class Checkpoint:
         id: what the user types: "nano", a Hub id, or a folder.
         title: what the page shows.
         frames: frames of the clips it was trained on; what is sampled unless the user says otherwise.
+        size: how large it is.
         folder: where its files are, for one that is not on the Hub.
         pooling: how its clips are compared unless the user says otherwise. The mean is what is customary; motion where
             that was measured to be better.
@@ -37,15 +66,20 @@ class Checkpoint:
     id: str
     title: str
     frames: int
+    size: Size
     folder: Path | None = None
     pooling: Pooling = "mean"
 
 
-NANO = Checkpoint("nano", "nano · 192 channels, 128 px (embedded)", 16, ASSETS / "nano", "motion")
+NANO = Checkpoint(
+    "nano", "nano · 192 channels, 128 px (embedded)", 16, Size(192, 12, 768, 128, 8), ASSETS / "nano", "motion"
+)
+
+SIZES = {"vitl": (1024, 24, 4096), "vith": (1280, 32, 5120), "vitg": (1408, 40, 6144)}
 
 # https://huggingface.co/collections/facebook/v-jepa-2-6841bad8413014e185b497a6
 HUB = tuple(
-    Checkpoint(f"facebook/vjepa2-{name}", title, frames)
+    Checkpoint(f"facebook/vjepa2-{name}", title, frames, Size(*SIZES[name[:4]], 384 if "-384" in name else 256))
     for name, title, frames in (
         ("vitl-fpc64-256", "ViT-L · 1024 channels, 256 px", 64),
         ("vith-fpc64-256", "ViT-H · 1280 channels, 256 px", 64),
@@ -58,6 +92,15 @@ HUB = tuple(
     )
 )
 KNOWN = (NANO, *HUB)
+LARGE = HUB[0]
+
+withdrawn: set[str] = set()  # ids of those that were to be offered, but could not be loaded
+
+
+def offered() -> tuple[Checkpoint, ...]:
+    """Those that the page and the API offer (`settings.offered`), nano first. Raises CheckpointError as `find` does."""
+    named = [find(name) for name in settings.offered.split()] or ([LARGE] if ZERO_GPU else HUB)
+    return NANO, *(checkpoint for checkpoint in named if checkpoint is not NANO and checkpoint.id not in withdrawn)
 
 
 def find(name: str) -> Checkpoint:
@@ -72,7 +115,8 @@ def find(name: str) -> Checkpoint:
     folder = Path(os.path.expanduser(name))
     if name and os.path.isdir(folder):  # unlike Path's, these take any text
         config = _read_config(folder)
-        return Checkpoint(str(folder.resolve()), f"{folder.name} (local folder)", int(config.frames_per_clip), folder)
+        title, frames = f"{folder.name} (local folder)", int(config.frames_per_clip)
+        return Checkpoint(str(folder.resolve()), title, frames, Size.of(config), folder)
     raise CheckpointError(
         f"There is no checkpoint {cut(name)}: choose nano, a folder with a config.json, or one of "
         f"{', '.join(checkpoint.id for checkpoint in HUB)}."
@@ -146,7 +190,7 @@ def load(
     Raises:
         CheckpointError: the Hub cannot be reached, or the files do not hold a V-JEPA 2 that can be used.
         DiskError, Stopped: see `files_of`.
-        torch.OutOfMemoryError: the device has too little memory.
+        MemoryError, RuntimeError: the device has too little memory (`errors.out_of_memory`).
     """
     import torch
     from transformers import AutoModel, AutoVideoProcessor
@@ -164,9 +208,9 @@ def load(
             model = AutoModel.from_config(config, attn_implementation="sdpa")
         _fill(model, _weights(folder), device, torch.bfloat16 if precision == "bf16" else torch.float32)
         processor = AutoVideoProcessor.from_pretrained(folder, local_files_only=True)
-    except torch.OutOfMemoryError:
-        raise
     except Exception as error:
+        if out_of_memory(error):
+            raise
         log.warning("checkpoint not loaded", exc_info=True)
         raise CheckpointError(
             "The checkpoint's files are damaged or incomplete: download or save them again (safetensors, and "

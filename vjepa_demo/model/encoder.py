@@ -2,36 +2,38 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
-import re
 import threading
 import time
 import weakref
 from collections import OrderedDict, defaultdict
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 from vjepa_demo import jobs
 from vjepa_demo.embedding import MOST_SIDES, Embedding, Fingerprint
-from vjepa_demo.errors import CheckpointError, RequestError, cut
+from vjepa_demo.errors import CheckpointError, GpuError, RequestError, UserError, cut, out_of_memory
 from vjepa_demo.media.clip import Clip
 from vjepa_demo.media.pictures import NEUTRAL_GROUND
-from vjepa_demo.model import checkpoints
+from vjepa_demo.model import checkpoints, zero_gpu
 from vjepa_demo.model.forward import use_rotation_table
 from vjepa_demo.options import FITS, IMAGE_FRAMES, Fit, Sampling
-from vjepa_demo.settings import settings
+from vjepa_demo.settings import ZERO_GPU, settings
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 
 # The processor scales the short side to the crop's size first: a longer picture than this would fill the memory.
 MAX_ASPECT = 20.0
-ZERO_GPU = bool(os.environ.get("SPACES_ZERO_GPU"))
-GPU_SECONDS = 15  # declared to ZeroGPU
-FULL_MEMORY = re.compile("out of memory|allocate memory")
+# Most tokens that go through a model on a GPU at a time, four clips of ViT-L's own length: with ViT-g in bf16 what is
+# in between takes about 2 GB.
+BATCH_TOKENS = 32_768
 
 
 def choose_device(wanted: str = "auto") -> str:
@@ -101,12 +103,13 @@ class Encoder:
             layer=layer,
         )
 
-    def preprocess(self, clip: Clip, fit: Fit = "crop") -> tuple[torch.Tensor, tuple[float, float, float, float]]:
-        """Frames as the model takes them.
+    def preprocess(self, clip: Clip, fit: Fit = "crop") -> tuple[np.ndarray, tuple[float, float, float, float]]:
+        """Frames scaled and cut to the model's input; `normalise` makes of them what the model takes.
 
         Returns:
-            float32 `[1, T, 3, H, W]`, where H and W are the checkpoint's crop size unless the fit is "whole", and the
-            window: the rectangle (left, top, right, bottom) of the upright source that it shows, in pixels.
+            uint8 `[T, 3, H, W]`, one frame for an image, where H and W are the checkpoint's crop size unless the fit is
+            "whole", and the window: the rectangle (left, top, right, bottom) of the upright source that it shows, in
+            pixels.
 
         Raises:
             RequestError: the fit is unknown, or the picture is too long and narrow.
@@ -139,11 +142,20 @@ class Encoder:
                 right, bottom = left + max(width, height), top + max(width, height)
         else:
             raise RequestError(f"The fit must be {FITS}, not {cut(fit)}.")
-        pixels = self.processor(frames, return_tensors="pt", **options)["pixel_values_videos"]
-        if clip.is_image:
-            pixels = pixels.repeat(1, IMAGE_FRAMES, 1, 1, 1)
+        options |= {"do_rescale": False, "do_normalize": False}
+        scaled_frames = self.processor(frames, return_tensors="pt", **options)["pixel_values_videos"][0].numpy()
         x, y = clip.source.width / width, clip.source.height / height
-        return pixels, (left * x, top * y, right * x, bottom * y)
+        return scaled_frames, (left * x, top * y, right * x, bottom * y)
+
+    def normalise(self, frames: torch.Tensor) -> torch.Tensor:
+        """What the model takes, float32 `[B, T, 3, H, W]`, of uint8 frames, as the checkpoint's processor makes it.
+
+        One frame is an image, and repeated to 16.
+        """
+        own = self.processor
+        mean, std = tuple(own.image_mean), tuple(own.image_std)
+        pixels = own.rescale_and_normalize(frames, own.do_rescale, own.rescale_factor, own.do_normalize, mean, std)
+        return pixels.repeat(1, IMAGE_FRAMES, 1, 1, 1) if pixels.shape[1] == 1 else pixels
 
     def encode(self, clip: Clip, fit: Fit = "crop", layer: int | None = None) -> Embedding:
         """Embed a clip; equal to the model card's `get_vision_features` on the same frames.
@@ -159,24 +171,70 @@ class Encoder:
             RequestError: the fit or the layer is unknown.
             CheckpointError: the device has too little memory.
         """
+        return self.encode_many([clip], fit, layer)[0]
+
+    def encode_many(self, clips: Sequence[Clip], fit: Fit = "crop", layer: int | None = None) -> list[Embedding]:
+        """Embed clips as `encode` embeds each. On a GPU those of one shape go through the model together.
+
+        Of the times, a clip's is its share of its batch's.
+
+        Raises:
+            RequestError, CheckpointError: as `encode`; a clip that cannot be embedded ends all of it.
+        """
         if layer is not None and not 0 <= layer < self.layers:
             raise RequestError(f"The layer must be 0 to {self.layers - 1}, not {cut(layer)}.")
-        started = time.perf_counter()
-        pixels, window = self.preprocess(clip, fit)
-        ready = time.perf_counter()
-        run = _forward_on_gpu if self.device == "cuda" else _forward
-        tokens = run(self.key, pixels, layer)
-        encoded = time.perf_counter()
-        rows, cols = (n // self.config.patch_size for n in pixels.shape[-2:])
-        return Embedding(
-            tokens=tokens.reshape(-1, rows, cols, tokens.shape[-1]),
-            timestamps=np.zeros(IMAGE_FRAMES) if clip.is_image else clip.timestamps,
-            fingerprint=self.fingerprint(clip.sampling, fit, layer),
-            device=self.device,
-            window=window,
-            source_size=(clip.source.width, clip.source.height),
-            timings_ms={"preprocess": (ready - started) * 1e3, "encode": (encoded - ready) * 1e3},
-            notes=clip.notes,
+        inputs = []
+        for clip in clips:
+            started = time.perf_counter()
+            frames, window = self.preprocess(clip, fit)
+            inputs.append((clip, frames, window, (time.perf_counter() - started) * 1e3))
+        found: dict[int, Embedding] = {}
+        for batch in self._batches([frames.shape for _, frames, _, _ in inputs]):
+            jobs.check()
+            started = time.perf_counter()
+            run = _forward_on_gpu if self.device == "cuda" else _forward
+            tokens = run(self.key, np.stack([inputs[number][1] for number in batch]), layer)
+            if isinstance(tokens, UserError):
+                raise tokens
+            arrays = [_to_float(own) for own in tokens]
+            share = (time.perf_counter() - started) * 1e3 / len(batch)
+            for number, array in zip(batch, arrays, strict=True):
+                clip, frames, window, preprocessed = inputs[number]
+                rows, cols = (n // self.config.patch_size for n in frames.shape[-2:])
+                found[number] = Embedding(
+                    tokens=array.reshape(-1, rows, cols, array.shape[-1]),
+                    timestamps=np.zeros(IMAGE_FRAMES) if clip.is_image else clip.timestamps,
+                    fingerprint=self.fingerprint(clip.sampling, fit, layer),
+                    device=self.device,
+                    window=window,
+                    source_size=(clip.source.width, clip.source.height),
+                    timings_ms={"preprocess": preprocessed, "encode": share},
+                    notes=clip.notes,
+                )
+        return [found[number] for number in range(len(inputs))]
+
+    @property
+    def batch_tokens(self) -> int:
+        """Most tokens that go through the model at a time where they are of several clips: none on a CPU."""
+        return 0 if self.device == "cpu" else BATCH_TOKENS
+
+    def _batches(self, shapes: list[tuple[int, ...]]) -> Iterator[list[int]]:
+        """The numbers of clips that go through the model together: of one shape, and alone on a CPU."""
+        alike: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
+        for number, shape in enumerate(shapes):
+            alike[shape].append(number)
+        for shape, numbers in alike.items():
+            most = max(1, self.batch_tokens // self._tokens(shape))
+            yield from (numbers[first : first + most] for first in range(0, len(numbers), most))
+
+    def _tokens(self, shape: tuple[int, ...]) -> int:
+        """How many tokens a clip of frames `[T, 3, H, W]` has."""
+        frames = IMAGE_FRAMES if shape[0] == 1 else shape[0]
+        return (
+            frames
+            // self.config.tubelet_size
+            * (shape[2] // self.config.patch_size)
+            * (shape[3] // self.config.patch_size)
         )
 
     @property
@@ -188,18 +246,18 @@ class Encoder:
     def key(self) -> Key:
         return self.checkpoint.id, self.device, self.precision
 
-    def forward(self, pixels: torch.Tensor, layer: int | None = None) -> torch.Tensor:
-        """`[1, T, 3, H, W]` -> float32 tokens `[1, N, D]` on the CPU."""
+    def forward(self, frames: torch.Tensor, layer: int | None = None) -> torch.Tensor:
+        """Frames of `preprocess`, uint8 `[B, T, 3, H, W]` -> tokens `[B, N, D]` of the model's type, on the CPU."""
         with torch.inference_mode():
-            self._grid.rows, self._grid.cols = (n // self.config.patch_size for n in pixels.shape[-2:])
-            pixels = pixels.to(self.device, self.model.dtype)
+            self._grid.rows, self._grid.cols = (n // self.config.patch_size for n in frames.shape[-2:])
+            pixels = self.normalise(frames.to(self.device)).to(self.model.dtype)
             if layer is None:
                 tokens = self.model.get_vision_features(pixels)
             else:
                 tokens = self.model.encoder.embeddings(pixels)
                 for block in self.model.encoder.layer[: layer + 1]:
                     tokens = block(tokens, None)[0]
-            return tokens.float().cpu()
+            return tokens.cpu()
 
 
 def whole_grid(width: int, height: int, side: int) -> tuple[int, int]:
@@ -227,9 +285,23 @@ Key = tuple[str, str, str]  # checkpoint, device, precision
 # Every encoder that anybody holds, and those that are kept although nobody may: the longest unused goes first.
 _all: weakref.WeakValueDictionary[Key, Encoder] = weakref.WeakValueDictionary()
 _kept: OrderedDict[Key, Encoder] = OrderedDict()
+_prepared: dict[Key, Encoder] = {}  # those that ZeroGPU's workers begin with
 _guard = threading.Lock()
 _fetching: defaultdict[Key, threading.Lock] = defaultdict(threading.Lock)
-_loading = threading.Lock()  # one at a time: while it is loaded, a checkpoint takes its memory twice
+_loading = (
+    threading.Lock()
+)  # one at a time: until an older one has made room for it, a checkpoint's memory is taken twice
+
+
+def _renew_locks() -> None:
+    """A forked worker has no threads that would ever let go of the locks they held."""
+    global _guard, _loading
+    _guard, _loading = threading.Lock(), threading.Lock()
+    _fetching.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)
 
 
 def get_encoder(
@@ -243,21 +315,51 @@ def get_encoder(
     At most `settings.encoder_bytes` of them are kept when nobody uses them.
 
     Raises:
-        CheckpointError: the checkpoint is unknown or cannot be loaded.
+        CheckpointError: the checkpoint is unknown, cannot be loaded, or is not offered on this Space.
         RequestError: the device or the precision is not to be had.
         DiskError: there is no room for its files.
         Stopped: nobody waits for it any more.
     """
     checkpoint, key = _chosen(name, device, precision)
+    if ZERO_GPU and key[1] == "cuda" and key not in _prepared:  # in a visitor's thread nothing can be put on the GPU
+        choice = ", ".join(known.id for known in checkpoints.offered())
+        raise CheckpointError(f"This Space does not offer {cut(name)} in this precision: choose one of {choice}.")
+    return _get(checkpoint, key, progress)
+
+
+def prepare() -> None:
+    """On ZeroGPU, load what is offered there; elsewhere nothing.
+
+    It is called by the main thread before the page is launched: only there and then does the platform take weights for
+    a GPU's. What cannot be loaded is offered no more, and the log says why.
+    """
+    for checkpoint in checkpoints.offered() if ZERO_GPU else ():
+        _, key = _chosen(checkpoint.id, "auto", "auto")
+        if key[1] != "cuda":
+            continue
+        try:
+            _prepared[key] = _get(checkpoint, key)
+        except UserError as error:
+            log.error("%s is not offered: %s", checkpoint.id, error)
+            checkpoints.withdrawn.add(checkpoint.id)
+
+
+def _get(
+    checkpoint: checkpoints.Checkpoint, key: Key, progress: checkpoints.Progress = lambda message: None
+) -> Encoder:
     found = _use(key)
     if found is None:
         with jobs.locked(_fetching[key]):
             found = _use(key)
             if found is None:
                 folder = checkpoints.files_of(checkpoint, progress)
+                # Of weights on the CPU ZeroGPU's `to("cuda")` makes no copy.
+                device = "cpu" if ZERO_GPU else key[1]
                 with jobs.locked(_loading):
-                    found = Encoder(checkpoints.load(checkpoint, progress, folder), key[1], key[2])
-                _keep(found)
+                    found = _with_room(
+                        lambda: Encoder(checkpoints.load(checkpoint, progress, folder, device, key[2]), *key[1:]), key
+                    )
+                    _keep(found)
     return found
 
 
@@ -268,12 +370,52 @@ def _use(key: Key) -> Encoder | None:
 
 
 def _keep(encoder: Encoder) -> None:
+    gone = []
     with _guard:
         _all[encoder.key] = _kept[encoder.key] = encoder
         _kept.move_to_end(encoder.key)
         while len(_kept) > 1 and sum(kept.nbytes for kept in _kept.values()) > settings.encoder_bytes:
-            key, _ = _kept.popitem(last=False)
-            log.info("%s on %s in %s makes room for another checkpoint", *key)
+            gone.append(_kept.popitem(last=False)[0])
+    if gone:
+        _give_back(gone)
+
+
+def _give_back(gone: list[Key]) -> None:
+    """Give back the memory of encoders that are no longer kept, unless somebody uses them."""
+    for key in gone:
+        log.info("%s on %s in %s makes room for another checkpoint", *key)
+    gc.collect()  # a model is full of cycles
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+def _with_room(work: Callable[[], T], key: Key) -> T:
+    """What some work for an encoder makes: where memory is full, again when no other one of its device is kept.
+
+    Raises:
+        CheckpointError: there is still too little.
+    """
+    try:
+        return work()
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        log.warning("out of memory, what is not used makes room: %s", cut(str(error), 200))
+    # Only now is what the failed work had made out of reach.
+    with _guard:
+        gone = [other for other in _kept if other != key and other[1] == key[1]]
+        for other in gone:
+            del _kept[other]
+    _give_back(gone)
+    try:
+        return work()
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        log.warning("out of memory", exc_info=True)
+        raise CheckpointError(
+            "There is too little memory for this: take fewer frames, or a smaller checkpoint."
+        ) from error
 
 
 def is_loaded(name: str, device: str = "auto", precision: str = "auto") -> bool:
@@ -290,32 +432,47 @@ def _chosen(name: str, device: str, precision: str) -> tuple[checkpoints.Checkpo
     return checkpoint, (checkpoint.id, chosen, choose_precision(precision, chosen))
 
 
-def _forward(key: Key, pixels: torch.Tensor, layer: int | None) -> np.ndarray:
-    """The only function that needs the GPU: CPU tensor `[1, T, 3, H, W]` in, float32 `[N, D]` out."""
+def _forward(key: Key, frames: np.ndarray, layer: int | None) -> np.ndarray | UserError:
+    """The only function that needs the GPU, which may be in another process than the one that calls it.
+
+    Args:
+        key: the encoder, which is loaded where this process has none of it.
+        frames: uint8 `[B, T, 3, H, W]`, as `preprocess` makes them.
+        layer: as `Encoder.encode` takes it.
+
+    Returns:
+        Tokens `[B, N, D]` of the model's type; those of bfloat16, which numpy does not know, as int16 of the same bits:
+        arrays go through the pipe between processes, tensors through shared memory, of which a container may have
+        little. Or, for the same reason, the error to raise, whose words would otherwise be lost on the way.
+
+    Raises:
+        GpuError: the GPU fails.
+    """
     try:
-        return _all[key].forward(pixels, layer)[0].numpy()
-    except (MemoryError, RuntimeError) as error:
-        # torch tells of full memory by an error of its own on a GPU, and by a RuntimeError on a CPU.
-        if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or FULL_MEMORY.search(str(error)):
-            log.warning("out of memory", exc_info=True)
-            raise CheckpointError(
-                "There is too little memory for this: take fewer frames, or a smaller checkpoint."
-            ) from error
-        if "CUDA error" in str(error):  # after such an error a process can often use the GPU no more
-            log.exception("the GPU failed")
-            raise CheckpointError(
-                "The graphics card fails: try again; if that does not help, the app has to be started again."
-            ) from error
-        raise
+        encoder = _use(key) or _get(checkpoints.find(key[0]), key)
+        tokens = _with_room(lambda: encoder.forward(torch.from_numpy(frames), layer), key)
+    except UserError as error:
+        return error
+    except RuntimeError as error:
+        if "CUDA error" not in str(error):
+            raise
+        log.exception("the GPU failed")
+        raise GpuError from error
+    return (tokens.view(torch.int16) if tokens.dtype == torch.bfloat16 else tokens).numpy()
 
 
-def _on_zero_gpu(function: Any) -> Any:
-    """On a ZeroGPU Space, a GPU is attached only while a decorated function runs; elsewhere nothing changes."""
-    if not ZERO_GPU:
-        return function
-    import spaces
-
-    return spaces.GPU(duration=GPU_SECONDS)(function)
+def _to_float(tokens: np.ndarray) -> np.ndarray:
+    """float32 `[N, D]`, an array of its own, of tokens as `_forward` returns them."""
+    bits = torch.from_numpy(tokens)
+    return (bits.view(torch.bfloat16) if bits.dtype == torch.int16 else bits).to(torch.float32, copy=True).numpy()
 
 
-_forward_on_gpu = _on_zero_gpu(_forward)
+def _gpu_seconds(key: Key, frames: np.ndarray, layer: int | None) -> int:
+    """How long ZeroGPU is asked for its GPU, for these arguments of `_forward`."""
+    batch, count, _, height, width = frames.shape
+    size = checkpoints.find(key[0]).size
+    patches = (height // size.patch) * (width // size.patch)
+    return zero_gpu.seconds(size, IMAGE_FRAMES if count == 1 else count, patches, batch, key[2])
+
+
+_forward_on_gpu = zero_gpu.on_zero_gpu(_gpu_seconds)(_forward)

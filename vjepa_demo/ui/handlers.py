@@ -27,7 +27,7 @@ from vjepa_demo.references import current
 from vjepa_demo.references.filling import Filling, fill
 from vjepa_demo.references.filling import under_way as on_its_way
 from vjepa_demo.references.preparing import missing
-from vjepa_demo.settings import settings
+from vjepa_demo.settings import ZERO_GPU, settings
 from vjepa_demo.ui import examples, intake, sessions, under_way, visits
 from vjepa_demo.ui.kept import Store
 from vjepa_demo.ui.outcome import Update, event, safe, sentence, status
@@ -139,10 +139,16 @@ def pooling_asked(choice: str) -> Any:
     return None if choice == AUTO else choice
 
 
+def any_folder() -> bool:
+    """Whether a folder may be named as a checkpoint: not by strangers, nor where a GPU has only what is prepared."""
+    return not (settings.public or ZERO_GPU)
+
+
 def allowed(checkpoint: str) -> str:
-    """The checkpoint's name; strangers on a public Space may not point at folders. Raises RequestError."""
-    if settings.public and checkpoint not in {known.id for known in checkpoints.KNOWN}:
-        raise RequestError("On this Space only the checkpoints of the list can be used: choose one of them.")
+    """The checkpoint's name, where it is offered. Raises RequestError."""
+    offered, known = ({one.id for one in some} for some in (checkpoints.offered(), checkpoints.KNOWN))
+    if checkpoint not in offered and (checkpoint in known or not any_folder()):
+        raise RequestError("Here only the checkpoints of the list can be used: choose one of them.")
     return checkpoint
 
 

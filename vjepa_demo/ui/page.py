@@ -116,10 +116,10 @@ def build() -> gr.Blocks:
 
 def _checkpoint() -> gr.Dropdown:
     return gr.Dropdown(
-        [(known.title, known.id) for known in checkpoints.KNOWN],
+        [(known.title, known.id) for known in checkpoints.offered()],
         value=settings.checkpoint,
-        label="Checkpoint" if settings.public else "Checkpoint, or the path of a folder",
-        allow_custom_value=not settings.public,
+        label="Checkpoint, or the path of a folder" if handlers.any_folder() else "Checkpoint",
+        allow_custom_value=handlers.any_folder(),
         container=False,
         min_width=180,
         elem_classes="page-checkpoint",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
+import weakref
 from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
@@ -50,6 +51,11 @@ def noise(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
+def pixels_of(used: encoder.Encoder, clip: Clip, fit: str = "crop") -> torch.Tensor:
+    """What the model takes of a clip, float32 `[1, T, 3, H, W]`."""
+    return used.normalise(torch.from_numpy(used.preprocess(clip, fit)[0])[None])
+
+
 def cosine(a: torch.Tensor, b: torch.Tensor) -> float:
     """The mean cosine of two sets of tokens."""
     return torch.nn.functional.cosine_similarity(a.double(), b.double(), dim=-1).mean().item()
@@ -92,7 +98,7 @@ def test_image_equals_the_model_card(small, small_checkpoint: Path, tmp_path: Pa
 @pytest.mark.parametrize("layer", [0, 1, 2])
 def test_layers_equal_the_hidden_states(small, small_checkpoint: Path, layer: int) -> None:
     clip = make_clip(noise(16, 3, 80, 100))
-    pixels, _ = small.preprocess(clip)
+    pixels = pixels_of(small, clip)
     model = card_model(small_checkpoint)
     with torch.no_grad():
         states = model(pixels, skip_predictor=True, output_hidden_states=True).hidden_states
@@ -113,6 +119,85 @@ def test_the_last_layer_is_not_yet_normalised(small) -> None:
     norm = small.model.encoder.layernorm
     with torch.inference_mode():
         assert np.abs(norm(torch.from_numpy(last)).numpy() - final).max() < 1e-5
+
+
+# --- several clips ---------------------------------------------------------------------------------------------------
+
+
+def mixed() -> list[Clip]:
+    """Two shapes of videos among each other, and two photos."""
+    wide, high = [make_clip(noise(4, 3, 90, 160, seed=n)) for n in range(3)], make_clip(noise(4, 3, 160, 90))
+    photos = [make_clip(noise(1, 3, 90, 160, seed=n), image=True) for n in (7, 8)]
+    return [wide[0], high, photos[0], wide[1], photos[1], wide[2]]
+
+
+@pytest.mark.parametrize("layer", [None, 1])
+@pytest.mark.parametrize("fit", ["crop", "whole", "squash", "pad"])
+def test_several_clips_are_embedded_as_each_of_them(
+    small, monkeypatch: pytest.MonkeyPatch, fit: str, layer: int | None
+) -> None:
+    """Together, as on a GPU; the tokens of a batch differ from those of its clips by what fp32 rounds."""
+    clips = mixed()
+    alone = [small.encode(clip, fit, layer) for clip in clips]
+    passes: list[int] = []
+    forward = encoder.Encoder.forward
+    monkeypatch.setattr(
+        encoder.Encoder,
+        "forward",
+        lambda self, frames, *rest: passes.append(len(frames)) or forward(self, frames, *rest),
+    )
+    assert [made.tokens.shape for made in small.encode_many(clips, fit, layer)] == [made.tokens.shape for made in alone]
+    assert passes == [1] * len(clips), "a CPU takes them one at a time"
+    passes.clear()
+    monkeypatch.setattr(encoder.Encoder, "batch_tokens", encoder.BATCH_TOKENS)
+    together = small.encode_many(clips, fit, layer)
+    assert sorted(passes) == ([1, 2, 3] if fit == "whole" else [2, 4])
+    for made, expected in zip(together, alone, strict=True):
+        assert np.abs(made.tokens - expected.tokens).max() < 1e-4
+        assert made.tokens.base is None or made.tokens.base.nbytes == made.tokens.nbytes, (
+            "none holds the others' memory"
+        )
+        assert (made.fingerprint, made.window) == (expected.fingerprint, expected.window)
+        assert np.array_equal(made.timestamps, expected.timestamps)
+
+
+def test_a_batch_on_a_gpu_is_bounded_in_tokens(small, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(small, "device", "cuda")
+    frames = [(16, 3, 64, 64)] * 5  # 8 x 4 x 4 tokens each
+    for most, sizes in ((2 * 128, [2, 2, 1]), (3 * 128 - 1, [2, 2, 1]), (5 * 128, [5]), (1, [1] * 5)):
+        monkeypatch.setattr(encoder, "BATCH_TOKENS", most)
+        assert [len(batch) for batch in small._batches(frames)] == sizes
+    monkeypatch.setattr(encoder, "BATCH_TOKENS", 2 * 128)
+    assert list(small._batches([(1, 3, 64, 64), (2, 3, 64, 64), (1, 3, 64, 64)])) == [[0, 2], [1]], (
+        "photos are 16 frames"
+    )
+
+
+def test_no_clips_are_no_embeddings(small) -> None:
+    assert small.encode_many([]) == []
+
+
+@pytest.mark.parametrize("image", [False, True])
+@pytest.mark.parametrize("fit", ["crop", "whole", "squash", "pad"])
+@pytest.mark.parametrize(("width", "height"), [(320, 180), (97, 251), (64, 64), (40, 30)])
+def test_uint8_frames_become_what_the_processor_makes_at_once(
+    small, small_checkpoint: Path, fit: str, image: bool, width: int, height: int
+) -> None:
+    """Scaling and cutting here, rescaling and normalising where the model is: not a bit differs."""
+    clip = make_clip(noise(1 if image else 4, 3, height, width), image=image)
+    frames = torch.from_numpy(clip.frames)
+    options = {}
+    if fit == "pad":
+        frames = encoder._pad_to_square(frames)[0]
+    if fit != "crop":
+        rows, cols = encoder.whole_grid(width, height, 4) if fit == "whole" else (4, 4)
+        options = {"do_center_crop": False, "size": {"height": 16 * rows, "width": 16 * cols}}
+    processor = AutoVideoProcessor.from_pretrained(small_checkpoint)
+    expected = processor(frames, return_tensors="pt", **options)["pixel_values_videos"]
+    expected = expected.repeat(1, 16, 1, 1, 1) if image else expected
+    given = small.preprocess(clip, fit)[0]
+    assert (given.dtype, len(given)) == (np.uint8, len(clip.frames)), "an image goes as one frame"
+    assert torch.equal(pixels_of(small, clip, fit), expected)
 
 
 # --- rotary positions ------------------------------------------------------------------------------------------------
@@ -148,10 +233,11 @@ def test_bf16_is_close_to_fp32_and_closer_than_transformers(small_checkpoint: Pa
     clip = make_clip(noise(64, 3, 64, 64))
     exact = encoder.Encoder(checkpoints.load(checkpoints.find(str(small_checkpoint))), "cpu", "fp32")
     half = encoder.Encoder(checkpoints.load(checkpoints.find(str(small_checkpoint))), "cpu", "bf16")
-    pixels, _ = exact.preprocess(clip)
+    frames = torch.from_numpy(exact.preprocess(clip)[0])[None]
+    pixels = exact.normalise(frames)
     with torch.no_grad():
         theirs = card_model(small_checkpoint, torch.bfloat16).get_vision_features(pixels.bfloat16()).float()
-    reference, ours = exact.forward(pixels), half.forward(pixels)
+    reference, ours = exact.forward(frames), half.forward(frames)
     assert cosine(ours, reference) > 0.99
     assert (ours - reference).abs().mean() < (theirs - reference).abs().mean()
 
@@ -195,7 +281,7 @@ SIZES = [(320, 180), (180, 320), (100, 100), (301, 173), (97, 251), (1280, 720),
 @pytest.mark.parametrize(("width", "height"), SIZES)
 def test_the_window_is_what_the_model_saw(small, fit: str, width: int, height: int) -> None:
     clip = make_clip(position_picture(width, height), image=True)
-    pixels, window = small.preprocess(clip, fit)
+    window, pixels = small.preprocess(clip, fit)[1], pixels_of(small, clip, fit)
     seen = pixels[0, 0] * torch.tensor(small.processor.image_std)[:, None, None]
     seen = (seen + torch.tensor(small.processor.image_mean)[:, None, None]).numpy() * 255
     left, top, right, bottom = window
@@ -250,8 +336,8 @@ def test_the_whole_picture_has_a_grid_of_its_shape(picture, grid) -> None:
 
 def test_the_whole_of_a_square_is_that_of_squash(small) -> None:
     clip = make_clip(noise(4, 3, 90, 90))
-    pixels, window = small.preprocess(clip, "whole")
-    assert torch.equal(pixels, small.preprocess(clip, "squash")[0])
+    frames, window = small.preprocess(clip, "whole")
+    assert np.array_equal(frames, small.preprocess(clip, "squash")[0])
     assert window == (0, 0, 90, 90)
     assert np.array_equal(small.encode(clip, "whole").tokens, small.encode(clip, "squash").tokens)
 
@@ -262,7 +348,7 @@ def test_a_grid_that_is_not_square_equals_transformers_told_the_places(
     small, small_checkpoint: Path, width: int, height: int, layer: int | None
 ) -> None:
     clip = make_clip(noise(4, 3, height, width))
-    pixels, _ = small.preprocess(clip, "whole")
+    pixels = pixels_of(small, clip, "whole")
     rows, cols = (n // 16 for n in pixels.shape[-2:])
     places = [(t, y, x) for t in range(2) for y in range(rows) for x in range(cols)]
     model = card_model(small_checkpoint)
@@ -282,7 +368,7 @@ def test_a_grid_that_is_not_square_equals_transformers_told_the_places(
 
 def test_a_subset_of_an_oblong_grid_is_encoded_in_its_places(small) -> None:
     clip = make_clip(noise(16, 3, 90, 160))
-    pixels, _ = small.preprocess(clip, "whole")
+    pixels = pixels_of(small, clip, "whole")
     config = small.config
     rope = Rope(config, config.hidden_size // config.num_attention_heads, grid=(4, 7))
     patches = patchify(pixels, config)
@@ -342,8 +428,8 @@ def test_a_coloured_patch_of_the_source_is_the_token_that_changes(small, fit: st
         margin = 2 * max((right - left) / cols, (bottom - top) / rows) / 16  # what the resampling spreads
         block = plain.copy()
         block[:, 0, round(y[0] + margin) : round(y[1] - margin), round(x[0] + margin) : round(x[1] - margin)] = 250
-        changed = patchify(small.preprocess(make_clip(block), fit)[0], small.config) != patchify(
-            small.preprocess(make_clip(plain), fit)[0], small.config
+        changed = patchify(pixels_of(small, make_clip(block), fit), small.config) != patchify(
+            pixels_of(small, make_clip(plain), fit), small.config
         )
         assert np.flatnonzero(changed[0].any(1)).tolist() == [row * cols + col]
         after = small.encode(make_clip(block), fit).tokens
@@ -362,7 +448,7 @@ def test_the_window_counts_pixels_of_the_source(small) -> None:
 def test_crop_is_the_processors_own(small, small_checkpoint: Path) -> None:
     clip = make_clip(noise(4, 3, 90, 161))
     expected = AutoVideoProcessor.from_pretrained(small_checkpoint)(torch.from_numpy(clip.frames), return_tensors="pt")
-    assert torch.equal(small.preprocess(clip)[0], expected["pixel_values_videos"])
+    assert torch.equal(pixels_of(small, clip), expected["pixel_values_videos"])
 
 
 @pytest.mark.parametrize(("width", "height"), [(128, 64), (64, 128), (128, 40)])
@@ -414,6 +500,65 @@ def test_a_device_that_fails_or_is_full_is_a_sentence(
     monkeypatch.setattr(small.model, "get_vision_features", fails)
     with pytest.raises(CheckpointError, match=words):
         small.encode(make_clip(noise(2, 3, 64, 64)))
+
+
+def full_once(*failures: bool):
+    """A function that says that the GPU's memory is full as often as asked, and how often it was called."""
+    left, calls = list(failures), []
+
+    def work(*given: object):
+        calls.append(given)
+        if left and left.pop(0):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return torch.zeros(1, 16, 88)
+
+    return work, calls
+
+
+def test_where_memory_is_full_checkpoints_that_nobody_uses_make_room_and_it_is_tried_again(
+    small, small_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoder, "_kept", OrderedDict())
+    names = ["idle", "used"]
+    for name in names:
+        shutil.copytree(small_checkpoint, tmp_path / name)
+    used = encoder.get_encoder(str(tmp_path / "used"), "cpu", "fp32")
+    encoder.get_encoder(str(tmp_path / "idle"), "cpu", "fp32")
+    idle = weakref.ref(encoder.get_encoder(str(tmp_path / "idle"), "cpu", "fp32").model)
+    assert encoder.get_encoder(str(small_checkpoint), "cpu", "fp32") is small
+    work, calls = full_once(True)
+    monkeypatch.setattr(small.model, "get_vision_features", work)
+    assert small.encode(make_clip(noise(2, 3, 64, 64))).tokens.shape == (1, 4, 4, 88)
+    assert len(calls) == 2
+    assert idle() is None, "its memory is given back at once"
+    assert [key[0] for key in encoder._kept] == [str(small_checkpoint)]
+    assert used.model is not None
+    work, calls = full_once(True, True)
+    monkeypatch.setattr(small.model, "get_vision_features", work)
+    with pytest.raises(CheckpointError, match="too little memory"):
+        small.encode(make_clip(noise(2, 3, 64, 64)))
+    assert len(calls) == 2
+
+
+def test_where_a_checkpoint_does_not_fit_others_make_room_for_it(
+    small_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoder, "_kept", OrderedDict())
+    for name in ("first", "second"):
+        shutil.copytree(small_checkpoint, tmp_path / name)
+    encoder.get_encoder(str(tmp_path / "first"), "cpu", "fp32")
+    fill, tries = checkpoints._fill, []
+
+    def filling(*given: object) -> None:
+        tries.append(given)
+        if len(tries) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        fill(*given)
+
+    monkeypatch.setattr(checkpoints, "_fill", filling)
+    encoder.get_encoder(str(tmp_path / "second"), "cpu", "fp32")
+    assert [key[0] for key in encoder._kept] == [str(tmp_path / "second")]
+    assert len(tries) == 2
 
 
 def test_checkpoints_make_room_for_one_another_but_not_while_somebody_holds_them(

@@ -83,6 +83,8 @@ class Encoder:
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self.model = loaded.model.to(device=device, dtype=dtype)
         self.config: Any = self.model.config
+        # Bytes of its weights; on ZeroGPU they can only be counted before the page is launched.
+        self.nbytes = sum(weights.nbytes for weights in self.model.parameters())
         self._grid = use_rotation_table(self.model)
         for layer in self.model.encoder.layer:  # between two layers a forward pass can be given up, or rest
             layer.register_forward_pre_hook(lambda *_: jobs.give_way())
@@ -236,11 +238,6 @@ class Encoder:
             * (shape[2] // self.config.patch_size)
             * (shape[3] // self.config.patch_size)
         )
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of its weights."""
-        return sum(weights.nbytes for weights in self.model.parameters())
 
     @property
     def key(self) -> Key:

@@ -32,7 +32,6 @@ import torch
 PARENT = os.getpid()
 REFUSALS = {
     "quota": "You have exceeded your free ZeroGPU quota (6s requested vs. 3s left). Try again in 1:00:00. ",
-    "limit": "Space app has reached its GPU limit. Try re-running outside of examples if it happened after clicking one",
     "busy": "No GPU was available",
 }
 _fork = multiprocessing.get_context("fork")

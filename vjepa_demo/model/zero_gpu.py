@@ -18,7 +18,7 @@ from vjepa_demo.settings import ZERO_GPU
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# Milliseconds a TFLOP on all of an NVIDIA H200: ViT-L on 64 frames, 11.6 TFLOP, in 104 ms and 384 ms (bench/README.md).
+# Milliseconds a TFLOP on all of an NVIDIA H200: ViT-L on 64 frames, 11.5 TFLOP, in 104 ms and 384 ms (bench/README.md).
 MS_PER_TFLOP = {"bf16": 9.0, "fp32": 33.3}
 # A ZeroGPU Space gets 60 of the card's 132 multiprocessors. On its other kind of card the platform adds half itself.
 SLICE = 132 / 60

@@ -14,9 +14,47 @@ from typing import Any
 import pytest
 
 from vjepa_demo.model import checkpoints, zero_gpu
+from vjepa_demo.model.encoder import whole_grid
 
 ROOT = Path(__file__).parents[3]
 STANDIN = ROOT / "tests" / "zero_gpu"
+
+
+def spans() -> dict[str, tuple[int, int]]:
+    """Seconds that are asked for, for a clip of each checkpoint's own: as on its card, and all of a 16:9 picture."""
+    asked = {}
+    for checkpoint in checkpoints.HUB:
+        side = checkpoint.size.side // checkpoint.size.patch
+        rows, cols = whole_grid(16, 9, side)
+        asked[checkpoint.id] = tuple(
+            zero_gpu.seconds(checkpoint.size, checkpoint.frames, patches) for patches in (side * side, rows * cols)
+        )
+    return asked
+
+
+def test_a_gpu_is_asked_for_as_long_as_the_work_takes() -> None:
+    sizes = {checkpoint.id.removeprefix("facebook/vjepa2-"): checkpoint.size for checkpoint in checkpoints.HUB}
+    large, giant = sizes["vitl-fpc64-256"], sizes["vitg-fpc64-384"]
+    assert large.teraflops(8192) == pytest.approx(11.6, rel=0.01)
+    assert large.teraflops(2048) == pytest.approx(1.7, rel=0.03)
+    assert giant.parameters == pytest.approx(1034.6e6, rel=0.02), "as transformers builds it"
+    assert large.parameters == pytest.approx(325.97e6, rel=0.02)
+    assert zero_gpu.seconds(large, 64, 256, 8) > zero_gpu.seconds(large, 64, 256) > zero_gpu.seconds(large, 16, 256)
+    assert zero_gpu.seconds(large, 64, 256, precision="fp32") > zero_gpu.seconds(large, 64, 256)
+    # With its margin alone it is longer than what was measured, on a card of which a Space gets less than a half.
+    for frames, measured in ((16, 0.026), (64, 0.104)):
+        assert zero_gpu.seconds(large, frames, 256) > zero_gpu.START_S + 2 * measured
+    assert all(own <= whole for own, whole in spans().values())
+
+
+def test_the_table_of_durations() -> None:
+    """In bench/README.md: one line for each checkpoint."""
+    lines = (ROOT / "bench" / "README.md").read_text(encoding="utf-8").splitlines()
+    for name, (own, whole) in spans().items():
+        size, frames = checkpoints.find(name).size, checkpoints.find(name).frames
+        teraflops = size.teraflops(frames // 2 * (size.side // size.patch) ** 2)
+        assert f"| `{name.removeprefix('facebook/')}` | {frames} | {teraflops:.1f} | {own} s | {whole} s |" in lines
+
 
 # What every script begins with, as app.py does: the main thread prepares what is offered, visitors come in threads.
 BEGIN = """
@@ -149,13 +187,13 @@ def test_a_worker_that_knows_nothing_of_a_checkpoint_loads_it(small_checkpoint: 
 
 def test_what_is_not_prepared_is_not_offered(small_checkpoint: Path, tmp_path: Path) -> None:
     run(
-        f"""
+        """
         encoder.prepare()
         assert [one.id for one in checkpoints.offered()] == ["nano", NAME], "what cannot be loaded goes, too"
         assert encoder.get_encoder("nano").device == "cpu"
-        for wrong in ({{"name": "facebook/vjepa2-vitg-fpc64-384"}}, {{"name": NAME, "precision": "fp32"}}):
+        for wrong in ({"name": "facebook/vjepa2-vitg-fpc64-384"}, {"name": NAME, "precision": "fp32"}):
             words = said(lambda: encoder.get_encoder(**wrong))
-            assert "does not offer" in words and words.endswith(f"choose one of nano, {{NAME}}."), words
+            assert "does not offer" in words and words.endswith(f"choose one of nano, {NAME}."), words
         from vjepa_demo.errors import RequestError
         from vjepa_demo.ui import handlers, page
         assert [value for _, value in page._checkpoint().choices] == ["nano", NAME]
@@ -249,7 +287,7 @@ def test_a_worker_is_not_bound_by_the_job_and_the_locks_of_the_moment_in_which_i
         late = str(Path(MODE).parent / "late")
         os.system(f"cp -r {NAME}/ {late}")
         key = (late, "cuda", "bf16")
-        first = Job(seconds=30)
+        first = Job(gone=MODE.exists)
 
         def forking():
             with first.running():
@@ -258,7 +296,7 @@ def test_a_worker_is_not_bound_by_the_job_and_the_locks_of_the_moment_in_which_i
         encoder._fetching[key].acquire()
         with encoder._loading, ThreadPoolExecutor(1) as threads:
             threads.submit(forking).result()
-        first.stop()
+        MODE.write_text("whose job it was has left")
         embed()
         found = visitor(lambda: encoder._forward_on_gpu(key, np.zeros((1, 2, 3, 64, 64), np.uint8), None))
         assert found.shape == (1, 16, 88), found

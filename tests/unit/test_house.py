@@ -137,6 +137,17 @@ def test_what_is_installed_is_what_is_pinned() -> None:
     assert f"{backend} " in (ROOT / "requirements.lock").read_text(encoding="utf-8"), "it is what make installs, too"
 
 
+def test_the_front_matter_tells_a_space_what_the_app_needs_at_its_start() -> None:
+    from vjepa_demo.model.checkpoints import LARGE
+
+    front = (ROOT / "README.md").read_text(encoding="utf-8").split("---")[1]
+    (preloaded,) = re.findall(r"^preload_from_hub:\n  - (\S+) (\S+)$", front, re.M)
+    assert preloaded == (LARGE.id, "config.json,model.safetensors,video_preprocessor_config.json")
+    assert f"models:\n  - {LARGE.id}\n" in front
+    assert (ROOT / re.search(r"^thumbnail: (\S+)$", front, re.M)[1]).is_file()
+    assert re.search(r"^tags:\n(  - [\w-]+\n){3,}", front, re.M)
+
+
 def test_settings_come_from_the_environment() -> None:
     code = (
         "from vjepa_demo.settings import settings\n"

@@ -77,6 +77,31 @@ def compare(name: str, folder: Path, count: int) -> None:
         )
 
 
+def together(name: str, folder: Path, count: int, clips: int) -> None:
+    """Several clips at once against one by one, and what that takes of the GPU's memory beside the weights."""
+    encoder = get_encoder(str(folder), device="cuda", precision="bf16")
+    batch = [make_clip(count)] * clips
+    alone, at_once = [], []
+    for run in range(RUNS + 2):
+        pair = (
+            milliseconds(lambda: [encoder.encode(clip) for clip in batch]),
+            milliseconds(lambda: encoder.encode_many(batch)),
+        )
+        if run >= 2:
+            alone.append(pair[0] / clips)
+            at_once.append(pair[1] / clips)
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    encoder.encode_many(batch)
+    taken = (torch.cuda.max_memory_allocated() - before) / 2**20
+    ratio = statistics.median(a / b for a, b in zip(alone, at_once, strict=True))
+    print(
+        f"{name}, {clips} clips of {count} frames, bf16: one by one {statistics.median(alone):.1f} ms a clip, "
+        f"together {statistics.median(at_once):.1f} ms, ratio {ratio:.2f}; {taken:,.0f} MiB beside the weights",
+        flush=True,
+    )
+
+
 def main() -> int:
     if not torch.cuda.is_available():
         print("there is no CUDA device: nothing is measured")
@@ -86,6 +111,8 @@ def main() -> int:
         vitl = make_checkpoint(Path(folder))
         for count in (16, 64):
             compare("ViT-L", vitl, count)
+        for count, clips in ((16, 16), (64, 4)):
+            together("ViT-L", vitl, count, clips)
     compare("nano", ASSETS / "nano", 16)
     return 0
 

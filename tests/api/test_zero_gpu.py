@@ -43,7 +43,7 @@ def test_it_offers_what_it_has_prepared_and_embeds_on_the_gpu(
         components = json.load(answer)["components"]
     (choices,) = [part["props"]["choices"] for part in components if part["props"].get("label") == "Checkpoint"]
     assert [value for _, value in choices] == ["nano", str(small_checkpoint)]
-    client = Client(zero_url, verbose=False)
+    client = Client(zero_url, verbose=False, headers={"X-IP-Token": "a visitor's"})
     for _ in range(2):
         summary, _ = client.predict(
             handle_file(video), checkpoint=str(small_checkpoint), frames=FRAMES, fit="whole", api_name="/embed"
@@ -54,6 +54,7 @@ def test_it_offers_what_it_has_prepared_and_embeds_on_the_gpu(
     calls = [json.loads(line) for line in (log / "calls").read_text().splitlines()]
     assert [call["kind"] for call in calls] == ["ok", "ok"]
     assert calls[0]["worker"] == calls[1]["worker"]
+    assert {call["whose"] for call in calls} == {"a visitor's"}, "the quota is that of who asks"
     for name in ("facebook/vjepa2-vitl-fpc64-256", "facebook/vjepa2-vitg-fpc64-384", "/etc"):
         with pytest.raises(AppError, match="only the checkpoints of the list"):
             client.predict(handle_file(video), checkpoint=name, api_name="/embed")

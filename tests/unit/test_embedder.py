@@ -29,6 +29,8 @@ def test_it_embeds_as_the_encoder_does(video: Path) -> None:
     found = embedder.embed(video, layer=3)
     np.testing.assert_array_equal(found.tokens, expected.tokens)
     np.testing.assert_array_equal(embedder.embed(embedder.read(video), layer=3).tokens, expected.tokens)
+    (made,) = embedder.embed_many([embedder.read(video)], layer=3)
+    np.testing.assert_array_equal(made.tokens, expected.tokens)
     assert set(found.timings_ms) == {"decode", "preprocess", "encode"}
     assert found.fingerprint == expected.fingerprint == replace(embedder.fingerprint, layer=3)
     assert embedder.kind("motion") == Kind(embedder.fingerprint, "motion")

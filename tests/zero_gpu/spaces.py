@@ -28,6 +28,7 @@ from typing import Any
 
 import gradio as gr
 import torch
+from gradio.context import LocalContext
 
 PARENT = os.getpid()
 REFUSALS = {
@@ -126,6 +127,7 @@ def GPU(task: Any = None, *, duration: Any = 60, size: str | None = None) -> Any
 
     @functools.wraps(task)
     def call(*given: Any) -> Any:
+        request = LocalContext.request.get(None)  # by it the platform knows whose quota it is
         asked = duration(*given) if callable(duration) else duration
         path = os.environ.get("STANDIN_REFUSES")
         refusal = Path(path).read_text().strip() if path and os.path.exists(path) else ""
@@ -154,6 +156,7 @@ def GPU(task: Any = None, *, duration: Any = 60, size: str | None = None) -> Any
             received=len(received),
             kind=kind,
             worker=worker.process.pid,
+            whose=request.headers.get("x-ip-token") if request else None,
         )
         if kind == "ok":
             return value

@@ -1,28 +1,31 @@
 """Memory that loading a checkpoint takes at its peak: a ViT-g of random weights, stored in fp32 as on the Hub.
 
-Each load is measured in a process of its own: its largest resident size less that before the load, with all libraries
-imported, against the bytes of the weights in the precision that was asked for. Weights are loaded to the CPU, where
-the peak is all of them; to a GPU, only what passes through the machine's memory counts here.
+Each load is measured in a process of its own, on Linux: its largest resident size less that before the load, with all
+libraries imported, against the bytes of the weights in the precision asked for. On the CPU that is all of them;
+of those on a GPU, only what passes through the machine's memory counts.
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
+import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 BAR = 1.2
 MIB = 1024 * 1024
 
 
-def make_checkpoint(folder: Path) -> Path:
+GIANT = {"hidden_size": 1408, "num_hidden_layers": 40, "num_attention_heads": 22, "mlp_ratio": 48 / 11}
+
+
+def make_checkpoint(folder: Path, shape: dict[str, Any] = GIANT) -> Path:
     import torch
     from transformers import VJEPA2Config, VJEPA2Model, VJEPA2VideoProcessor
 
-    shape = {"hidden_size": 1408, "num_hidden_layers": 40, "num_attention_heads": 22, "mlp_ratio": 48 / 11}
     with torch.device("meta"):
         model = VJEPA2Model(VJEPA2Config(**shape))
     weights = {name: torch.randn(weight.shape) * 0.02 for name, weight in model.state_dict().items()}
@@ -32,9 +35,9 @@ def make_checkpoint(folder: Path) -> Path:
     return folder
 
 
-def peak() -> int:
-    """The largest resident size of this process so far, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def resident(name: str) -> int:
+    """This process's size in bytes: now (VmRSS) or at its most (VmHWM); `ru_maxrss` begins with its parent's."""
+    return int(re.search(rf"^{name}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)[1]) * 1024
 
 
 def load(folder: Path, device: str, precision: str) -> int:
@@ -47,9 +50,10 @@ def load(folder: Path, device: str, precision: str) -> int:
 
     if device == "cuda":
         torch.zeros(1, device=device)  # CUDA's own memory is not the weights'
-    before = peak()
+    Path("/proc/self/clear_refs").write_text("5")  # the largest size is from now on
+    before = resident("VmRSS")
     model = checkpoints.load(checkpoints.find(str(folder)), device=device, precision=precision).model
-    taken, weights = peak() - before, sum(weight.nbytes for weight in model.parameters())
+    taken, weights = resident("VmHWM") - before, sum(weight.nbytes for weight in model.parameters())
     ratio = taken / weights
     kept = "met" if ratio <= BAR else "MISSED"
     print(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,11 +16,12 @@ import pytest
 import torch
 from conftest import save_checkpoint
 from huggingface_hub.errors import LocalEntryNotFoundError
-from transformers import AutoModel, VJEPA2Config, VJEPA2ForVideoClassification, VJEPA2VideoProcessor
+from transformers import AutoModel, VJEPA2Config, VJEPA2ForVideoClassification, VJEPA2Model, VJEPA2VideoProcessor
 
 from vjepa_demo.errors import CheckpointError, DiskError, Stopped
 from vjepa_demo.jobs import Job
 from vjepa_demo.model import checkpoints
+from vjepa_demo.settings import ASSETS, Settings
 
 HUB_ID = "facebook/vjepa2-vitl-fpc64-256"
 
@@ -51,6 +55,34 @@ def test_the_known_ones() -> None:
         assert checkpoints.find(checkpoint.id) is checkpoint
         assert f"fpc{checkpoint.frames}" in checkpoint.id or "fpc64" in checkpoint.id
         assert checkpoint.folder is None
+
+
+def test_what_is_offered(small_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def offered(names: str) -> list[str]:
+        monkeypatch.setattr(checkpoints, "settings", Settings(offered=names))
+        return [checkpoint.id for checkpoint in checkpoints.offered()]
+
+    assert offered("") == [checkpoint.id for checkpoint in checkpoints.KNOWN]
+    giant = "facebook/vjepa2-vitg-fpc64-384"
+    assert offered(f"{giant}  nano {small_checkpoint}") == ["nano", giant, str(small_checkpoint)]
+    with pytest.raises(CheckpointError, match="There is no checkpoint 'facebook/vjepa3'"):
+        offered("facebook/vjepa3")
+    monkeypatch.setattr(checkpoints, "ZERO_GPU", True)
+    assert offered("") == ["nano", HUB_ID]
+    monkeypatch.setattr(checkpoints, "withdrawn", {HUB_ID})
+    assert offered("") == ["nano"]
+
+
+def test_sizes_are_those_of_the_configuration(small_checkpoint: Path) -> None:
+    from transformers import AutoConfig
+
+    assert checkpoints.Size.of(AutoConfig.from_pretrained(checkpoints.NANO.folder)) == checkpoints.NANO.size
+    assert checkpoints.Size.of(VJEPA2Config()) == checkpoints.find(HUB_ID).size
+    giant = VJEPA2Config(
+        hidden_size=1408, num_hidden_layers=40, num_attention_heads=22, mlp_ratio=48 / 11, crop_size=384
+    )
+    assert checkpoints.Size.of(giant) == checkpoints.find("facebook/vjepa2-vitg-fpc64-384").size
+    assert checkpoints.find(str(small_checkpoint)).size == checkpoints.Size(88, 3, 352, 64)
 
 
 def test_a_local_folder(small_checkpoint: Path) -> None:
@@ -96,6 +128,22 @@ def test_weights_are_loaded_straight_to_a_precision(small_checkpoint: Path) -> N
     found = loaded.model.state_dict()
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_loading_takes_no_more_memory_than_the_weights(tmp_path: Path) -> None:
+    """100 million of them, as `bench/loading.py` measures a ViT-g: a copy in fp32, or a mapped file, takes 2 or 3 times
+    as much."""
+    shape = {"hidden_size": 1024, "num_hidden_layers": 8, "num_attention_heads": 16}
+    with torch.device("meta"):
+        model = VJEPA2Model(VJEPA2Config(**shape))
+    model.load_state_dict({name: torch.rand(value.shape) for name, value in model.state_dict().items()}, assign=True)
+    model.save_pretrained(tmp_path)
+    VJEPA2VideoProcessor(crop_size=256).save_pretrained(tmp_path)
+    command = [sys.executable, "bench/loading.py", "--load", str(tmp_path), "cpu", "bf16"]
+    root = ASSETS.parent
+    env = {**os.environ, "PYTHONPATH": str(root)}
+    done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_weights_in_several_files(copy: Path, small_checkpoint: Path) -> None:

@@ -17,6 +17,8 @@ MADE = Kind(Fingerprint("test", "1", "fp32", "even-16", "crop"))
 class Colours:
     """Stands in for an embedder where only the bookkeeping is tested: a clip's vector is its mean colour."""
 
+    at_once = 1
+
     def __init__(self) -> None:
         self.calls = 0
 

@@ -96,6 +96,11 @@ class Embedder:
         """How many layers the encoder has."""
         return self.encoder.layers
 
+    @property
+    def at_once(self) -> int:
+        """How many clips go through the model together."""
+        return self.encoder.at_once(self.sampling.frames)
+
     def read(self, path: str | Path) -> Clip:
         """The frames of a video, or an image, in a process of its own (`worker.read_clip`). Raises UserError."""
         return read_clip(path, self.sampling)

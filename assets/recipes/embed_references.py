@@ -70,7 +70,11 @@ def make(embedder: Embedder, pooling: Pooling, like: Stored | None) -> Stored:
     made = prepare(SHIPPED, embedder, pooling, store=STORE, also=get_args(Pooling))
     if made.failures:
         sys.exit(f"these clips cannot be embedded: {made.failures}")
-    shutil.copytree(STORE / THUMBNAILS, SHIPPED / STORED / THUMBNAILS, dirs_exist_ok=True)
+    for sha in made.hashes:  # those of the first way: another one takes another frame
+        target = SHIPPED / STORED / THUMBNAILS / f"{sha}.jpg"
+        if not target.exists():
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(STORE / THUMBNAILS / target.name, target)
     rows = np.arange(len(made))
     flat = align(made.coordinates, like.coordinates, rows, rows) if like else made.coordinates
     return Stored(made.hashes, made.vectors, flat)

@@ -220,6 +220,11 @@ class Encoder:
         """Most tokens that go through the model at a time where they are of several clips: none on a CPU."""
         return 0 if self.device == "cpu" else BATCH_TOKENS
 
+    def at_once(self, frames: int) -> int:
+        """How many clips of so many frames, in the checkpoint's square, go through the model together."""
+        side = self.config.crop_size
+        return max(1, self.batch_tokens // self._tokens((frames, 3, side, side)))
+
     def _batches(self, shapes: list[tuple[int, ...]]) -> Iterator[list[int]]:
         """The numbers of clips that go through the model together: of one shape, and alone on a CPU."""
         alike: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
@@ -285,9 +290,7 @@ _kept: OrderedDict[Key, Encoder] = OrderedDict()
 _prepared: dict[Key, Encoder] = {}  # those that ZeroGPU's workers begin with
 _guard = threading.Lock()
 _fetching: defaultdict[Key, threading.Lock] = defaultdict(threading.Lock)
-_loading = (
-    threading.Lock()
-)  # one at a time: until an older one has made room for it, a checkpoint's memory is taken twice
+_loading = threading.Lock()  # one at a time: until an older one has made room for it, memory is taken twice
 
 
 def _renew_locks() -> None:

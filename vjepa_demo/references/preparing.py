@@ -23,6 +23,7 @@ from vjepa_demo.embedder import Embedder
 from vjepa_demo.embedding import Embedding, Kind, Pooling
 from vjepa_demo.errors import BusyError, MediaError, ReferencesError, RequestError, Stopped
 from vjepa_demo.files import known_hash, lock, sweep
+from vjepa_demo.media.clip import Clip
 from vjepa_demo.references.comparison import ReferenceClip, ReferenceSet
 from vjepa_demo.references.listing import STORED
 from vjepa_demo.references.looking import Look, look, stamp
@@ -206,9 +207,12 @@ class _Run:
                 self.vectors = {**foreign.by_hash(), **self.vectors}
                 mapped = mapped or [foreign]
         new = [(clip, sha) for clip, sha in zip(clips, hashes, strict=True) if sha and sha not in self.vectors]
-        for number, (clip, sha) in enumerate(new, start=1):
-            if self._embed(clip, sha, number, len(new)):
-                self.progress(number, len(new), EMBEDDING)
+        done, together = 0, self.embedder.at_once
+        while batch := new[done : done + together]:
+            embedded = self._embed(batch, done, len(new))
+            done += len(batch)
+            if embedded:
+                self.progress(done, len(new), EMBEDDING)
         good = [(clip, sha) for clip, sha in zip(clips, hashes, strict=True) if clip.file not in self.failures]
         self._tell_failures(len(clips))
         if not good:
@@ -257,7 +261,7 @@ class _Run:
         count = len(new) if settings.public and len(new) <= PROVEN_WHOLE else min(PROVEN, len(new))
         tried = 0
         for row in random.SystemRandom().sample(new, len(new)):
-            tried += self._embed(clips[row], hashes[row], row + 1, len(clips))
+            tried += self._embed([(clips[row], hashes[row])], row, len(clips))
             if tried == count:
                 break
         return tried > 0 and self._agree(claimed)
@@ -268,45 +272,63 @@ class _Run:
             log.warning("vectors that came with clips are not those of the clips, and are not used")
         return agree
 
-    def _embed(self, clip: ReferenceClip, sha: str, number: int, total: int) -> bool:
-        """Put a clip's vector to the others; False, and a failure, where it has none."""
-        path = self.folder / clip.file
-        if sha in self.vectors or clip.file in self.failures:
-            return sha in self.vectors
+    def _embed(self, batch: list[tuple[ReferenceClip, str]], done: int, total: int) -> int:
+        """Put the vectors of clips to the others; what has none becomes a failure. Returns how many have one now."""
+        new = [(clip, sha) for clip, sha in batch if sha not in self.vectors and clip.file not in self.failures]
         jobs.check()
-        waiting = f"{EMBEDDING} ({{}})".format
-        with jobs.turn(lambda words: self.progress(number - 1, total, waiting(words.lower()))):
-            try:
-                read = self.embedder.read(path)
-            except (MediaError, RequestError) as error:
-                self.failures[clip.file] = str(error)
-            except (BusyError, Stopped, MemoryError):  # nothing of the clip's
-                raise
-            except OSError:
-                self.failures[clip.file] = MISSING
-            except Exception as error:  # one file, however odd, is not the end of a thousand others
-                self._trace(error)
-                self.failures[clip.file] = "Something in the file is not as it should be: save or convert it again."
-            else:
-                try:
-                    embedding = self.embedder.embed(read)
-                    vector = embedding.vector(self.kind.pooling).array
-                except (MediaError, RequestError) as error:
-                    self.failures[clip.file] = str(error)
-        if clip.file in self.failures:
-            return False
+        if new:
+            waiting = f"{EMBEDDING} ({{}})".format
+            with jobs.turn(lambda words: self.progress(done, total, waiting(words.lower()))):
+                read = [(clip, sha, frames) for clip, sha in new if (frames := self._read(clip)) is not None]
+                embeddings = self._encode([(clip, frames) for clip, _, frames in read]) if read else {}
+            for clip, sha, frames in read:
+                if clip.file in embeddings:
+                    self._take(clip, sha, frames, embeddings[clip.file])
+        return sum(sha in self.vectors for _, sha in batch)
+
+    def _read(self, clip: ReferenceClip) -> Clip | None:
+        try:
+            return self.embedder.read(self.folder / clip.file)
+        except (MediaError, RequestError) as error:
+            self.failures[clip.file] = str(error)
+        except (BusyError, Stopped, MemoryError):  # nothing of the clip's
+            raise
+        except OSError:
+            self.failures[clip.file] = MISSING
+        except Exception as error:  # one file, however odd, is not the end of a thousand others
+            self._trace(error)
+            self.failures[clip.file] = "Something in the file is not as it should be: save or convert it again."
+        return None
+
+    def _encode(self, read: list[tuple[ReferenceClip, Clip]]) -> dict[str, Embedding]:
+        """Embeddings by file, of all clips at once where that works."""
+        try:
+            clips = [frames for _, frames in read]
+            found = self.embedder.embed_many(clips) if len(clips) > 1 else [self.embedder.embed(clips[0])]
+            return {clip.file: embedding for (clip, _), embedding in zip(read, found, strict=True)}
+        except (MediaError, RequestError) as error:
+            if len(read) > 1:
+                return {file: made for one in read for file, made in self._encode([one]).items()}
+            self.failures[read[0][0].file] = str(error)
+            return {}
+
+    def _take(self, clip: ReferenceClip, sha: str, frames: Clip, embedding: Embedding) -> None:
+        """Keep a clip's vector and its thumbnail."""
+        try:
+            vector = embedding.vector(self.kind.pooling).array
+        except RequestError as error:
+            self.failures[clip.file] = str(error)
+            return
         if not np.isfinite(vector).all():
             self.failures[clip.file] = "The checkpoint makes no numbers of this clip: leave it out."
-        elif stamp(path) != self.looks[clip.file]:
+        elif stamp(self.folder / clip.file) != self.looks[clip.file]:
             self.failures[clip.file] = "The file changed while it was read: try again when it is written."
-        if clip.file in self.failures:
-            return False
-        self.vectors[sha] = vector
-        self._keep_others(sha, embedding)
-        thumbnail = self.target.parent / THUMBNAILS / f"{sha}.jpg"
-        self._store(lambda: save_thumbnail(read.frames[len(read.frames) // 2], thumbnail))
-        self._store(lambda: self.parts.add(sha, vector))
-        return True
+        else:
+            self.vectors[sha] = vector
+            self._keep_others(sha, embedding)
+            thumbnail = self.target.parent / THUMBNAILS / f"{sha}.jpg"
+            self._store(lambda: save_thumbnail(frames.frames[len(frames.frames) // 2], thumbnail))
+            self._store(lambda: self.parts.add(sha, vector))
 
     def _keep_others(self, sha: str, embedding: Embedding) -> None:
         for pooling, parts, known in self._others:

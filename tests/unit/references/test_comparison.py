@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from vjepa_demo.embedding import Fingerprint, Kind, Vector
-from vjepa_demo.errors import FingerprintMismatch, ReferencesError
+from vjepa_demo.errors import FingerprintMismatch, ReferencesError, RequestError
 from vjepa_demo.media.worker import read_clip
 from vjepa_demo.options import Sampling
 from vjepa_demo.references import preparing
@@ -256,6 +256,8 @@ def test_align_is_scipys_procrustes_and_undoes_a_turned_map():
 
 class Colours:
     """Stands in for an embedder where only the bookkeeping is tested: a clip's vector is its mean colour."""
+
+    at_once = 1
 
     def __init__(self, revision: str = "1", sampling: Sampling | None = None, fit: str = "crop") -> None:
         self.calls: list[int] = []
@@ -520,6 +522,41 @@ def test_stored_vectors_say_how_they_were_made(folder, tmp_path_factory):
         metadata = file.metadata()
     assert Kind.parse(json.loads(metadata["fingerprint"])) == references.kind
     assert json.loads(metadata["map"])["method"] == "umap"
+
+
+def test_clips_that_go_through_the_model_together_become_the_same_vectors(folder, tmp_path_factory):
+    """Where one of them is refused, the others of its batch are embedded one by one."""
+
+    class Together(Colours):
+        at_once = 3
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.batches: list[int] = []
+
+        def embed(self, clip):
+            made = Colours().embed(clip)
+            if np.allclose(made.mean, odd):
+                raise RequestError("This one is refused.")
+            return made
+
+        def embed_many(self, clips):
+            self.batches.append(len(clips))
+            return [self.embed(clip) for clip in clips]
+
+    odd = np.array([-1, -1, -1], np.float32)
+    stores = [tmp_path_factory.mktemp("store") for _ in range(3)]
+    told: list[tuple[int, int]] = []
+    together = Together()
+    made = prepare(folder, together, store=stores[0], progress=lambda done, total, _: told.append((done, total)))
+    one_by_one = prepare(folder, Colours(), store=stores[1])
+    np.testing.assert_array_equal(made.vectors, one_by_one.vectors)
+    assert together.batches == [3, 3, 2]
+    assert told[:3] == [(3, 8), (6, 8), (8, 8)]
+    odd = one_by_one.vectors[4]
+    left = prepare(folder, Together(), store=stores[2])
+    assert [name for name, _ in left.failures] == ["4.png"]
+    assert len(left) == 7
 
 
 def test_errors_of_the_encoder_are_not_swallowed(folder, tmp_path_factory):

@@ -19,8 +19,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 demo: setup ## run the app on http://localhost:7860
 	VJEPA_DEMO_PORT=$(PORT) $(RUN) app.py
 
+# Files that start apps and browsers come first by name; sorted by their number of tests, as is usual, they come last.
 test: setup-dev ## every test; those that need a GPU, the Hub or a renderer skip and say why
-	$(RUN) -m pytest -n 2 --dist loadfile
+	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: setup-dev
 	$(RUN) -m ruff check .

@@ -273,9 +273,8 @@ def train(
     progress: Callable[[int, float], float],
     stopped: Callable[[], bool] = lambda: False,
     save_seconds: float = 300,
-    stop_at: int | None = None,
 ) -> None:
-    """Step until `progress(step, seconds of training)` reaches 1 (or `stop_at` steps are done)."""
+    """Step until `progress(step, seconds of training)` reaches 1."""
     out.mkdir(parents=True, exist_ok=True)
     state = out / "state.safetensors"
     saved = started = time.monotonic()
@@ -298,7 +297,7 @@ def train(
             waiting.clear()
             file.flush()
 
-        while (share := progress(trainer.done, trainer.seconds)) < 1 and trainer.done != stop_at and not stopped():
+        while (share := progress(trainer.done, trainer.seconds)) < 1 and not stopped():
             row = trainer.step(share)
             trainer.seconds = before + time.monotonic() - started
             waiting.append({**row, "seconds": trainer.seconds})

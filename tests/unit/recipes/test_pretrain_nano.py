@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import shutil
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -136,8 +138,14 @@ def trainer(films: Films, **changes) -> pretrain_nano.Trainer:
     return pretrain_nano.Trainer(settings(**changes), views, colours, config=nano.nano_config(**TINY), bf16=False)
 
 
-def run(trainer: pretrain_nano.Trainer, out: Path, stop_at: int | None = None) -> list[dict]:
-    pretrain_nano.train(trainer, out, progress=lambda step, seconds: step / 20, stop_at=stop_at)
+def run(trainer: pretrain_nano.Trainer, out: Path, at: Callable[[int], None] = lambda step: None) -> list[dict]:
+    """Twenty steps, or what is left of them, and what the log says of all; before each, `at` is told its number."""
+
+    def progress(step: int, seconds: float) -> float:
+        at(step)
+        return step / 20
+
+    pretrain_nano.train(trainer, out, progress=progress)
     with (out / "log.csv").open(newline="") as file:
         return list(csv.DictReader(file))
 
@@ -145,7 +153,9 @@ def run(trainer: pretrain_nano.Trainer, out: Path, stop_at: int | None = None) -
 def test_twenty_steps_learn_and_a_stopped_run_goes_on_as_if_it_had_not(films, tmp_path):
     once = trainer(films)
     start = {name: value.clone() for name, value in once.teacher.named_parameters()}
-    rows = run(once, tmp_path / "once")
+    twice = tmp_path / "twice"
+    twice.mkdir()
+    rows = run(once, tmp_path / "once", lambda step: once.save(twice / "state.safetensors") if step == 14 else None)
     assert [int(row["step"]) for row in rows] == list(range(1, 21))
     assert {row["kind"] for row in rows} == set(pretrain_nano.KINDS)
     for name in ("head", "inside"):
@@ -156,16 +166,16 @@ def test_twenty_steps_learn_and_a_stopped_run_goes_on_as_if_it_had_not(films, tm
     assert all(float(row["hidden"]) > 0 and float(row["target_rank"]) >= 1 for row in masked)
     assert any(not torch.equal(start[name], value) for name, value in once.teacher.named_parameters())
 
-    run(trainer(films), tmp_path / "twice", stop_at=11)
+    shutil.copy(tmp_path / "once/log.csv", twice)  # which is further than the state, as that of a run that was killed
     second = trainer(films)
-    second.load(tmp_path / "twice/state.safetensors")
-    assert second.done == 11
-    again = run(second, tmp_path / "twice")
+    second.load(twice / "state.safetensors")
+    assert second.done == 14
+    again = run(second, twice)
     assert [row["loss"] for row in again] == [row["loss"] for row in rows]
     for model, other in ((once.student, second.student), (once.teacher, second.teacher), (once.head, second.head)):
         for (name, value), copy in zip(model.named_parameters(), other.parameters(), strict=True):
             assert torch.equal(value, copy), name
-    assert AutoModel.from_pretrained(tmp_path / "twice/nano").config.hidden_size == TINY["hidden_size"]
+    assert AutoModel.from_pretrained(twice / "nano").config.hidden_size == TINY["hidden_size"]
 
 
 def test_a_run_may_begin_from_a_checkpoint(films):

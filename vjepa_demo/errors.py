@@ -57,7 +57,7 @@ class DiskError(UserError):
     @classmethod
     def of(cls, error: BaseException) -> DiskError:
         """The sentence for a failure to write, or for anything that came of one."""
-        if any(_disk_number(cause) == errno.EROFS for cause in _causes(error)):
+        if any(_disk_number(cause) == errno.EROFS for cause in causes(error)):
             return cls("The disk here can only be read: its owner has to make it writable, or to name another folder.")
         if is_full(error):
             return cls("The disk here is full: try again later, or ask its owner to make room.")
@@ -74,7 +74,7 @@ class Stopped(UserError):
 
 def is_full(error: BaseException) -> bool:
     """Whether the disk, or what its owner may use of it, is full."""
-    return any(_disk_number(cause) in {errno.ENOSPC, errno.EDQUOT} for cause in _causes(error))
+    return any(_disk_number(cause) in {errno.ENOSPC, errno.EDQUOT} for cause in causes(error))
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -84,10 +84,11 @@ def out_of_memory(error: BaseException) -> bool:
 
 def of_disk(error: BaseException) -> bool:
     """Whether something failed because a disk is full or may only be read, in whatever library it came up."""
-    return any(_disk_number(cause) is not None for cause in _causes(error))
+    return any(_disk_number(cause) is not None for cause in causes(error))
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, what it came of, and so on."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))

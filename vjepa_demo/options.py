@@ -91,7 +91,7 @@ class Options:
     """How a file is embedded. The shell's flags and the inputs of the endpoints are made from these fields.
 
     Attributes:
-        checkpoint: "nano", an id on the Hub, or a folder in transformers' format.
+        checkpoint: "auto" (`checkpoints.choose`), "nano", an id on the Hub, or a folder in transformers' format.
         frames: how many frames; None for as many as the checkpoint was trained on.
         start, end: the span, in seconds from the first frame; None means the end.
         sampling: see `Sampling.mode`.
@@ -100,7 +100,11 @@ class Options:
     """
 
     checkpoint: str = field(
-        default=settings.checkpoint, metadata={"help": "default: %(default)s", "metavar": "nano|HUB-ID|DIR"}
+        default=settings.checkpoint,
+        metadata={
+            "help": "default: %(default)s; auto is ViT-L where a GPU is, else nano",
+            "metavar": "auto|nano|HUB-ID|DIR",
+        },
     )
     frames: int | None = field(
         default=None, metadata={"help": "how many frames (default: as the model was trained)", "metavar": "N"}

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 MIB = 1024 * 1024
+AUTO = "auto"  # the checkpoint that suits the machine
 # Whether this is a Space whose GPU is attached only while it is needed (`model/zero_gpu.py`).
 ZERO_GPU = bool(os.environ.get("SPACES_ZERO_GPU"))
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
@@ -71,7 +72,8 @@ class Settings:
         free_bytes: what is left free of the disk, in bytes.
         scratch_dir: where the folder for all of these is made; the system's place for temporary files when empty.
         cache_dir: folder for vectors and maps of reference clips.
-        checkpoint: the checkpoint that is used when none is named.
+        checkpoint: the checkpoint that is used when none is named; "auto" is ViT-L where a GPU is and its files can be
+            had, else nano (`checkpoints.choose`).
         offered: ids of the checkpoints that the page and the API offer beside nano, separated by spaces; when empty,
             all that are known, but on ZeroGPU, where what is offered is loaded at the start, ViT-L alone.
         references: folder of reference clips, or a dataset of videos on the Hub (hf://datasets/OWNER/NAME); the shipped
@@ -119,7 +121,7 @@ class Settings:
     free_bytes: int = 512 * MIB
     scratch_dir: str = ""
     cache_dir: str = ""
-    checkpoint: str = "nano"
+    checkpoint: str = AUTO
     offered: str = ""
     references: str = ""
     space: str = ""

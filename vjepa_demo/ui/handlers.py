@@ -8,6 +8,7 @@ import itertools
 import logging
 import math
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,16 +19,17 @@ import gradio as gr
 from vjepa_demo import explore, jobs, scratch
 from vjepa_demo.embedder import DEFAULTS, Embedder, sampling_of
 from vjepa_demo.embedding import Kind, Pooling
-from vjepa_demo.errors import RequestError, UserError, duration
+from vjepa_demo.errors import RequestError, UserError, duration, out_of_memory
 from vjepa_demo.explore import Compared, Embedded, Progress
 from vjepa_demo.model import checkpoints
-from vjepa_demo.model.encoder import device_name
+from vjepa_demo.model.checkpoints import Checkpoint, Choice
+from vjepa_demo.model.encoder import device_name, get_encoder
 from vjepa_demo.options import Fit, Options, Sampling, SamplingMode, page_fit
 from vjepa_demo.references import current
 from vjepa_demo.references.filling import Filling, fill
 from vjepa_demo.references.filling import under_way as on_its_way
 from vjepa_demo.references.preparing import missing
-from vjepa_demo.settings import ZERO_GPU, settings
+from vjepa_demo.settings import AUTO, ZERO_GPU, settings
 from vjepa_demo.ui import examples, intake, sessions, under_way, visits
 from vjepa_demo.ui.kept import Store
 from vjepa_demo.ui.outcome import Update, event, safe, sentence, status
@@ -37,12 +39,11 @@ from vjepa_demo.views.similarity import pack
 
 log = logging.getLogger(__name__)
 
-AUTO = "auto"
-
 
 def first_options() -> Options:
     """The options that the page's controls show at first."""
-    return Options(settings.checkpoint, frames=checkpoints.find(settings.checkpoint).frames, fit=page_fit())
+    checkpoint = opening().choice.checkpoint
+    return Options(checkpoint.id, frames=checkpoint.frames, fit=page_fit())
 
 
 results: Store[Embedded] = Store()
@@ -146,8 +147,8 @@ def any_folder() -> bool:
 
 def allowed(checkpoint: str) -> str:
     """The checkpoint's name, where it is offered. Raises RequestError."""
-    offered, known = ({one.id for one in some} for some in (checkpoints.offered(), checkpoints.KNOWN))
-    if checkpoint not in offered and (checkpoint in known or not any_folder()):
+    offered, known = ({one.id for one in some} for some in (listed_checkpoints(), checkpoints.KNOWN))
+    if checkpoint not in offered | {AUTO, settings.checkpoint} and (checkpoint in known or not any_folder()):
         raise RequestError("Here only the checkpoints of the list can be used: choose one of them.")
     return checkpoint
 
@@ -426,38 +427,158 @@ def show_map(compared: Compared) -> dict[str, Any]:
     return map_value(found.references, describe_clip(clip.embedding, found, name=clip.name, auto=clip.auto))
 
 
+POINT = "Point at any patch to see what is similar."
+LITTLE_MEMORY = "There is too little memory for it here: name a smaller checkpoint in VJEPA_DEMO_CHECKPOINT."
+TELL_EVERY_S = 5.0
+
+
+@dataclass(frozen=True, eq=False)
+class Opening:
+    """What the page opens with.
+
+    Attributes:
+        choice: the checkpoint that is chosen in the control, loaded, and why it is that one.
+        example: an example, embedded; a sentence where it cannot be, which the log explains.
+        failure: why it is not the checkpoint that it would have been; else empty.
+    """
+
+    choice: Choice
+    example: Embedded | str
+    failure: str = ""
+
+    @property
+    def said(self) -> str:
+        """A line for those who come."""
+        if isinstance(self.example, str):
+            return status(self.example, "error")
+        if self.failure:
+            return status(self.failure, "partly")
+        words = POINT
+        checkpoint = self.choice.checkpoint
+        if self.example.embedding.fingerprint.checkpoint != checkpoint.id:
+            words += f" This example is nano's; {checkpoint.name} embeds what you choose."
+        return status(words)
+
+
 @functools.lru_cache(maxsize=1)
-def first_result() -> Compared | str:
-    """The example that the page opens with, embedded once; a sentence where it cannot be, which the log explains."""
+def opening() -> Opening:
+    """What the page opens with, made once, when the app starts. Raises CheckpointError: there is no such default."""
+    choice, failure = checkpoints.default(), ""
+    if choice.checkpoint is not checkpoints.NANO:
+        log.warning("%s: %s", choice.checkpoint.id, choice.why)
+        try:
+            # On ZeroGPU a GPU is given to a visitor's request alone: there nano embeds the example.
+            get_encoder(choice.checkpoint.id, progress=_tell_terminal())
+            return Opening(choice, _embed_example("nano" if ZERO_GPU else choice.checkpoint.id))
+        except Exception as error:
+            failed = choice.checkpoint
+            reason = LITTLE_MEMORY if out_of_memory(error) else sentence(error)
+            failure = f"{failed.name} could not be loaded, so this is nano. {reason}"
+            log.warning("%s", failure)
+            choice = checkpoints.fall_back(failed)
     try:
-        for _ in range(2):  # the first pass loads libraries and weights, and its times would say nothing of the clip
-            embedded = explore.embed(examples.files()[0], Options("nano", fit=page_fit()))
-        return explore.compare(embedded, current.folder())
+        return Opening(choice, _embed_example("nano"), failure)
     except Exception as error:
-        return sentence(error)
+        return Opening(choice, sentence(error), failure)
+
+
+def _embed_example(checkpoint: str) -> Embedded:
+    for _ in range(2):  # the first pass loads libraries and weights, and its times would say nothing of the clip
+        embedded = explore.embed(examples.files()[0], Options(checkpoint, fit=page_fit()))
+    return embedded
+
+
+def _tell_terminal() -> Progress:
+    """Tells those who start the app what it waits for, not more often than every few seconds."""
+    told = -TELL_EVERY_S
+
+    def tell(message: str) -> None:
+        nonlocal told
+        if time.monotonic() - told >= TELL_EVERY_S:
+            told = time.monotonic()
+            log.warning("%s", message)
+
+    return tell
+
+
+def listed_checkpoints() -> list[Checkpoint]:
+    """Those that the page's control offers: also the one that it opens with."""
+    return list(dict.fromkeys([*checkpoints.offered(), opening().choice.checkpoint]))
+
+
+def choice_told(chosen: str) -> tuple[str, str]:
+    """The line beside the control: which checkpoint the page opened with and why, and the words of the button for the
+    other one; no words where that is not offered.
+
+    Args:
+        chosen: what is chosen in the control.
+    """
+    choice = opening().choice
+    if chosen == choice.checkpoint.id:
+        other = f"{choice.other.name} ›" if choice.other in listed_checkpoints() else ""
+        return safe(f"{choice.checkpoint.name}: {choice.why}"), other
+    return "", f"‹ {choice.checkpoint.name}"
+
+
+def choose_other(chosen: str) -> tuple[str, int, str]:
+    """The checkpoint that the button beside the control offers, and its frames; pressed again, it leads back.
+
+    Without a GPU the larger one gets no more frames than nano has: it would take minutes.
+    """
+    choice = opening().choice
+    other = choice.other if chosen == choice.checkpoint.id else choice.checkpoint
+    return other.id, min(other.frames, choice.checkpoint.frames), status(POINT)
 
 
 @functools.lru_cache(maxsize=1)
-def first_view() -> dict[str, Any]:
-    """All that shows the first example, made once: every visitor sees the same."""
-    first = first_result()
-    if isinstance(first, str):
-        return {"status": status(first, "error")}
+def first_view() -> Update:
+    """All that shows the first example but its place on the map, made once: every visitor sees the same."""
+    first = opening()
+    if isinstance(first.example, str):
+        return {"status": first.said}
     folder = scratch.folder(scratch.UPLOADS) / "first"  # from where it is served, for as long as the app runs
     folder.mkdir(exist_ok=True)
-    words = "Point at any patch to see what is similar."
-    return {**show(first.embedded, folder), "status": status(words), "map": show_map(first), **NO_OFFER}
+    made = first.example.embedding.fingerprint.options.checkpoint
+    other = {} if made == first.choice.checkpoint.id else {"made": (str(examples.files()[0]), Options(made))}
+    return {**show(first.example, folder), "status": first.said, **other}
+
+
+_placed: tuple[Compared, Update] | None = None
+
+
+def first_place(example: Embedded) -> Update:
+    """The first example's place on the map, where the references are embedded in its way, or soon are; else no map."""
+    global _placed
+    if _placed is None:
+        if price(example, current.folder())[1] > AT_ONCE_S:
+            return {"map": None, **NO_OFFER}
+        compared = explore.compare(example, current.folder())
+        _placed = compared, {"map": show_map(compared), **NO_OFFER}
+    key_of(_placed[0].comparison.references)  # all of it may have had to make room for others
+    return _placed[1]
 
 
 _first = threading.Lock()
 
 
-def first_paint() -> tuple[Any, ...]:
+def first_updates() -> Update:
     """What a visitor sees before they have done anything: a finished example."""
-    first = first_result()
+    example = opening().example
     with _first:
-        view = copy.deepcopy(first_view())  # Gradio takes updates apart when it sends them
-    if not isinstance(first, str):  # all of it may have had to make room for others
-        key_of(first.comparison.references)
-        view["result"] = keep(first.embedded)
+        view = first_view()
+        if not isinstance(example, str):
+            try:
+                view = view | first_place(example)
+            except Exception as error:
+                view = view | {"status": status(sentence(error), "error")}
+        return copy.deepcopy(view)  # Gradio takes updates apart when it sends them
+
+
+def first_paint() -> tuple[Any, ...]:
+    """The first updates of a visitor's page; references that are not embedded in its way are from now on."""
+    view, example = first_updates(), opening().example
+    if not isinstance(example, str):
+        view["result"] = keep(example)
+        if view.get("map", WAITING) is None:
+            view |= show_filling(example, fill(current.folder(), example.embedding.fingerprint.options))
     return tuple(view.get(name, gr.skip()) for name in OUTPUTS)

@@ -10,7 +10,6 @@ from typing import Any
 import gradio as gr
 
 from vjepa_demo.media.formats import MEDIA_TYPES
-from vjepa_demo.model import checkpoints
 from vjepa_demo.options import page_fit
 from vjepa_demo.references import current
 from vjepa_demo.references.listing import read_folder
@@ -39,7 +38,7 @@ def build() -> gr.Blocks:
         ReferencesError: the folder of references that the app was started with holds none.
     """
     read_folder(current.folder())
-    handlers.first_view()
+    handlers.first_updates()
     examples.posters()
     with GatedBlocks(title=TITLE, analytics_enabled=False, fill_width=True) as demo:
         demo.space_id = None  # by it the page would fetch fonts and a header from other hosts
@@ -54,7 +53,12 @@ def build() -> gr.Blocks:
             with gr.Row(elem_classes="state"):
                 status = gr.HTML(elem_classes="status", js_on_load=None, scale=1)
                 cancel = gr.Button("Cancel", size="sm", scale=0, min_width=80, elem_classes="cancel")
-            checkpoint = _checkpoint()
+            with gr.Column(min_width=180, elem_classes="page-choice"):
+                checkpoint = _checkpoint()
+                with gr.Row(elem_classes="page-why"):
+                    told, other = handlers.choice_told(handlers.opening().choice.checkpoint.id)
+                    why = gr.HTML(told, js_on_load=None, min_width=60)
+                    swap = gr.Button(other, visible=bool(other), size="sm", scale=0, min_width=60, elem_classes="link")
         with gr.Row(elem_classes="page-body"):
             with gr.Column(scale=7, min_width=320, elem_classes="stage"):
                 viewer = patch_viewer(elem_id="viewer", elem_classes="viewer")
@@ -96,6 +100,10 @@ def build() -> gr.Blocks:
         viewer.span(shown.remember_span, None, [controls["start"], controls["end"]], **RUN).then(
             handlers.embed_again, [source, made, *asked], outputs, **RUN
         )
+        swap.click(handlers.choose_other, checkpoint, [checkpoint, controls["frames"], status], **RUN).then(
+            handlers.embed_again, [source, made, *asked], outputs, **RUN
+        )
+        checkpoint.change(handlers.choice_told, checkpoint, [why, swap], **RUN)
         offer.click(handlers.compare_anyway, [result_id, own_id], [*outputs, offer_said], **RUN)
         ready.click(
             handlers.take_ready, [result_id, own_id], [controls[name] for name in ("frames", "sampling", "fit")], **RUN
@@ -116,8 +124,8 @@ def build() -> gr.Blocks:
 
 def _checkpoint() -> gr.Dropdown:
     return gr.Dropdown(
-        [(known.title, known.id) for known in checkpoints.offered()],
-        value=settings.checkpoint,
+        [(known.title, known.id) for known in handlers.listed_checkpoints()],
+        value=handlers.first_options().checkpoint,
         label="Checkpoint, or the path of a folder" if handlers.any_folder() else "Checkpoint",
         allow_custom_value=handlers.any_folder(),
         container=False,
@@ -128,7 +136,7 @@ def _checkpoint() -> gr.Dropdown:
 
 def _settings() -> dict[str, Any]:
     """How a clip is embedded. A change applies to the clip that is shown."""
-    trained_on = checkpoints.find(settings.checkpoint).frames
+    trained_on = handlers.opening().choice.checkpoint.frames
     with drawer("Settings"):
         frames = gr.Radio(handlers.frames_offered(trained_on), value=trained_on, label="Frames (a photo: always 16)")
         sampling = gr.Radio([("spread evenly", "even"), ("4 per second", "fps")], value="even", label="Sampling")

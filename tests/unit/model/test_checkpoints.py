@@ -7,19 +7,15 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import huggingface_hub.constants
 import pytest
 import torch
 from conftest import save_checkpoint
-from huggingface_hub.errors import LocalEntryNotFoundError
 from transformers import AutoModel, VJEPA2Config, VJEPA2ForVideoClassification, VJEPA2Model, VJEPA2VideoProcessor
 
-from vjepa_demo.errors import CheckpointError, DiskError, Stopped
-from vjepa_demo.jobs import Job
+from vjepa_demo.errors import CheckpointError
 from vjepa_demo.model import checkpoints
 from vjepa_demo.settings import ASSETS, Settings
 
@@ -55,6 +51,26 @@ def test_the_known_ones() -> None:
         assert checkpoints.find(checkpoint.id) is checkpoint
         assert f"fpc{checkpoint.frames}" in checkpoint.id or "fpc64" in checkpoint.id
         assert checkpoint.folder is None
+
+
+def test_a_default_that_cannot_be_loaded_makes_auto_nano(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints, "_automatic", checkpoints.Choice(checkpoints.LARGE, "on a GPU"))
+    assert checkpoints.find("auto") is checkpoints.LARGE
+    assert checkpoints.fall_back(checkpoints.HUB[1]).checkpoint is checkpoints.NANO
+    assert checkpoints.find("auto") is checkpoints.LARGE, "it was another one that failed"
+    choice = checkpoints.fall_back(checkpoints.LARGE)
+    assert choice.why == "ViT-L could not be loaded"
+    assert checkpoints.find("auto") is checkpoints.NANO
+    assert checkpoints.automatic() is choice
+
+
+@pytest.mark.parametrize(
+    ("device", "cuda", "gpu"), [("auto", True, True), ("cpu", True, False), ("auto", False, False)]
+)
+def test_a_gpu_counts_where_it_may_be_used(monkeypatch: pytest.MonkeyPatch, device: str, cuda: bool, gpu: bool) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(checkpoints, "settings", Settings(device=device))
+    assert checkpoints._has_gpu() == gpu
 
 
 def test_what_is_offered(small_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,80 +204,6 @@ def test_a_hub_checkpoint_in_the_cache_needs_no_network(
     loaded = checkpoints.load(checkpoints.find(HUB_ID))
     assert loaded.revision == commit
     assert loaded.checkpoint.id == HUB_ID
-
-
-@pytest.mark.parametrize("error", [LocalEntryNotFoundError("no network"), OSError("no route"), TimeoutError("slow")])
-def test_hub_not_reachable(empty_cache: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    asked = []
-
-    def download(repo_id: str, *, local_files_only: bool = False, **_: object) -> str:
-        asked.append(local_files_only)
-        raise LocalEntryNotFoundError("not here") if local_files_only else error
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    assert "cannot be reached" in refused(HUB_ID)
-    assert asked == [True, False], "first what is on disk, then the Hub"
-
-
-def download_of(size: int):
-    """A stand-in for the Hub's client: it tells the bar of `size` bytes as they come, as that does."""
-
-    def download(repo_id: str, *, local_files_only: bool = False, tqdm_class: Any = None, **_: object) -> str:
-        if local_files_only:
-            raise LocalEntryNotFoundError("not here")
-        with tqdm_class(unit="B", total=size) as bar:
-            for _ in range(100):
-                bar.update(size // 100)
-                time.sleep(0.02)
-        return ""
-
-    return download
-
-
-def test_a_download_ends_when_nobody_waits_for_it_and_takes_nobodys_time(
-    empty_cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("huggingface_hub.snapshot_download", download_of(1000))
-    job, told = Job(seconds=0.1), []
-
-    def progress(message: str) -> None:
-        told.append(message)
-        if len(told) == 20:  # long after its time would have been up
-            job.stop()
-
-    with job.running(), pytest.raises(Stopped, match="Stopped"):
-        checkpoints.files_of(checkpoints.find(HUB_ID), progress)
-    assert 20 <= len(told) < 30
-
-
-def test_a_download_that_finds_no_room_ends_at_once(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("huggingface_hub.snapshot_download", download_of(10**17))
-    with pytest.raises(DiskError, match="nearly full"):
-        checkpoints.files_of(checkpoints.find(HUB_ID))
-
-
-@pytest.mark.parametrize(("name", "value"), [("HF_HUB_OFFLINE", True), ("ENDPOINT", "http://127.0.0.1:9")])
-def test_hub_not_reachable_is_said_soon(
-    empty_cache: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: object
-) -> None:
-    """Nobody listens on port 9; the real client is asked, with its own retries."""
-    monkeypatch.setattr(huggingface_hub.constants, name, value)
-    started = time.perf_counter()
-    assert "cannot be reached" in refused(HUB_ID)
-    assert time.perf_counter() - started < 10
-
-
-def test_an_interrupted_download_is_not_taken_for_a_checkpoint(
-    small_checkpoint: Path, empty_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    partial = tmp_path / "partial"
-    partial.mkdir()
-    shutil.copy(small_checkpoint / "config.json", partial)
-    monkeypatch.setattr(
-        "huggingface_hub.snapshot_download",
-        lambda repo_id, *, local_files_only=False, **_: str(partial if local_files_only else small_checkpoint),
-    )
-    assert checkpoints.load(checkpoints.find(HUB_ID)).revision == small_checkpoint.name
 
 
 def test_names_that_are_none() -> None:

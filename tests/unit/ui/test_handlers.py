@@ -11,11 +11,13 @@ from types import SimpleNamespace
 
 import gradio as gr
 import pytest
+from conftest import save_checkpoint
 from loops import finish
 from starlette.datastructures import Headers
 
 from vjepa_demo import options
 from vjepa_demo.errors import ReferencesError, RequestError
+from vjepa_demo.model import checkpoints
 from vjepa_demo.options import Options, page_fit
 from vjepa_demo.references import current
 from vjepa_demo.settings import Settings
@@ -151,32 +153,124 @@ def test_a_folder_without_references_is_told_at_the_start(tmp_path, monkeypatch)
         page.build()
 
 
-def test_the_checkpoint_of_the_environment_is_the_default_everywhere():
-    """In a process of its own, since settings are read once."""
-    code = """if 1:
-        from vjepa_demo.cli import build_parser
-        from vjepa_demo.options import Options
-        from vjepa_demo.ui import api
-        from vjepa_demo.ui import page
-        import gradio as gr, inspect, json
-        with gr.Blocks() as demo:
-            page = [page._checkpoint().value, page._settings()["frames"].value]
-            api.endpoints()
-        named = [inspect.signature(each.fn).parameters for each in demo.fns.values() if each.fn]
-        calls = [parameters["checkpoint"].default for parameters in named if "checkpoint" in parameters][:2]
-        shell = build_parser().parse_args(["embed", "x.mp4"]).checkpoint
-        print(json.dumps([page, calls, shell, Options().checkpoint]))
+DEFAULTS = """if 1:
+    from vjepa_demo.cli import build_parser
+    from vjepa_demo.options import Options
+    from vjepa_demo.ui import api, handlers, page
+    import gradio as gr, inspect, json
+    with gr.Blocks() as demo:
+        first = [page._checkpoint().value, page._settings()["frames"].value]
+        api.endpoints()
+    named = [inspect.signature(each.fn).parameters for each in demo.fns.values() if each.fn]
+    calls = [parameters["checkpoint"].default for parameters in named if "checkpoint" in parameters][:2]
+    shell = build_parser().parse_args(["embed", "x.mp4"]).checkpoint
+    opened = handlers.opening()
+    view = handlers.first_updates()
+    print(json.dumps({
+        "page": first, "calls": calls, "shell": shell, "options": Options().checkpoint,
+        "auto": handlers.checkpoints.find(shell).id, "failure": opened.failure, "status": view["status"],
+        "told": handlers.choice_told(first[0]), "other": handlers.choose_other(first[0]),
+        "back": handlers.choose_other(handlers.choose_other(first[0])[0]), "map": view["map"] is not None,
+        "offered": view["offer"], "embedded_by": opened.example.embedding.fingerprint.checkpoint,
+    }))
+"""
+VITL = "facebook/vjepa2-vitl-fpc64-256"
+
+
+def defaults(tmp_path, before: str = "", **environment: str) -> dict:
+    """What a first visitor, a client and the shell get without naming a checkpoint; a process reads its settings once.
+
+    Args:
+        tmp_path: for the Hub's cache and ours.
+        before: code to run first.
+        environment: what to set.
     """
-    name = "facebook/vjepa2-vitl-fpc64-256"
+    env = {"HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1", "VJEPA_DEMO_CACHE_DIR": str(tmp_path / "cache")}
     done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "VJEPA_DEMO_CHECKPOINT": name},
+        [sys.executable, "-c", f"{before}\n{DEFAULTS}"],
+        env={**os.environ, **env, **environment},
         capture_output=True,
         text=True,
-        check=True,
         cwd=Path(__file__).parents[3],
     )
-    assert json.loads(done.stdout) == [[name, 64], [name, name], name, name]
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_the_checkpoint_of_the_environment_is_the_default_everywhere(tmp_path):
+    name = str(save_checkpoint(tmp_path / "mine", frames_per_clip=8))
+    found = defaults(tmp_path, VJEPA_DEMO_CHECKPOINT=name, VJEPA_DEMO_PUBLIC="1")
+    assert found["page"] == [name, 8]
+    assert found["calls"] == [name, name]
+    assert found["shell"] == found["options"] == found["auto"] == found["embedded_by"] == name
+    assert "mine (local folder): as it was set up here" in found["told"][0]
+    assert (found["told"][1], found["other"][:2], found["back"][:2]) == ("nano ›", ["nano", 8], [name, 8])
+    assert "Point at any patch" in found["status"]
+    assert not found["map"], "its references are not embedded while the app starts"
+    assert not found["offered"]["visible"]
+
+
+def test_without_a_gpu_auto_is_nano_everywhere(tmp_path):
+    found = defaults(tmp_path, VJEPA_DEMO_DEVICE="cpu")
+    assert found["page"] == ["nano", 16]
+    assert found["calls"] == ["auto", "auto"]
+    assert (found["shell"], found["options"], found["auto"]) == ("auto", "auto", "nano")
+    assert "nano: no GPU" in found["told"][0]
+    assert (found["told"][1], found["other"][:2], found["back"][:2]) == ("ViT-L ›", [VITL, 16], ["nano", 16])
+    assert found["map"]
+
+
+def test_a_default_that_cannot_be_had_is_told_and_nano_opens(tmp_path):
+    found = defaults(tmp_path, VJEPA_DEMO_CHECKPOINT=VITL)
+    assert found["page"] == ["nano", 16]
+    assert found["calls"] == [VITL, VITL], "as the owner wants it, with a sentence on why it is not to be had"
+    assert found["failure"].startswith(
+        f"ViT-L could not be loaded, so this is nano. {VITL} is not on this machine and "
+    )
+    assert "unset it" in found["status"]
+    assert "nano: ViT-L could not be loaded" in found["told"][0]
+    assert found["map"]
+
+
+def test_a_default_that_does_not_fit_the_memory_is_told_and_auto_is_nano(monkeypatch):
+    def get_encoder(*_, **__):
+        raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB")
+
+    monkeypatch.setattr(checkpoints, "_automatic", checkpoints.Choice(checkpoints.LARGE, "on a GPU"))
+    monkeypatch.setattr(handlers, "get_encoder", get_encoder)
+    opened = handlers.opening.__wrapped__()
+    assert opened.choice.checkpoint is checkpoints.find("auto") is checkpoints.NANO
+    assert opened.example.embedding.fingerprint.checkpoint == "nano"
+    assert "too little memory" in opened.failure
+    assert opened.failure in opened.said
+
+
+def test_on_zero_gpu_the_first_example_is_nanos_and_the_page_says_so(monkeypatch, tmp_path):
+    """There a GPU is given to visitors' requests alone; the checkpoint is loaded before them all the same."""
+    loaded = []
+    folder = checkpoints.find(str(save_checkpoint(tmp_path / "mine")))
+    monkeypatch.setattr(handlers, "ZERO_GPU", True)
+    monkeypatch.setattr(handlers, "get_encoder", lambda name, **_: loaded.append(name))
+    monkeypatch.setattr(checkpoints, "default", lambda: checkpoints.Choice(folder, "on a GPU"))
+    opened = handlers.opening.__wrapped__()
+    assert loaded == [opened.choice.checkpoint.id] == [folder.id]
+    assert opened.example.embedding.fingerprint.checkpoint == "nano"
+    assert "This example is nano&#x27;s; mine (local folder) embeds what you choose." in opened.said
+
+
+def test_an_unknown_default_is_told_at_the_start(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "app.py"],
+        env={**os.environ, "VJEPA_DEMO_CHECKPOINT": "facebook/vjepa2-huge", "VJEPA_DEMO_CACHE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[3],
+        timeout=120,
+    )
+    assert done.returncode == 1
+    told = "VJEPA_DEMO_CHECKPOINT cannot be met. There is no checkpoint 'facebook/vjepa2-huge': choose auto, nano, a "
+    assert done.stderr.startswith(told)
+    assert "Traceback" not in done.stderr
 
 
 def test_a_set_that_cannot_be_saved_is_told(monkeypatch):

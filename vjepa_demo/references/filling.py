@@ -76,7 +76,8 @@ class Filling:
             with Job(Visitor("", "references"), math.inf, low=True).running():
                 self._step()
         except Exception as error:
-            self.failure = str(error) if isinstance(error, UserError) else FAILED
+            # A GPU's platform says in a `message` of its own why there is none.
+            self.failure = str(error if isinstance(error, UserError) else getattr(error, "message", FAILED))
             log.warning("references not embedded in the background", exc_info=error)
         if self.failure:
             self._ended, self.over = time.monotonic(), True

@@ -549,7 +549,7 @@ _placed: tuple[Compared, Update] | None = None
 def first_place(example: Embedded) -> Update:
     """The first example's place on the map, where the references are embedded in its way, or soon are; else no map."""
     global _placed
-    if _placed is None:
+    if _placed is None or _placed[0].comparison.references.folder != current.folder().resolve():
         if price(example, current.folder())[1] > AT_ONCE_S:
             return {"map": None, **NO_OFFER}
         compared = explore.compare(example, current.folder())

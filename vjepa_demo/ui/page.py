@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 
+from vjepa_demo.embedder import Embedder
 from vjepa_demo.media.formats import MEDIA_TYPES
 from vjepa_demo.options import page_fit
 from vjepa_demo.references import current
@@ -39,6 +40,7 @@ def build() -> gr.Blocks:
     """
     read_folder(current.folder())
     handlers.first_updates()
+    current.begin(lambda: Embedder.open(handlers.first_options()).fingerprint.options)
     examples.posters()
     with GatedBlocks(title=TITLE, analytics_enabled=False, fill_width=True) as demo:
         demo.space_id = None  # by it the page would fetch fonts and a header from other hosts

@@ -23,7 +23,8 @@ class Hub:
     """What is served, and how it fails.
 
     Attributes:
-        repo_id, folder: one model repository, and the folder of its files.
+        repo_id, folder: one repository, and the folder of its files.
+        kind: "models" or "datasets".
         refused: (status, X-Error-Code) of what is answered for other repositories, by their ids.
         sends: how many bytes of weights are sent for each request for them, one after another, before the connection
             is closed; all of them once the list is empty.
@@ -35,6 +36,7 @@ class Hub:
 
     repo_id: str
     folder: Path
+    kind: str = "models"
     refused: dict[str, tuple[int, str]] = field(default_factory=dict)
     sends: list[int] = field(default_factory=list)
     parts: bool = True
@@ -45,7 +47,8 @@ class Hub:
 
     @cached_property
     def files(self) -> dict[str, bytes]:
-        return {path.name: path.read_bytes() for path in sorted(self.folder.iterdir()) if path.is_file()}
+        paths = [path for path in sorted(self.folder.rglob("*")) if path.is_file()]
+        return {path.relative_to(self.folder).as_posix(): path.read_bytes() for path in paths}
 
     def sent_from(self) -> list[int]:
         """From which byte on weights were asked for, one number a request."""
@@ -86,13 +89,14 @@ class _Handler(BaseHTTPRequestHandler):
         for repo_id, (status, code) in hub.refused.items():
             if f"/{repo_id}" in path:
                 return self._send(status, b"{}", **({"X-Error-Code": code} if code else {}))
-        name = path.rpartition("/")[2]
-        if path.startswith(f"/api/models/{hub.repo_id}/tree/"):
+        files = f"/{'datasets/' * (hub.kind == 'datasets')}{hub.repo_id}/resolve/"
+        name = path.removeprefix(files).partition("/")[2]
+        if path.startswith(f"/api/{hub.kind}/{hub.repo_id}/tree/"):
             return self._send_json([self._about(name) for name in hub.files])
-        if path.startswith(f"/api/models/{hub.repo_id}"):
+        if path.startswith(f"/api/{hub.kind}/{hub.repo_id}"):
             siblings = [{"rfilename": name} for name in hub.files]
             return self._send_json({"id": hub.repo_id, "sha": COMMIT, "siblings": siblings, "tags": []})
-        if path.startswith(f"/{hub.repo_id}/resolve/") and name in hub.files:
+        if path.startswith(files) and name in hub.files:
             return self._send_file(name, hub.files[name])
         return self._send(404, b"{}", **{"X-Error-Code": "EntryNotFound"})
 

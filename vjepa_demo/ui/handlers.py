@@ -34,7 +34,7 @@ from vjepa_demo.ui import examples, intake, sessions, under_way, visits
 from vjepa_demo.ui.kept import Store
 from vjepa_demo.ui.outcome import Update, event, safe, sentence, status
 from vjepa_demo.ui.patch_viewer import viewer_value
-from vjepa_demo.ui.reference_map import WAITING, describe_clip, key_of, map_value
+from vjepa_demo.ui.reference_map import WAITING, describe_clip, describe_filling, key_of, map_value
 from vjepa_demo.views.similarity import pack
 
 log = logging.getLogger(__name__)
@@ -388,8 +388,13 @@ def offer(count: int, seconds: float) -> Any:
 
 
 def require_references(result: Embedded) -> None:
-    """On a public app a client may not set off the embedding of all references. Raises RequestError."""
-    if settings.public and (count := missing(current.folder(), result.kind)):
+    """On a public app a client may not set off the embedding of all references and wait for it: they are embedded in
+    the background in ways of which there are few. Raises RequestError."""
+    count = missing(current.folder(), result.kind) if settings.public else 0
+    if count and is_own_way(result, current.folder()):
+        filling = fill(current.folder(), result.embedding.fingerprint.options)
+        raise RequestError(f"{describe_filling(filling)['words']} Try again when they are.")
+    if count:
         raise RequestError(
             f"{count} of the reference clips are not embedded in this way, and that is not done for clients of a "
             "shared app: leave checkpoint, frames, sampling and fit at what they are by default."

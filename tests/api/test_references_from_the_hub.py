@@ -1,4 +1,4 @@
-"""References that are a dataset on the Hub: fetched and embedded while the app runs; the shipped ones serve until then."""
+"""References that are a dataset on the Hub: fetched and embedded while the app runs, and nobody waits for them."""
 
 from __future__ import annotations
 

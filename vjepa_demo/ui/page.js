@@ -15,6 +15,11 @@
     document.querySelector("#viewer .pv-stage")?.focus();
   });
   document.querySelector(".gradio-container").prepend(skip);
+  // The list beside it leads to the same checkpoint: one stop less on the way to the picture.
+  const why = document.querySelector(".page-why");
+  const pass = () => why?.querySelectorAll("button").forEach((other) => { other.tabIndex = -1; });
+  pass();
+  if (why) new MutationObserver(pass).observe(why, { childList: true, subtree: true });
   // A folder of references that comes in gives its name to the empty field for their label; Gradio keeps names of files alone.
   const named = (name) => {
     const field = document.querySelector(".own-label :is(input, textarea)");

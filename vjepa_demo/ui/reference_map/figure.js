@@ -92,7 +92,7 @@ export function makeLayout(view) {
 
 export const PLOT_CONFIG = {
   displaylogo: false, responsive: true, scrollZoom: false, showTips: false,
-  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoom2d", "toImage"],
+  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoom2d", "pan2d", "toImage"],
 };
 
 // The figure as a file: on white, with a title and a legend, which the page does without.

@@ -9,7 +9,7 @@ export const mount = (element, gradio) => new ReferenceMap(element, gradio);
 
 const REST_MS = 120; // the pointer is on a point for so long before its clip is fetched
 const REACH = 110; // pixels that a name may stand from the centre of its label
-const FEW = 6; // names on a low screen, while nobody points at the map
+const FEW = 5; // names on a low screen, while nobody points at the map
 const ARROWS = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] };
 const HELP = "Point at a dot and its clip plays; arrow keys go from dot to dot.";
 const KEYS = "Page Up and Page Down go by similarity, Enter opens the clip, L shows its label alone.";

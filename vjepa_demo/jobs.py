@@ -117,7 +117,7 @@ def waiting() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def locked(lock: threading.Lock) -> Iterator[None]:
+def locked(lock: threading.Lock | threading.RLock) -> Iterator[None]:
     """Wait for a lock as long as somebody waits for the work, and have it until the context ends. Raises Stopped."""
     with waiting():
         while not lock.acquire(timeout=POLL_S):

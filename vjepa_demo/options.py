@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, get_args
 
 from vjepa_demo.errors import RequestError, cut
-from vjepa_demo.settings import Settings, settings
+from vjepa_demo.settings import Settings, is_own_folder, settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -127,10 +127,10 @@ class Options:
             raise RequestError(f"The precision must be auto, fp32 or bf16, not {cut(self.precision)}.")
 
 
-def page_fit() -> Fit:
-    """The fit that the page begins with.
+def page_fit(references: str | None = None) -> Fit:
+    """The fit that the page begins with, where it shows these references, or those of the settings.
 
     Of the objects in clips of 16:9, `whole` finds most again (`assets/recipes/README.md`). A folder of references that
     the shell has built has vectors of `crop`, its default, and is not to be embedded anew.
     """
-    return "crop" if settings.own_folder else "whole"
+    return "crop" if is_own_folder(settings.references if references is None else references) else "whole"

@@ -20,6 +20,11 @@ ASSETS = Path(__file__).resolve().parent.parent / "assets"
 HUB = "hf://"
 
 
+def is_own_folder(references: str) -> bool:
+    """Whether references are a folder of the owner's, and not the shipped ones or a dataset on the Hub."""
+    return bool(references) and not references.startswith(HUB)
+
+
 def _default_cache() -> str:
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return str(Path(base) / "vjepa-demo")
@@ -145,8 +150,8 @@ class Settings:
 
     @property
     def own_folder(self) -> bool:
-        """Whether the references are a folder of the owner's, and not the shipped ones or a dataset on the Hub."""
-        return bool(self.references) and not self.references.startswith(HUB)
+        """Whether the references are a folder of the owner's."""
+        return is_own_folder(self.references)
 
     @classmethod
     def from_environment(cls) -> Settings:

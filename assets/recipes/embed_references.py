@@ -28,8 +28,9 @@ from vjepa_demo.references.preparing import SHIPPED, prepare
 from vjepa_demo.references.store import THUMBNAILS, Stored
 
 STORE = Path(__file__).parents[2] / "build" / "vectors"  # one vector a file, until all of a way are there
-# What a visitor can reach with a control or two of the page. Whole is served by squash: the clips are square.
-SAMPLINGS = [Sampling(frames, mode) for frames in (16, 32, 64) for mode in ("even", "fps")]
+# What a visitor can reach with a control or two of the page. Whole is served by squash: the clips are square. Of clips
+# of three seconds, 64 frames at 4 a second would be the last one for the most part.
+SAMPLINGS = [Sampling(16), Sampling(16, "fps"), Sampling(32), Sampling(32, "fps"), Sampling(64)]
 FITS = {Sampling(16): ("crop", "squash", "pad"), Sampling(16, "fps"): ("crop", "squash")}
 WAYS = [
     (sampling, fit, precision)

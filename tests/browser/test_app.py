@@ -427,6 +427,8 @@ def test_an_unreachable_hub_is_told(app: Page, video):
 
 def test_progress_and_cancel_stand_beside_the_offer_to_embed_the_references(app: Page, console_errors):
     app.get_by_role("button", name="Settings").click()
+    app.get_by_role("radio", name="pad").check()
+    done(app)
     app.get_by_role("radio", name="32").check()
     offer = app.get_by_role("button", name=re.compile(r"Embed the \d+ reference clips in this way too \(about "))
     expect(offer).to_be_enabled(timeout=WAIT_MS)
@@ -439,6 +441,10 @@ def test_progress_and_cancel_stand_beside_the_offer_to_embed_the_references(app:
     beside.get_by_role("button", name="Cancel").click()
     expect(offer).to_be_enabled(timeout=WAIT_MS)
     expect(beside).to_be_hidden()
+    app.get_by_role("button", name="Or show the clip as 16 frames, spread evenly, pad: its map is ready").click()
+    expect(app.get_by_role("heading", name="Map of 128 clips")).to_be_visible(timeout=WAIT_MS)
+    expect(offer).to_be_hidden()
+    expect(app.get_by_role("radio", name="16")).to_be_checked()
     assert not console_errors
 
 

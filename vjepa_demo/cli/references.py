@@ -66,7 +66,7 @@ def add_parser(commands: Any, shell: Shell) -> None:
         shell.add_options(parser)
     for parser in (make, measure):
         shell.add_pooling(parser)
-    warm.set_defaults(fit=page_fit())
+    warm.set_defaults(fit=None)
 
 
 def run_build(shell: Shell, given: argparse.Namespace) -> int:
@@ -101,29 +101,30 @@ def run_build(shell: Shell, given: argparse.Namespace) -> int:
 
 def run_warm(shell: Shell, given: argparse.Namespace) -> int:
     from vjepa_demo.references.filling import POOLINGS, Filling
-    from vjepa_demo.references.listing import STORED
-    from vjepa_demo.references.preparing import SHIPPED, missing, store_of
+    from vjepa_demo.references.preparing import SHIPPED, missing, prepare
     from vjepa_demo.references.sources import fetch
-    from vjepa_demo.references.store import copy_stored
+    from vjepa_demo.references.store import Stored
 
-    folder = fetch(given.references or settings.references or str(SHIPPED))
+    source = given.references or settings.references
+    folder, given.fit = fetch(source or str(SHIPPED)), given.fit or page_fit(source)
     embedder = _embedder(shell, given)
-    kinds = [embedder.kind(pooling) for pooling in POOLINGS]
-    clips = max(missing(folder, kind) for kind in kinds)
+    clips = max(missing(folder, embedder.kind(pooling)) for pooling in POOLINGS)
     filling = Filling(folder, shell.options_of(given))
     while clips and not filling.over:
         filling.step()
         shell.say(f"Embedding reference clips: {filling.done} of {filling.total}, {filling.left:.0f} s to go")
     if filling.failure:
         raise ReferencesError(filling.failure)
-    places = (store_of(folder), folder / STORED)
-    files = [place / f"{kind.key}.safetensors" for kind in kinds for place in places]
-    if given.out:
-        for file in filter(Path.is_file, files):
-            copy_stored(file, Path(given.out) / file.name)
+    for pooling in POOLINGS:
+        made = prepare(folder, embedder, pooling)
+        if given.out:
+            stored = Stored(made.hashes, made.vectors, made.coordinates)
+            stored.save(Path(given.out) / f"{made.kind.key}.safetensors", made.kind)
     summary = {"folder": str(folder), "embedded": clips, "out": given.out, "fingerprint": asdict(embedder.fingerprint)}
-    words = f"{clips} reference clips embedded now" if clips else "All reference clips are embedded in this way already"
-    shell.tell(given, summary, f"{words}; the vectors are in {given.out or places[0]}" if clips or given.out else words)
+    words = (
+        f"{clips} reference clips embedded now" if clips else "All reference clips were embedded in this way already"
+    )
+    shell.tell(given, summary, f"{words}; the vectors are in {given.out}" if given.out else words)
     return 0
 
 

@@ -226,7 +226,8 @@ class Worker:
         """
         self.begun, self.is_free = False, False
         self._files, self._lines_left = self._files + 1, MOST_LINES
-        request = {"path": path, "sampling": dataclasses.asdict(sampling), "limits": dataclasses.asdict(limits)}
+        known = dataclasses.asdict(dataclasses.replace(limits, auth=None))  # a file may take the child over
+        request = {"path": path, "sampling": dataclasses.asdict(sampling), "limits": known}
         try:
             self.send(request)
             until = time.monotonic() + START_S

@@ -328,12 +328,13 @@ def get_encoder(
 
 
 def prepare() -> None:
-    """On ZeroGPU, load what is offered there; elsewhere nothing.
+    """On ZeroGPU, load what is offered there and the default; elsewhere nothing.
 
     It is called by the main thread before the page is launched: only there and then does the platform take weights for
     a GPU's. What cannot be loaded is offered no more, and the log says why.
     """
-    for checkpoint in checkpoints.offered() if ZERO_GPU else ():
+    wanted = {*checkpoints.offered(), checkpoints.default().checkpoint} if ZERO_GPU else ()
+    for checkpoint in wanted:
         _, key = _chosen(checkpoint.id, "auto", "auto")
         if key[1] != "cuda":
             continue

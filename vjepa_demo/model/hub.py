@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import threading
 import time
@@ -37,6 +38,7 @@ TIMEOUT_S = 10.0  # without an answer, or without a byte of one
 TRIES = 3  # to go on with a file of which nothing more arrives
 CHUNK = 1 << 20
 SHA256_DIGITS = 64
+ETAG = re.compile("[0-9a-f]{40,64}")  # it becomes the name of a file
 PARTIAL_CONTENT, TOO_MANY, SERVER_ERROR = 206, 429, 500
 
 
@@ -138,7 +140,7 @@ def _download(repo_id: str, progress: Progress) -> Path:
         if name.endswith(WEIGHTS) and "/" not in name and not isinstance(known, str):
             url = hf_hub_url(repo_id, name, revision=info.sha)
             about = get_hf_file_metadata(url, timeout=TIMEOUT_S)
-            if about.etag and about.size:
+            if about.size and about.etag and ETAG.fullmatch(about.etag):
                 missing.append((url, _blobs(repo_id) / about.etag, about.size))
     for url, blob, size in missing:
         _fetch_blob(url, blob, size, _Told(repo_id, progress, [(blob, size) for _, blob, size in missing]))
@@ -168,7 +170,7 @@ class _Told:
         total = sum(size for _, size in self.blobs)
         arrived = sum(_size(blob) or _size(_partial(blob)) for blob, _ in self.blobs)
         here = next(path for path in self.blobs[0][0].absolute().parents if path.is_dir())
-        if shutil.disk_usage(here).free - (total - arrived) < settings.free_bytes:
+        if shutil.disk_usage(here).free - max(0, total - arrived) < settings.free_bytes:
             raise DiskError(
                 f"There is no room on the disk here for {self.repo_id}, of which {(total - arrived) / 1e6:,.0f} MB are "
                 "missing: make room, or let HF_HOME name a folder on another disk."

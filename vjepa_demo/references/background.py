@@ -15,7 +15,7 @@ from vjepa_demo.embedding import Pooling
 from vjepa_demo.jobs import Job, Visitor
 from vjepa_demo.references.comparison import ReferenceSet
 from vjepa_demo.references.preparing import prepare
-from vjepa_demo.settings import settings
+from vjepa_demo.settings import ZERO_GPU, settings
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +33,10 @@ class _Build:
         self.result: ReferenceSet | BaseException | None = None
 
     def start(self) -> None:
-        # A context of its own: the request of the one who came first must not be taken for that of the others.
-        threading.Thread(target=contextvars.Context().run, args=(self._run,), daemon=True).start()
+        # A context of its own: the request of the one who came first must not be taken for that of the others. But on
+        # ZeroGPU a GPU is given to somebody's request alone, and that is theirs.
+        context = contextvars.copy_context() if ZERO_GPU else contextvars.Context()
+        threading.Thread(target=context.run, args=(self._run,), daemon=True).start()
 
     def _run(self) -> None:
         try:

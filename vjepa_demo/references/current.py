@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 AGAIN_S = 600.0  # what could not be fetched is tried again after so long
 POLL_S = 0.5
+UNTIL = "until then these are the clips that come with the app."
 
 
 class _Hub:
@@ -30,21 +31,22 @@ class _Hub:
 
     def run(self, source: str, options: Callable[[], Options]) -> None:
         while not self.folder:
-            self.words = f"{source} is being fetched; until then these are the clips that come with the app."
+            self.words = f"Other references are being fetched; {UNTIL}"
             try:
                 self._take(fetch(source), source, options())
-            except UserError as error:
-                log.warning("%s: %s", source, error)
-                self.words = f"{source} is not here: {error} These are the clips that come with the app."
+            except Exception as error:
+                told = isinstance(error, UserError)
+                log.warning("%s: %s", source, error if told else type(error).__name__, exc_info=None if told else error)
+                self.words = f"Other references cannot be had; {UNTIL}"
                 time.sleep(AGAIN_S)
 
     def _take(self, folder: Path, source: str, options: Options) -> None:
         filling = fill(folder, options)
         while not (filling.mapped or filling.over):
             if filling.total:
-                self.words = f"{source}: {filling.done} of {filling.total} clips are embedded; until then these serve."
+                self.words = f"{filling.done} of {filling.total} other references are embedded; {UNTIL}"
             time.sleep(POLL_S)
-        if not filling.mapped:
+        if filling.failure:
             raise UserError(filling.failure)
         self.folder, self.words = folder, ""
         log.warning("the references are those of %s now", source)
@@ -60,9 +62,9 @@ def folder() -> Path:
     return _hub.folder or SHIPPED
 
 
-def words() -> str:
-    """A sentence about references that are on their way; "" where none are."""
-    return _hub.words
+def words(shown: Path) -> str:
+    """A sentence about references that are to come in the place of those of a folder; "" where none are."""
+    return _hub.words if shown.resolve() == folder().resolve() else ""
 
 
 def begin(options: Callable[[], Options]) -> None:

@@ -41,7 +41,7 @@ class Filling:
             placed on the map of the first. Where there was no map before, all are laid out anew in the end, for those
             who look after that.
         done, total: clips.
-        seconds: how long one clip takes, from the file to its vectors; 0 until one was embedded.
+        seconds: how long one clip took so far, its waiting for visitors included; 0 until one was embedded.
         over: whether no more will come.
         failure: why not, as a sentence; "" where all went well.
     """
@@ -52,23 +52,29 @@ class Filling:
         self.done = self.total = 0
         self.seconds = 0.0
         self.over, self.failure = False, ""
-        self._ended, self._tried, self._made, self._new_map = 0.0, 0, 0, True
+        self._ended, self._tried, self._made = 0.0, 0, 0
+        self._new_maps: set[Pooling] = set()
         self._order: list[ReferenceClip] = []  # those that have vectors already, then one of each label in turn
 
     @property
     def left(self) -> float:
-        """Seconds until all are there, if nobody else wants the machine; 0 while that is unknown."""
+        """Seconds until all are there at that pace; 0 while that is unknown."""
         return (self.total - self.done) * self.seconds
 
     @property
     def mapped(self) -> bool:
         """Whether there is a map of those that are there."""
-        return min(FIRST_MAP, self.total) <= min((len(known) for known in self.sets.values()), default=-1)
+        return len(self.sets) == len(POOLINGS) and self._tried >= min(FIRST_MAP, self.total)
 
     @property
     def past(self) -> bool:
         """Whether it says nothing any more to who finds clips missing: it has ended, and did not fail just now."""
-        return self.over and not (self.failure and time.monotonic() - self._ended < AGAIN_S)
+        return self.over and not (self.failure and self.ended_s < AGAIN_S)
+
+    @property
+    def ended_s(self) -> float:
+        """Seconds since it was over."""
+        return time.monotonic() - self._ended
 
     def step(self) -> None:
         """Embed the next clips. What goes wrong is told by `failure`, and ends it."""
@@ -76,20 +82,19 @@ class Filling:
             with Job(Visitor("", "references"), math.inf, low=True).running():
                 self._step()
         except Exception as error:
-            # A GPU's platform says in a `message` of its own why there is none.
-            self.failure = str(error if isinstance(error, UserError) else getattr(error, "message", FAILED))
-            log.warning("references not embedded in the background", exc_info=error)
-        if self.failure:
+            self.failure = (str(error) if isinstance(error, UserError) else "") or FAILED
             self._ended, self.over = time.monotonic(), True
+            log.warning("references not embedded in the background", exc_info=error)
 
     def _step(self) -> None:
         embedder = Embedder.open(self.options)
-        kind = embedder.kind(POOLINGS[0])
+        kinds = {pooling: embedder.kind(pooling) for pooling in POOLINGS}
         if not self._order:
-            there, rest = divide(self.folder, kind)
-            self._order = [*in_turn(there), *in_turn(rest)]
-            self._new_map, self._tried = not has_map(self.folder, kind), max(0, len(there) - STEP)
-            self.total = len(self._order)
+            missing = {clip.file: clip for kind in kinds.values() for clip in divide(self.folder, kind)[1]}
+            there = [clip for clip in divide(self.folder, kinds[POOLINGS[0]])[0] if clip.file not in missing]
+            self._order = [*in_turn(there), *in_turn(list(missing.values()))]
+            self._new_maps = {pooling for pooling, kind in kinds.items() if not has_map(self.folder, kind)}
+            self.total, self._tried = len(self._order), max(0, len(there) - STEP)
         count = min(self._tried + STEP, self.total)
 
         def progress(done: int, total: int, message: str) -> None:
@@ -105,15 +110,16 @@ class Filling:
                 pooling,
                 clips=self._order[:count],
                 progress=progress,
-                refit=self._new_map and count <= FIRST_MAP,
+                refit=pooling in self._new_maps and count <= FIRST_MAP,
                 also=POOLINGS,
                 partly=True,
+                before=self.sets.get(pooling),
             )
         self._tried = self.done = count
         if count == self.total:
             for pooling in POOLINGS:
-                prepare(self.folder, embedder, pooling, refit=self._new_map)
-            self.over = True
+                prepare(self.folder, embedder, pooling, refit=pooling in self._new_maps)
+            self._ended, self.over = time.monotonic(), True
 
 
 def in_turn(clips: Sequence[ReferenceClip]) -> list[ReferenceClip]:
@@ -128,7 +134,8 @@ def in_turn(clips: Sequence[ReferenceClip]) -> list[ReferenceClip]:
 
 
 _lock = threading.Lock()
-_fillings: OrderedDict[tuple[Path, Options], Filling] = OrderedDict()  # the one last asked for is last, and next
+# The one last asked for is last, and next; then it takes turns with the others.
+_fillings: OrderedDict[tuple[Path, Options], Filling] = OrderedDict()
 _thread: threading.Thread | None = None
 
 
@@ -138,9 +145,11 @@ def fill(folder: Path, options: Options) -> Filling:
     key = folder.resolve(), options
     with _lock:
         found = _fillings.get(key)
+        for other in [other for other, known in _fillings.items() if known.over and known.ended_s > AGAIN_S]:
+            del _fillings[other]  # who looked on has seen the end
         if found is None or found.past:
             found = _fillings[key] = Filling(folder, options)
-        _fillings.move_to_end(key)
+            _fillings.move_to_end(key)
         if _thread is None and not found.over:
             # A context of its own: the request of the one who came first must not be taken for its own.
             _thread = threading.Thread(target=contextvars.Context().run, args=(_fill_all,), daemon=True)
@@ -148,7 +157,7 @@ def fill(folder: Path, options: Options) -> Filling:
     return found
 
 
-def under_way(folder: Path, options: Options) -> Filling | None:
+def on_its_way(folder: Path, options: Options) -> Filling | None:
     """How far `fill` is, or was when it ended; None where it was not asked."""
     return _fillings.get((folder.resolve(), options))
 
@@ -157,8 +166,10 @@ def _fill_all() -> None:
     global _thread
     while True:
         with _lock:
-            following = next((filling for filling in reversed(_fillings.values()) if not filling.over), None)
+            following = next((key for key in reversed(_fillings) if not _fillings[key].over), None)
             if following is None:
                 _thread = None
                 return
-        following.step()
+            _fillings.move_to_end(following, last=False)
+            filling = _fillings[following]
+        filling.step()

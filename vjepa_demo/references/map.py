@@ -23,7 +23,7 @@ QUALITY_NEIGHBOURS = 10
 MAP_SCALE = 10.0
 
 # umap runs numba code on a thread pool that aborts the whole process when two threads enter it at once.
-UMAP_LOCK = threading.Lock()
+UMAP_LOCK = threading.RLock()
 
 
 @dataclass(frozen=True)

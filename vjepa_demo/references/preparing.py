@@ -27,7 +27,7 @@ from vjepa_demo.media.clip import Clip
 from vjepa_demo.references.comparison import ReferenceClip, ReferenceSet
 from vjepa_demo.references.listing import STORED
 from vjepa_demo.references.looking import Look, look, stamp
-from vjepa_demo.references.map import lay_out
+from vjepa_demo.references.map import UMAP_LOCK, lay_out
 from vjepa_demo.references.store import THUMBNAILS, Parts, Stored, save_thumbnail
 from vjepa_demo.settings import ASSETS, settings
 
@@ -64,6 +64,7 @@ def prepare(
     refit: bool = False,
     also: Sequence[Pooling] = (),
     partly: bool = False,
+    before: ReferenceSet | None = None,
 ) -> ReferenceSet:
     """The reference set of a folder: stored vectors where they fit, a forward pass for every other clip.
 
@@ -84,6 +85,7 @@ def prepare(
         refit: lay all clips out anew, turned to lie near their old places.
         also: other poolings that are asked for next: what they make of the same tokens is kept on the way.
         partly: more clips are to come: vectors are kept one by one, and their map in memory alone.
+        before: the set as it was with fewer clips; its vectors and places count.
 
     Raises:
         ReferencesError: the folder holds no clip, or none that can be embedded.
@@ -99,7 +101,7 @@ def prepare(
             found = None if refit else _ready(target, seen)
             if found is None:
                 paths = [path / name for path in (*more, folder / STORED)]
-                run = _Run(folder, embedder, kind, target, progress, also, partly)
+                run = _Run(folder, embedder, kind, target, progress, also, partly, before)
                 found = run.make(list(seen.clips), paths, [path / name for path in unproven], refit)
                 _remember(target, seen, found)
     return found
@@ -117,7 +119,7 @@ def missing(folder: str | Path, kind: Kind) -> int:
 def divide(folder: Path, kind: Kind) -> tuple[list[ReferenceClip], list[ReferenceClip]]:
     """The clips of a folder that have a vector of a kind, and those that have to be embedded for it."""
     target = store_of(folder) / f"{kind.key}.safetensors"
-    known = set(Parts(target).read())
+    known = Parts(target).names()
     for stored in _stored(folder, kind, target):
         known.update(stored.hashes)
     there: list[ReferenceClip] = []
@@ -177,13 +179,14 @@ class _Run:
         progress: Progress | None,
         also: Sequence[Pooling],
         partly: bool,
+        before: ReferenceSet | None,
     ) -> None:
         self.folder, self.embedder, self.kind, self.target = folder, embedder, kind, target
-        self.also, self.partly = also, partly
+        self.also, self.partly, self.before = also, partly, before
         self.progress = progress or (lambda done, total, message: None)
         self.parts = Parts(target)
         self.vectors: dict[str, np.ndarray] = {}  # by SHA-256
-        self.failures: dict[str, str] = {}  # by file
+        self.failures = dict(before.failures) if before else {}  # by file; a broken one is not tried at every step
         self.looks: dict[str, tuple[int, int]] = {}  # size and time of each file when it was hashed
         self.stored_all, self.traced = True, False
 
@@ -198,7 +201,7 @@ class _Run:
         mapped = own or known[-1:]
         for stored in known:
             self.vectors.update(stored.by_hash())
-        self.vectors.update(self.parts.read())
+        self.vectors.update(self.parts.read(self.vectors))
 
         hashes = self._hash(clips)
         for path in unproven:
@@ -234,11 +237,16 @@ class _Run:
             failures=tuple((clip.file, self.failures[clip.file]) for clip in clips if clip.file in self.failures),
         )
 
+    @property
+    def _low(self) -> bool:
+        job = jobs.current()
+        return job is not None and job.low
+
     def _held(self) -> Stored | None:
         """The set as it is in memory: all there is of it, where the disk takes nothing."""
         with _guard:
             held = _sets.get(self.target)
-        found = held[1] if held else None
+        found = self.before or (held[1] if held else None)
         return Stored(found.hashes, found.vectors, found.coordinates) if found else None
 
     def _hash(self, clips: Sequence[ReferenceClip]) -> list[str]:
@@ -278,8 +286,12 @@ class _Run:
         jobs.check()
         if new:
             waiting = f"{EMBEDDING} ({{}})".format
-            with jobs.turn(lambda words: self.progress(done, total, waiting(words.lower()))):
+            told = lambda words: self.progress(done, total, waiting(words.lower()))  # noqa: E731
+            with contextlib.ExitStack() as turn:
+                if not self._low:  # else the files are read beside others' work, which does not wait for that
+                    turn.enter_context(jobs.turn(told))
                 read = [(clip, sha, frames) for clip, sha in new if (frames := self._read(clip)) is not None]
+                turn.enter_context(jobs.turn(told))
                 embeddings = self._encode([(clip, frames) for clip, _, frames in read]) if read else {}
             for clip, sha, frames in read:
                 if clip.file in embeddings:
@@ -367,10 +379,10 @@ class _Run:
         self.progress(len(hashes), len(hashes), "Laying out the map")
         old = {sha: row for stored in mapped for sha, row in zip(stored.hashes, stored.coordinates, strict=True)}
         jobs.check()
-        job = jobs.current()
-        # UMAP cannot rest for others and needs one core: where nobody waits for it, it works beside them.
-        alone = not (job and job.low)
-        with jobs.turn(lambda words: self.progress(len(hashes), len(hashes), words)) if alone else nullcontext():
+        # UMAP cannot rest for others, and needs one core: what has low priority lays out beside them. Whoever has the
+        # turn must not wait for it.
+        told = partial(self.progress, len(hashes), len(hashes))
+        with jobs.locked(UMAP_LOCK), nullcontext() if self._low else jobs.turn(told):
             places = lay_out(stacked, [old.get(sha) for sha in hashes], refit=refit)
         return Stored(tuple(hashes), stacked, places)
 

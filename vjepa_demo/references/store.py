@@ -13,6 +13,7 @@ import io
 import json
 import logging
 import re
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -140,10 +141,16 @@ class Parts:
         whole = data + hashlib.sha256(sha.encode() + data).digest()
         replace_file(self.folder / f"{sha}.npy", lambda target: target.write_bytes(whole))
 
-    def read(self) -> dict[str, np.ndarray]:
-        """All that are whole, by SHA-256; what is not is removed."""
+    def names(self) -> set[str]:
+        """The SHA-256 of all that are there; one of them may be damaged."""
+        return {path.stem for path in self.folder.glob("*.npy")}
+
+    def read(self, known: Container[str] = ()) -> dict[str, np.ndarray]:
+        """All that are whole and not known yet, by SHA-256; what is not whole is removed."""
         vectors = {}
         for path in self.folder.glob("*.npy"):
+            if path.stem in known:
+                continue
             vector = _read_part(path)
             if vector is not None:
                 vectors[path.stem] = vector

@@ -24,17 +24,16 @@ from vjepa_demo.explore import Compared, Embedded, Progress
 from vjepa_demo.model import checkpoints
 from vjepa_demo.model.checkpoints import Checkpoint, Choice
 from vjepa_demo.model.encoder import device_name, get_encoder
-from vjepa_demo.options import Fit, Options, Sampling, SamplingMode, page_fit
+from vjepa_demo.options import IMAGE_FRAMES, Fit, Options, Sampling, SamplingMode, page_fit
 from vjepa_demo.references import current
-from vjepa_demo.references.filling import Filling, fill
-from vjepa_demo.references.filling import under_way as on_its_way
+from vjepa_demo.references.filling import Filling, fill, on_its_way
 from vjepa_demo.references.preparing import missing
 from vjepa_demo.settings import AUTO, ZERO_GPU, settings
 from vjepa_demo.ui import examples, intake, sessions, under_way, visits
 from vjepa_demo.ui.kept import Store
 from vjepa_demo.ui.outcome import Update, event, safe, sentence, status
 from vjepa_demo.ui.patch_viewer import viewer_value
-from vjepa_demo.ui.reference_map import WAITING, describe_clip, describe_filling, key_of, map_value
+from vjepa_demo.ui.reference_map import WAITING, describe_clip, describe_filling, map_value
 from vjepa_demo.views.similarity import pack
 
 log = logging.getLogger(__name__)
@@ -274,64 +273,84 @@ def compare_or_offer(result: Embedded, references: Path, say: Progress) -> Updat
     count, seconds = price(result, references)
     if seconds <= AT_ONCE_S:
         compared = explore.compare(result, references, say)
-        return {"status": status("Done."), "map": show_map(compared), **NO_OFFER}
-    if is_own_way(result, references):
-        return {
-            "status": status("Done."),
-            **show_filling(result, fill(references, result.embedding.fingerprint.options)),
-        }
+        return {"status": status("Done."), "map": show_map(compared), **NO_OFFER, **watching(result, references)}
+    if is_own_way(result, references, seconds):
+        result = explore.at_layer(result, None, say)
+        filling = fill(references, result.embedding.fingerprint.options)
+        return {"status": status("Done."), **show_filling(result, filling)}
     words = "Done. There is no map: the reference clips are not embedded in this way yet. The button below does it."
     return {"status": status(words), "map": None, **NO_OFFER, **offers(result, references, count, seconds)}
 
 
-def is_own_way(result: Embedded, references: Path) -> bool:
-    """Whether a clip was embedded as its checkpoint was trained, and is compared with what all visitors see: there are
-    few such ways, so that all of them can be embedded in the background at anybody's wish."""
+def is_own_way(result: Embedded, references: Path, seconds: float) -> bool:
+    """Whether references may be embedded in the background at anybody's wish, since there are few such ways: those that
+    all visitors see, like a clip that has as many frames as its checkpoint was trained on, or as nano, within the time
+    that a build may take. On ZeroGPU a GPU is given to a visitor's request alone."""
     made = result.embedding.fingerprint
+    frames = {checkpoints.find(made.checkpoint).frames, checkpoints.NANO.frames}
     return (
-        made.sampling == Sampling(checkpoints.find(made.checkpoint).frames).name
+        made.sampling in {Sampling(count).name for count in frames}
         and made.fit in (page_fit(), DEFAULTS.fit)
         and references.resolve() == current.folder().resolve()
+        and seconds <= settings.build_seconds
+        and not (ZERO_GPU and result.embedding.device == "cuda")
     )
 
 
 def show_filling(result: Embedded, filling: Filling) -> Update:
     """The clip among those references that are embedded already; the page asks again for the others."""
     known = filling.sets.get(result.pooling)
-    compared = explore.compare_with(result, known) if known else None
-    clip = (
-        describe_clip(result.embedding, compared.comparison, name=result.name, auto=result.auto) if compared else None
-    )
+    found = explore.compare_with(result, known).comparison if known else None
+    clip = describe_clip(result.embedding, found, name=result.name, auto=result.auto) if found else None
+    if clip and not filling.mapped:
+        clip["vote"] = None  # of a clip or two of each label
     return {
         **NO_OFFER,
         "map": map_value(known, clip, None if filling.over and not filling.failure else filling),
-        "watched": None if filling.over else (keep(result), filling.done),
-        "watch": gr.update(active=not filling.over),
+        **({} if filling.over else watched(result, filling.done, filling.folder)),
     }
 
 
-def fill_in(watched: Any) -> tuple[Any, Any, Any]:
-    """What the page asks every few seconds while references are embedded: (map, what it watches, the timer)."""
+def watched(result: Embedded, seen: int, references: Path) -> Update:
+    """Lets the page ask every few seconds how far references are, of which it has seen so many."""
+    return {"watched": (keep(result), seen, str(references)), "watch": gr.update(active=True)}
+
+
+def watching(result: Embedded, references: Path) -> Update:
+    """The same where others are to take their place."""
+    return watched(result, 0, references) if current.words(references) else {}
+
+
+def fill_in(told: Any, own_id: str | None) -> tuple[Any, Any, Any]:
+    """What the page asks every few seconds while references are on their way: (map, what it watches, the timer).
+
+    It says nothing while another clip is coming, and no more once the page shows references of the visitor's own.
+    """
     unchanged, enough = (gr.skip(), gr.skip(), gr.skip()), (gr.skip(), None, gr.update(active=False))
-    result_id, seen = watched or (None, 0)
-    result = results.get(result_id)
-    if result is None:
+    result_id, seen, before = told or (None, 0, "")
+    result, references = results.get(result_id), sessions.folder_of(own_id)
+    if result is None or references != current.folder():
         return enough
-    filling = on_its_way(current.folder(), result.embedding.fingerprint.options)
+    if under_way.busy(visits.visitor(), "clip"):
+        return unchanged
+    options = result.embedding.fingerprint.options
+    replaced = str(references) != before  # others have taken the place of those that are shown
+    filling = fill(references, options) if replaced else on_its_way(references, options)
     if filling is None:
-        return enough
-    if filling.done == seen and not filling.over:
+        return unchanged if current.words(references) else enough
+    if filling.done == seen and not (filling.over or replaced):
         return unchanged
     update = show_filling(result, filling)
-    if under_way.busy(visits.visitor(), "clip"):  # another clip is coming
+    if under_way.busy(visits.visitor(), "clip"):
         return unchanged
     return update["map"], update["watched"], update["watch"]
 
 
 def price(result: Embedded, references: Path) -> tuple[int, float]:
     """How many of the references are not embedded in a clip's way yet, and how many seconds that would take."""
-    count = missing(references, result.kind)
-    return count, count * seconds_of(result)
+    count, frames = missing(references, result.kind), result.embedding.fingerprint.options.frames or IMAGE_FRAMES
+    # A photo has fewer frames than the references will have.
+    return count, count * seconds_of(result) * (frames / IMAGE_FRAMES if result.clip.is_image else 1)
 
 
 def offers(result: Embedded, references: Path, count: int, seconds: float) -> Update:
@@ -391,9 +410,10 @@ def require_references(result: Embedded) -> None:
     """On a public app a client may not set off the embedding of all references and wait for it: they are embedded in
     the background in ways of which there are few. Raises RequestError."""
     count = missing(current.folder(), result.kind) if settings.public else 0
-    if count and is_own_way(result, current.folder()):
+    if count and is_own_way(result, current.folder(), price(result, current.folder())[1]):
         filling = fill(current.folder(), result.embedding.fingerprint.options)
-        raise RequestError(f"{describe_filling(filling)['words']} Try again when they are.")
+        again = "" if filling.failure else " Try again when they are."
+        raise RequestError(f"{describe_filling(filling)['words']}{again}")
     if count:
         raise RequestError(
             f"{count} of the reference clips are not embedded in this way, and that is not done for clients of a "
@@ -548,19 +568,17 @@ def first_view() -> Update:
     return {**show(first.example, folder), "status": first.said, **other}
 
 
-_placed: tuple[Compared, Update] | None = None
+_placed: Compared | None = None
 
 
 def first_place(example: Embedded) -> Update:
     """The first example's place on the map, where the references are embedded in its way, or soon are; else no map."""
     global _placed
-    if _placed is None or _placed[0].comparison.references.folder != current.folder().resolve():
+    if _placed is None or _placed.comparison.references.folder != current.folder().resolve():
         if price(example, current.folder())[1] > AT_ONCE_S:
             return {"map": None, **NO_OFFER}
-        compared = explore.compare(example, current.folder())
-        _placed = compared, {"map": show_map(compared), **NO_OFFER}
-    key_of(_placed[0].comparison.references)  # all of it may have had to make room for others
-    return _placed[1]
+        _placed = explore.compare(example, current.folder())
+    return {"map": show_map(_placed), **NO_OFFER, **watching(example, current.folder())}
 
 
 _first = threading.Lock()
@@ -579,11 +597,18 @@ def first_updates() -> Update:
         return copy.deepcopy(view)  # Gradio takes updates apart when it sends them
 
 
+def opening_place(example: Embedded) -> Update:
+    """The first example among references that are embedded in its way from now on, or what that would cost."""
+    update = compare_or_offer(example, current.folder(), explore.say_nothing)
+    del update["status"]
+    return update
+
+
 def first_paint() -> tuple[Any, ...]:
     """The first updates of a visitor's page; references that are not embedded in its way are from now on."""
     view, example = first_updates(), opening().example
     if not isinstance(example, str):
         view["result"] = keep(example)
         if view.get("map", WAITING) is None:
-            view |= show_filling(example, fill(current.folder(), example.embedding.fingerprint.options))
+            view |= opening_place(example)
     return tuple(view.get(name, gr.skip()) for name in OUTPUTS)

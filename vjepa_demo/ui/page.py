@@ -71,10 +71,10 @@ def build() -> gr.Blocks:
                     more = _more()
             with gr.Column(scale=3, min_width=300, elem_classes="beside"):
                 offer = gr.Button(visible=False, size="sm", elem_classes="offer")
-                ready = gr.Button(visible=False, size="sm", elem_classes="offer")
                 with gr.Row(elem_classes="offer-state"):
                     offer_said = gr.HTML(elem_classes="status", js_on_load=None, scale=1)
                     offer_cancel = gr.Button("Cancel", size="sm", scale=0, min_width=80)
+                ready = gr.Button(visible=False, size="sm", elem_classes="other-way")
                 space = reference_map(elem_classes="map")
                 pooling = gr.Radio(
                     [("Auto", handlers.AUTO), ("Motion", "motion"), ("Appearance", "mean")],
@@ -110,7 +110,7 @@ def build() -> gr.Blocks:
         ready.click(
             handlers.take_ready, [result_id, own_id], [controls[name] for name in ("frames", "sampling", "fit")], **RUN
         ).then(handlers.embed_again, [source, made, *asked], outputs, **RUN)
-        watch.tick(handlers.fill_in, watched, [space, watched, watch], **RUN)
+        watch.tick(handlers.fill_in, [watched, own_id], [space, watched, watch], **RUN)
         outputs_of_pooling = [status, space, result_id, offer, ready, watched, watch]
         pooling.input(shown.change_pooling, [result_id, pooling, own_id], outputs_of_pooling, **RUN)
         _wire_more(more, status, viewer, result_id)

@@ -25,7 +25,7 @@ from vjepa_demo.errors import DiskError, ReferencesError
 from vjepa_demo.jobs import Visitor
 from vjepa_demo.references import current
 from vjepa_demo.references.change import REMOVED, copy_set
-from vjepa_demo.references.preparing import cache_of
+from vjepa_demo.references.preparing import SHIPPED, cache_of
 from vjepa_demo.settings import MIB, Settings, settings
 
 IDLE_S = 600.0  # a session that was used since then does not have to make room for others
@@ -357,8 +357,8 @@ def _new_folder() -> Path:
 
 def _shipped() -> frozenset[tuple[int, int]]:
     """The files that a session has only links to."""
-    folder = current.folder()
-    return scratch.inodes_of(folder, cache_of(folder))
+    folders = {current.folder(), SHIPPED}  # a session may have begun before others took the place of the shipped ones
+    return scratch.inodes_of(*folders, *map(cache_of, folders))
 
 
 def _unfinished(folder: str, names: list[str]) -> set[str]:

@@ -56,14 +56,14 @@ def map_value(
         "plotly": f"plotly.min.js?{plotly.__version__}",
         "references": f"references/{key_of(references)}" if references else None,
         "clip": clip,
-        "filling": describe_filling(filling) if filling else on_the_way(),
+        "filling": describe_filling(filling) if filling else references and on_the_way(references),
     }
 
 
-def on_the_way() -> dict[str, Any] | None:
-    """What is said while other references are to come; they do not grow into those that are shown."""
-    words = current.words()
-    return {"words": words, "mapped": True} if words else None
+def on_the_way(references: ReferenceSet) -> dict[str, Any] | None:
+    """What is said while others are to come in their place."""
+    words = current.words(references.folder)
+    return {"words": words, "mapped": True, "failed": False} if words else None
 
 
 def describe_filling(filling: Filling) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def describe_filling(filling: Filling) -> dict[str, Any]:
         words = "The reference clips are about to be embedded."
     if not filling.mapped and not filling.failure:
         words += f" The map comes with {min(FIRST_MAP, filling.total) or FIRST_MAP} of them."
-    return {"words": words, "mapped": filling.mapped}
+    return {"words": words, "mapped": filling.mapped, "failed": bool(filling.failure)}
 
 
 def key_of(references: ReferenceSet) -> str:

@@ -141,7 +141,7 @@ class ReferenceMap {
     }
     this.#tellFilling(value?.filling);
     if (!value || !value.references) {
-      this.root.dataset.state = value?.filling ? "waiting" : "empty";
+      this.root.dataset.state = value?.filling ? (value.filling.failed ? "error" : "waiting") : "empty";
       return;
     }
     this.root.dataset.state = value.filling ? "filling" : "loading"; // what grows is not dimmed

@@ -48,6 +48,15 @@ def test_the_map_grows_without_a_reload_and_without_a_jump(open_page, checkpoint
         expect(root).to_have_attribute("data-mapped", "no")
         expect(page.locator(".rm-neighbours li").first).to_be_visible(timeout=WAIT_MS)
         expect(root).to_have_attribute("data-mapped", "no")  # neighbours come before the map
+        # At another layer, and compared in another way: the references are those of the last one still.
+        page.get_by_role("button", name="Layer, second clip").click()
+        layer = page.get_by_role("slider", name=re.compile("Layer of the encoder"))
+        layer.focus()
+        layer.press("ArrowLeft")
+        expect(page.get_by_text("the map stays with the last one")).to_be_visible(timeout=WAIT_MS)
+        page.get_by_role("radio", name="Motion").check()
+        expect(page.locator(".rm-way")).to_contain_text("by motion", timeout=WAIT_MS)
+        expect(page.get_by_role("alert").filter(has_text=re.compile(r"\w"))).to_have_count(0)
         page.wait_for_function("document.querySelector('.rm-plot').data", timeout=WAIT_MS)
         expect(root).to_have_attribute("data-mapped", "yes", timeout=WAIT_MS)
         page.wait_for_function(f"Object.keys(({PLACES})()).length >= 32", timeout=WAIT_MS)

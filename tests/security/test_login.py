@@ -134,6 +134,9 @@ def test_a_password_can_be_tried_some_times_an_hour_and_right_ones_do_not_count(
         refused = log_in(client, address="203.0.113.2")
         assert (refused.status_code, "in an hour" in refused.text) == (429, True)
         assert log_in(client, address="203.0.113.3").status_code == 200, "others can still"
+        hosts = [f"2001:db8:1:2::{number:x}" for number in range(1, 7)]
+        assert [log_in(client, "wrong", host).status_code for host in hosts] == [400] * 5 + [429], "one network's"
+        assert log_in(client, address="2001:db8:1:3::1").status_code == 200
 
 
 def test_no_page_of_others_logs_anybody_in(private):
@@ -147,6 +150,11 @@ def test_what_is_no_login_is_an_answer_and_no_error(private):
             headers = {"X-Forwarded-For": f"203.0.113.{number + 10}"}
             headers["Content-Type"] = "application/x-www-form-urlencoded"
             assert client.post("/login", content=body, headers=headers).status_code in (400, 422)
+        odd = b'--b\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n'
+        headers["Content-Type"] = "multipart/form-data; boundary=b; charset=unicode_escape"
+        for name in (b"anna", b"nobody"):
+            body = odd % (b"username", name) + odd % (b"password", rb"\ud800") + b"--b--\r\n"
+            assert client.post("/login", content=body, headers=headers).status_code == 400, "whoever is named"
         assert client.post("/login", content=b"x" * 2_000_000).status_code == 413
         assert client.get("/login").status_code == 404
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import time
 from typing import Any
 
@@ -24,6 +26,14 @@ def address_of(headers: Headers, client: str) -> str:
     """
     passed = [part.strip() for line in headers.getlist("x-forwarded-for") for part in line.split(",") if part.strip()]
     return passed[-min(settings.proxies, len(passed))] if settings.proxies and passed else client
+
+
+def network_of(address: str) -> str:
+    """Of an IPv6 address the half that a host does not choose by itself; any other as it is."""
+    with contextlib.suppress(ValueError):
+        if ipaddress.ip_address(address).version == 6:
+            return str(ipaddress.ip_network((address, 64), strict=False))
+    return address
 
 
 def visitor() -> Visitor:

@@ -414,6 +414,13 @@ def sentence_of(pool: Pool) -> str:
     return str(caught.value)
 
 
+def test_the_child_does_not_learn_who_may_log_in() -> None:
+    private = dataclasses.replace(PATIENT, auth="ann:secret")
+    with misbehaving("raise errors.MediaError(f'who: {limits.auth}')") as pool, pytest.raises(MediaError) as caught:
+        pool.read_clip("bad", Sampling(), private)
+    assert str(caught.value) == "who: None"
+
+
 def test_limits_that_the_child_sets_on_itself() -> None:
     body = (
         "import resource as r; used = decoding._address_space(); raise errors.MediaError(repr(("

@@ -146,15 +146,49 @@ def test_a_visitor_does_not_wait_for_a_reference(folder, options, encoded):
     assert max(turns) < 5
 
 
-def test_what_was_asked_for_last_is_next(folder, options, tmp_path):
-    write_csv(folder, read_folder(folder)[: 2 * STEP])
+def test_what_was_asked_for_last_is_next_and_then_they_take_turns(folder, options, tmp_path, monkeypatch):
+    write_csv(folder, read_folder(folder)[: 3 * STEP])
     other = tmp_path / "other"
     shutil.copytree(folder, other)
-    first = fill(folder, options)
-    second = fill(other, options)
-    until(lambda: second.over)
-    assert not first.over
-    until(lambda: first.over)
+    steps: list[Path] = []
+    step = Filling.step
+    monkeypatch.setattr(Filling, "step", lambda filling: (steps.append(filling.folder), step(filling)))
+    begun = [fill(folder, options)]
+    until(lambda: steps)
+    begun.append(fill(other, options))
+    until(lambda: all(found.over for found in begun))
+    assert steps[0] == folder
+    assert steps[1:4] == [other, folder, other]
+    assert len(steps) == 6
+
+
+def test_a_broken_clip_is_left_out_and_the_map_comes_all_the_same(folder, options, encoded, monkeypatch):
+    write_csv(folder, read_folder(folder)[: 2 * STEP])
+    broken = folder / read_folder(folder)[3].file
+    broken.write_bytes(b"no film")
+    tried: list[Path] = []
+    read = Embedder.read
+    monkeypatch.setattr(Embedder, "read", lambda embedder, path: tried.append(path) or read(embedder, path))
+    found = fill(folder, options)
+    until(lambda: found.over)
+    assert found.mapped
+    assert not found.failure
+    assert len(found.sets["mean"]) == 2 * STEP - 1
+    assert tried.count(broken) <= 4, "once for each pooling, and once more at the end"
+
+
+def test_the_map_that_its_owner_has_is_not_moved(folder, options):
+    embedder = Embedder.open(options)
+    owners = prepare(folder, embedder, "motion")
+    assert missing(folder, embedder.kind("mean")) == 48
+    preparing._sets.clear()
+    found = fill(folder, options)
+    grown = watch(found)
+    assert [len(known) for known in grown] == list(range(STEP, 49, STEP)), (
+        "what has no vectors by the mean is no clip yet"
+    )
+    preparing._sets.clear()
+    np.testing.assert_array_equal(prepare(folder, embedder, "motion").coordinates, owners.coordinates)
 
 
 def test_a_failure_is_one_sentence_and_is_tried_again_later(folder, monkeypatch):

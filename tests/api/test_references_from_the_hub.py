@@ -19,8 +19,8 @@ WAIT_S = 180
 
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[Hub]:
-    """A dataset of forty films in two folders, which are their labels."""
-    films = sorted(SHIPPED.glob("*.mp4"))[:40]
+    """A dataset of some films in two folders, which are their labels."""
+    films = sorted(SHIPPED.glob("*.mp4"))[:34]
     for number, film in enumerate(films):
         target = tmp_path / "dataset" / "val" / ("eating" if number % 2 else "falling") / film.name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -43,9 +43,9 @@ def test_it_is_fetched_and_serves_once_it_is_embedded(hub, video, tmp_path):
         seen = [labels(client, video)]
         while seen[-1] - {"eating", "falling"}:
             assert time.monotonic() < deadline, (tmp_path / "app.log").read_text()
-            time.sleep(1)
+            time.sleep(5)  # what is asked goes before what is embedded in the background
             seen.append(labels(client, video))
-    assert len(hub.files) == 41
+    assert len(hub.files) == 35
     assert not any(path.endswith("README.md") for method, path, _ in hub.asked if method == "GET")
 
 

@@ -35,7 +35,7 @@ def choose(page: Page, address: str, checkpoint: Path) -> None:
     field.click()
     field.fill(str(checkpoint))
     field.press("Enter")
-    expect(page.locator(".summary")).to_contain_text("176 channels", timeout=WAIT_MS)
+    expect(page.locator(".summary").first).to_contain_text("176 channels", timeout=WAIT_MS)
 
 
 def test_the_map_grows_without_a_reload_and_without_a_jump(open_page, checkpoint, tmp_path, console_errors):

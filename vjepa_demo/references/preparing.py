@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ from vjepa_demo.errors import BusyError, MediaError, ReferencesError, RequestErr
 from vjepa_demo.files import known_hash, lock, sweep
 from vjepa_demo.media.clip import Clip
 from vjepa_demo.references.comparison import ReferenceClip, ReferenceSet
-from vjepa_demo.references.listing import STORED
+from vjepa_demo.references.listing import STORED, read_folder
 from vjepa_demo.references.looking import Look, look, stamp
 from vjepa_demo.references.map import UMAP_LOCK, lay_out
 from vjepa_demo.references.store import THUMBNAILS, Parts, Stored, save_thumbnail
@@ -142,12 +142,19 @@ def _stored(folder: Path, kind: Kind, target: Path) -> list[Stored]:
 
 
 def _load(path: Path, kind: Kind) -> Stored | None:
-    """The stored vectors of a kind. The shipped clips are square, and so the same under "whole" as under "squash"."""
+    """The stored vectors of a kind; those of the shipped clips, which are square, are the same as under "squash"."""
     found = Stored.load(path, kind)
-    if found is None and kind.fingerprint.fit == "whole" and path.parent.resolve() == (SHIPPED / STORED).resolve():
-        kind = replace(kind, fingerprint=replace(kind.fingerprint, fit="squash"))
-        return Stored.load(path.with_name(f"{kind.key}.safetensors"), kind)
+    if found is None and kind.fingerprint.fit == "whole":
+        square = replace(kind, fingerprint=replace(kind.fingerprint, fit="squash"))
+        found = Stored.load(path.with_name(f"{square.key}.safetensors"), square)
+        return found.only(_shipped()) if found else None
     return found
+
+
+@lru_cache(maxsize=1)
+def _shipped() -> frozenset[str]:
+    """The SHA-256 of the shipped clips."""
+    return frozenset(known_hash(SHIPPED / clip.file) for clip in read_folder(SHIPPED))
 
 
 def _ready(target: Path, seen: Look) -> ReferenceSet | None:

@@ -66,6 +66,17 @@ class Stored:
         """float32 `[D]` by SHA-256."""
         return dict(zip(self.hashes, self.vectors, strict=True))
 
+    def only(self, wanted: Container[str]) -> Stored | None:
+        """Those of some files; None where there are none of them."""
+        rows = [row for row, sha in enumerate(self.hashes) if sha in wanted]
+        if len(rows) == len(self.hashes):
+            return self
+        return (
+            Stored(tuple(self.hashes[row] for row in rows), self.vectors[rows], self.coordinates[rows])
+            if rows
+            else None
+        )
+
     def sound(self) -> bool:
         """Whether shapes, types and values can be those of vectors and their places."""
         count = len(self.hashes)

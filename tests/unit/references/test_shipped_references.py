@@ -12,8 +12,9 @@ from vjepa_demo.embedding import Vector, unit_vectors
 from vjepa_demo.files import file_hash
 from vjepa_demo.model.encoder import get_encoder
 from vjepa_demo.options import Sampling
-from vjepa_demo.references.comparison import ReferenceSet
-from vjepa_demo.references.listing import STORED, read_folder
+from vjepa_demo.references.change import copy_set
+from vjepa_demo.references.comparison import ReferenceClip, ReferenceSet
+from vjepa_demo.references.listing import STORED, read_folder, write_csv
 from vjepa_demo.references.map import UMAP_LOCK, align, fit_map, map_quality
 from vjepa_demo.references.preparing import SHIPPED, missing, prepare
 from vjepa_demo.references.store import THUMBNAILS, Stored
@@ -82,6 +83,24 @@ def test_the_whole_of_the_clips_is_what_squash_makes_of_them(pooling, tmp_path):
     clip = whole.read(SHIPPED / known.clips[5].file)
     np.testing.assert_array_equal(whole.embed(clip).tokens, embedder("squash").embed(clip).tokens)
     assert missing(SHIPPED, whole.kind(pooling)) == 0
+
+
+def test_in_a_visitors_own_set_the_shipped_clips_are_not_embedded_again(tmp_path):
+    """Under the fit of the page, too; a clip of another shape is, whatever is stored of it under squash."""
+    own = tmp_path / "own"
+    copy_set(SHIPPED, own)
+    square, whole = embedder("squash").kind("motion"), embedder("whole").kind("motion")
+    assert missing(own, whole) == 0
+    path = own / STORED / f"{square.key}.safetensors"
+    stored = Stored.load(path, square)
+    assert stored is not None
+    (own / "new.mp4").write_bytes((SHIPPED.parent / "examples" / "dominoes.mp4").read_bytes())
+    sha = file_hash(own / "new.mp4")
+    more = np.concatenate([stored.vectors, stored.vectors[:1]]), np.concatenate([stored.coordinates, [[0, 0]]])
+    Stored((*stored.hashes, sha), more[0], more[1].astype(np.float32)).save(path, square)
+    write_csv(own, [*read_folder(own), ReferenceClip("new.mp4", "new")])
+    assert missing(own, square) == 0
+    assert missing(own, whole) == 1
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)

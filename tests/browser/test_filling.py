@@ -61,10 +61,11 @@ def test_the_map_grows_without_a_reload_and_without_a_jump(open_page, checkpoint
         expect(root).to_have_attribute("data-mapped", "yes", timeout=WAIT_MS)
         page.wait_for_function(f"Object.keys(({PLACES})()).length >= 32", timeout=WAIT_MS)
         first = page.evaluate(PLACES)
+        assert not console_errors
+        page.context.close()
         process.kill()
         process.wait()
     with demo_process(tmp_path) as (address, _):
-        console_errors.clear()  # the page of the app that was killed
         page = open_page()
         choose(page, address, checkpoint)
         told = page.locator(".rm-filling")

@@ -262,7 +262,7 @@ def test_without_a_camera_api_there_is_no_button_for_it(page: Page, demo_url: st
 def test_in_a_frame_there_is_neither_head_nor_foot(page: Page, demo_url: str):
     page.goto(f"{demo_url}/?embed=1")
     ready(page)
-    for name in ("h1", ".page-open", ".page-checkpoint", ".theme-switch", ".about", "footer"):
+    for name in ("h1", ".page-open", ".page-checkpoint", ".page-why", ".theme-switch", ".about", "footer"):
         expect(page.locator(name).first).to_be_hidden()
     expect(page.locator(".pv-stage").first).to_be_visible()
     expect(page.get_by_text("Point at any patch")).to_be_visible()

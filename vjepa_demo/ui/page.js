@@ -48,7 +48,7 @@
   if (new URLSearchParams(location.search).get("embed") === "1") {
     const style = document.createElement("style");
     // With the weight of an id, since Gradio puts its container's classes before every rule of the style sheet.
-    style.textContent = ":is(#id, .page-bar > *, .page-checkpoint, .form:has(> .page-checkpoint), .about, footer) { display: none !important; } :is(#id, .page-head) { min-height: 0 !important; }";
+    style.textContent = ":is(#id, .page-bar > *, .page-choice, .about, footer) { display: none !important; } :is(#id, .page-head) { min-height: 0 !important; }";
     document.head.append(style);
   }
   const stored = localStorage.getItem(KEY);

@@ -199,7 +199,9 @@ def defaults(tmp_path, before: str = "", **environment: str) -> dict:
 
 def test_the_checkpoint_of_the_environment_is_the_default_everywhere(tmp_path):
     name = str(save_checkpoint(tmp_path / "mine", frames_per_clip=8))
-    found = defaults(tmp_path, VJEPA_DEMO_CHECKPOINT=name, VJEPA_DEMO_PUBLIC="1")
+    # However quick the machine is: no references are few enough to be embedded at once.
+    slow = "from vjepa_demo.ui import handlers; handlers.AT_ONCE_S = 0.0"
+    found = defaults(tmp_path, slow, VJEPA_DEMO_CHECKPOINT=name, VJEPA_DEMO_PUBLIC="1")
     assert found["page"] == [name, 8]
     assert found["calls"] == [name, name]
     assert found["shell"] == found["options"] == found["auto"] == found["embedded_by"] == name

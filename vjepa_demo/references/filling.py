@@ -90,8 +90,9 @@ class Filling:
         embedder = Embedder.open(self.options)
         kinds = {pooling: embedder.kind(pooling) for pooling in POOLINGS}
         if not self._order:
-            missing = {clip.file: clip for kind in kinds.values() for clip in divide(self.folder, kind)[1]}
-            there = [clip for clip in divide(self.folder, kinds[POOLINGS[0]])[0] if clip.file not in missing]
+            divided = [divide(self.folder, kind) for kind in kinds.values()]
+            missing = {clip.file: clip for _, rest in divided for clip in rest}
+            there = [clip for clip in divided[0][0] if clip.file not in missing]
             self._order = [*in_turn(there), *in_turn(list(missing.values()))]
             self._new_maps = {pooling for pooling, kind in kinds.items() if not has_map(self.folder, kind)}
             self.total, self._tried = len(self._order), max(0, len(there) - STEP)

@@ -157,8 +157,10 @@ def allowed(checkpoint: str) -> str:
 # What was made of the clip before: a second clip beside it, a file to be saved, code.
 GONE: Update = {"second": None, "file": None, "text": None}
 # What an embedding changes on the page, in this order.
-SHOWN = ("status", "summary", "viewer", "map", "result", "layer", "offer", "ready", "watched", "watch")
-OUTPUTS = (*SHOWN, "source", "made", "start", "end", *GONE)
+OUTPUTS = (
+    *("status", "summary", "viewer", "map", "result", "layer", "offer", "ready", "watched", "watch"),
+    *("source", "made", "start", "end", *GONE),
+)
 
 
 @event(*OUTPUTS)

@@ -62,6 +62,7 @@ def test_the_viewer_is_reached_within_five_tabs(page: Page, demo_url: str):
 @pytest.mark.parametrize("size", [(390, 844), (800, 900), (1440, 900)], ids=str)
 def test_little_moves_while_the_page_opens(page: Page, demo_url: str, size: tuple[int, int]):
     page.set_viewport_size({"width": size[0], "height": size[1]})
+    page.context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": 4})  # no quick machine hides it
     page.add_init_script(
         """window.shifts = [];
         const where = ({ y, height }) => `${y}+${height}`;
@@ -73,7 +74,8 @@ def test_little_moves_while_the_page_opens(page: Page, demo_url: str, size: tupl
     opened(page, demo_url)
     page.wait_for_timeout(500)
     shifts = page.evaluate("window.shifts")
-    assert sum(shift[0] for shift in shifts) < 0.05, shifts
+    assert sum(shift[0] for shift in shifts) < 0.02, shifts
+    assert page.get_by_role("heading", name="V-JEPA 2 Explorer").is_visible()  # not because nothing is shown
 
 
 # Of the first screen: how much of it is the picture, and how much of it the clip alone; what can be pressed, and words.

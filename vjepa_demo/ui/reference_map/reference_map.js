@@ -188,7 +188,7 @@ class ReferenceMap {
     const { set, clip, parts, view: { styles } } = this;
     this.#order = set.clips.map((_, row) => row);
     if (clip) this.#order.sort((a, b) => clip.cosines[b] - clip.cosines[a]);
-    parts.way.textContent = (clip?.auto ? "Auto: by " : "by ") + WAYS[set.pooling];
+    parts.way.textContent = clip ? (clip.auto ? "Auto: by " : "by ") + WAYS[set.pooling] : ""; // over an empty list it says nothing
     this.#drawNames();
     drawTruth(parts, set, clip);
     drawNeighbours(parts.neighbours, set, clip, styles, {

@@ -18,20 +18,35 @@ def patch_viewer(**kwargs: Any) -> gr.HTML:
     `handler(event: gr.EventData)` with `pinned` (bool), `add` and `subtract` (lists of `{"clip": 0 or 1, "at": [step,
     row, column]}`) and `centred` (bool) as attributes of the event. Its event `span` has `start` and `end` in
     seconds, the ends of the span that was chosen on the line of moments; an end of 0 is that of the video.
+
+    In the page it sends the bubbling event `statechange`, its state as `state.js` describes it, once that has come to
+    rest. It hears two events of the document: `showstate` with such a state, and `showclip` with a value of its own.
     """
     return widget("patch_viewer", events=("query", "span"), **kwargs)
 
 
 def viewer_value(
-    primary: str | Path, compare: str | Path | None = None, *, name: str = "", compare_name: str = ""
+    primary: str | Path,
+    compare: str | Path | None = None,
+    *,
+    name: str = "",
+    compare_name: str = "",
+    state: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What the patch viewer shows: one or two files written from `similarity.pack`, and their names.
 
     The names are the user's text; they are shown as text, never as markup.
+
+    Args:
+        primary, compare: the files.
+        name, compare_name: what stands above them.
+        state: which patches are pinned, which colours are chosen and the like, as `state.js` describes it; what does
+            not fit the clips is left out there. None leaves all that as it is.
     """
     return {
         "primary": FileData(path=str(primary), mime_type="application/octet-stream").model_dump(),
         "compare": FileData(path=str(compare), mime_type="application/octet-stream").model_dump() if compare else None,
         "name": name,
         "compare_name": compare_name,
+        "state": state,
     }

@@ -18,7 +18,9 @@ export class Controls {
       options[name] = value;
       changed(name);
     };
+    this.shown = {};
     const shown = (name, control) => {
+      this.shown[name] = control;
       control.show(options[name]);
       return control;
     };
@@ -57,6 +59,11 @@ export class Controls {
     this.readoutNode = h("aside", { class: "pv-readout", "aria-label": "Readout" }, this.number, this.what, this.best, this.where, this.legend);
     this.live = h("p", { class: "w-hidden", role: "status", "aria-live": "polite" });
     this.message = h("p", { class: "w-message", role: "alert" });
+  }
+
+  // Show what is chosen, where that was not done with the controls.
+  show() {
+    for (const [name, control] of Object.entries(this.shown)) control.show(this.options[name]);
   }
 
   // Colours of the first components can be chosen only where the clips have some.

@@ -1,17 +1,18 @@
 // The widget: which clips, which query, what is shown.
 
 import { h, watchTheme, whileThere } from "../shared/dom.js";
-import { parseClip } from "./clip.js";
 import { Controls } from "./controls.js";
+import { fetchClip } from "./files.js";
 import { Film } from "./film.js";
 import { actionOf } from "./keys.js";
 import { savePicture } from "./picture.js";
 import { bestElsewhere, makeQuery, scoreClip, scoreRange } from "./scores.js";
+import { readState, stateOf } from "./state.js";
 import { ClipView } from "./view.js";
 
 const PIN_DELAY = 250;
 const ANNOUNCE_DELAY = 500;
-const NOT_FETCHED = "The clip's data could not be fetched from the server: embed the clip again.";
+const STATE_DELAY = 250;
 
 export const mount = (element, gradio) => new PatchViewer(element, gradio);
 
@@ -58,8 +59,8 @@ class PatchViewer {
     );
     element.replaceChildren(this.root);
     this.#listen(main);
-    watch("value", () => this.#load());
-    this.#load();
+    watch("value", () => this.#load(this.props.value));
+    this.#load(this.props.value);
   }
 
   #listen(main) {
@@ -68,6 +69,9 @@ class PatchViewer {
     whileThere(this.root, document, "stepfocus", ({ detail }) => {
       if (this.views.length && detail.step !== null) this.showFrame(2 * detail.step);
     });
+    // What an address or a scene of a talk says: of the clip that is shown, or of another one with its files.
+    whileThere(this.root, document, "showstate", ({ detail }) => this.views.length && this.#restore(detail));
+    whileThere(this.root, document, "showclip", ({ detail }) => this.#load(detail));
     new ResizeObserver(() => {
       cancelAnimationFrame(this.#timers.layout);
       this.#timers.layout = requestAnimationFrame(() => this.#layout());
@@ -79,8 +83,7 @@ class PatchViewer {
   // --- loading ----------------------------------------------------------------------------------------------------------
 
   // Fetch the clips of the value and show them. Where that fails, say why and leave what is shown.
-  async #load() {
-    const { value } = this.props;
+  async #load(value) {
     if (!value || !value.primary) return;
     if (this.#request) this.#request.abort();
     const request = (this.#request = new AbortController());
@@ -95,11 +98,11 @@ class PatchViewer {
     if (request !== this.#request) return;
     this.root.removeAttribute("aria-busy");
     if (refused) this.controls.message.textContent = refused.message;
-    else this.#show(clips, [value.name || "", value.compare_name || ""]);
+    else this.#show(clips, [value.name || "", value.compare_name || ""], value.state);
     this.root.dataset.state = refused ? "error" : "ready";
   }
 
-  #show(clips, names) {
+  #show(clips, names, state) {
     const kept = this.#keptPoints(clips), frame = kept.length ? this.film.frame : 0, pin = kept.length > 0 && this.pinned;
     const { options, controls } = this;
     this.film.stop();
@@ -119,12 +122,39 @@ class PatchViewer {
     this.root.dataset.state = "ready";
     this.#layout();
     this.#setPinned(false); // other scores have another scale, which is held from then on
+    if (state) return this.#restore(state);
     if (kept.length) {
       this.showFrame(frame);
       return this.#ask(kept, { pin });
     }
     this.#ask([{ clip: clips[0], index: clips[0].header.first, sign: 1 }], {});
     return this.film.begin();
+  }
+
+  // Show what a state says (see state.js); what it does not name stays as it is.
+  #restore(state) {
+    const { options, points, step } = readState(state, this.views.map((view) => view.clip));
+    this.film.touched();
+    Object.assign(this.options, options, { opacity: options.heat ?? this.options.heat, cursor: null });
+    this.controls.show();
+    this.pinned = false; // the scale is that of what is asked for now
+    this.views.forEach((view) => view.paintFrame(this.options));
+    if (step !== null) this.showFrame(2 * step);
+    const first = this.views[0].clip;
+    if (points.length) this.#ask(points, { pin: true });
+    else {
+      this.#setPinned(false);
+      this.#ask([{ clip: first, index: first.header.first, sign: 1 }], {});
+    }
+  }
+
+  // Tell what is chosen, once that has come to rest.
+  #tellState() {
+    clearTimeout(this.#timers.state);
+    this.#timers.state = setTimeout(() => {
+      if (!this.views.length || this.film.playing) return;
+      this.root.dispatchEvent(new CustomEvent("statechange", { bubbles: true, detail: stateOf(this) }));
+    }, STATE_DELAY);
   }
 
   // A clip that stays, with another layer's tokens or with another clip beside it, keeps the places of the query in it.
@@ -203,6 +233,7 @@ class PatchViewer {
 
   #setPinned(pinned) {
     this.pinned = pinned;
+    this.#tellState();
     this.root.dataset.pinned = pinned;
     // The page's handlers learn which patches are pinned once the pointer has come to rest.
     clearTimeout(this.#timers.pin);
@@ -304,6 +335,7 @@ class PatchViewer {
     this.film.frame = (frame + this.frames) % this.frames;
     for (const view of this.views) view.showFrame(this.film.frame, this.options);
     this.paint();
+    this.#tellState();
   }
 
   stepBy(steps) {
@@ -316,6 +348,7 @@ class PatchViewer {
     this.film.touched();
     if (playing) this.film.stop();
     else if (this.views.length) this.film.play();
+    this.#tellState();
   }
 
   // --- showing ----------------------------------------------------------------------------------------------------------
@@ -338,6 +371,7 @@ class PatchViewer {
 
   #changed(name) {
     this.film.touched();
+    this.#tellState();
     this.options.opacity = this.options.heat;
     if (name === "centred" && this.options.points.length && this.views.length) {
       // Another quantity, another scale.
@@ -389,16 +423,6 @@ class PatchViewer {
   #say(text) {
     this.controls.live.textContent = text;
   }
-}
-
-async function fetchClip(file, signal) {
-  const response = await fetch(file.url, { signal }).catch(() => null);
-  const buffer = response && response.ok ? await response.arrayBuffer().catch(() => null) : null;
-  if (!buffer) throw new Error(NOT_FETCHED);
-  const clip = parseClip(buffer);
-  clip.bitmap = await createImageBitmap(new Blob([clip.sheet], { type: "image/jpeg" }));
-  clip.sheet = null;
-  return clip;
 }
 
 function mismatch([one, two]) {

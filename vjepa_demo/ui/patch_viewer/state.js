@@ -1,0 +1,44 @@
+// What is chosen in the viewer, as plain data: what an address or a scene of a talk says of it. Nothing that comes from
+// there is trusted: what does not fit the clips is left out.
+//
+//   map "similarity" or "pca" · centred, smooth, borders · heat 0 … 1 · threshold -1 … 1 · step
+//   patches [{clip: 0 or 1, at: [step, row, col], sign: 1 or -1}], those that are pinned
+
+const SWITCHES = ["centred", "smooth", "borders"];
+const RANGES = { heat: [0, 1], threshold: [-1, 1] };
+const MOST_PATCHES = 64;
+
+export function stateOf({ options, pinned, views, film }) {
+  const { points, map, centred, smooth, borders, heat, threshold } = options;
+  const patches = pinned ? points.map(({ clip, index, sign }) => {
+    const area = clip.rows * clip.cols;
+    const at = [Math.floor(index / area), Math.floor(index / clip.cols) % clip.rows, index % clip.cols];
+    return { clip: views.findIndex((view) => view.clip === clip), at, sign };
+  }) : [];
+  return { patches, map, centred, smooth, borders, heat, threshold, step: film.frame >> 1 };
+}
+
+// {options, points, step}: those of the viewer's options that a state names, its patches in these clips, its step or null.
+export function readState(state, clips) {
+  const given = state && typeof state === "object" ? state : {};
+  const options = {};
+  for (const name of SWITCHES) if (typeof given[name] === "boolean") options[name] = given[name];
+  for (const [name, [low, high]] of Object.entries(RANGES)) {
+    if (Number.isFinite(given[name])) options[name] = Math.max(low, Math.min(high, given[name]));
+  }
+  if (given.map === "similarity" || (given.map === "pca" && clips.every((clip) => clip.pca))) options.map = given.map;
+  const patches = Array.isArray(given.patches) ? given.patches.slice(0, MOST_PATCHES) : [];
+  const points = patches.map((patch) => pointOf(patch, clips)).filter(Boolean);
+  const steps = Math.max(...clips.map((clip) => clip.steps));
+  const step = Number.isInteger(given.step) && given.step >= 0 && given.step < steps ? given.step : null;
+  return { options, points: points.some(({ sign }) => sign > 0) ? points : [], step };
+}
+
+function pointOf(patch, clips) {
+  const clip = clips[patch?.clip ?? 0];
+  const at = patch?.at;
+  if (!clip || !Array.isArray(at) || at.length !== 3) return null;
+  const inside = [clip.steps, clip.rows, clip.cols].every((count, i) => Number.isInteger(at[i]) && at[i] >= 0 && at[i] < count);
+  if (!inside || !clip.mask[at[1] * clip.cols + at[2]]) return null;
+  return { clip, index: (at[0] * clip.rows + at[1]) * clip.cols + at[2], sign: patch.sign === -1 ? -1 : 1 };
+}

@@ -22,7 +22,7 @@ from gradio.utils import LRUCache
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vjepa_demo import scratch
@@ -63,7 +63,7 @@ TOLD = re.compile(f"/gradio_api/(queue/data|call/(v2/)?{NAME}/(?P<event>{NAME}))
 COMPRESSED = re.compile("/|/config/?|/gradio_api/info/?")
 HASHED = "/assets/"  # Gradio's chunks, whose names hold a hash of what is in them
 MAX_JSON_BYTES = 1024 * 1024
-MOST_QUERY_BYTES = 1000
+MOST_QUERY_BYTES = 2000
 NAMES_A_FILE = b"filename"  # stands once in the head of each file of an upload
 MOST_PORT = 65_535
 # By this header Gradio would tell the page that it is elsewhere. Nobody who is between here and there is to say so.
@@ -227,6 +227,8 @@ class Guard:
         query = scope.get("query_string", b"")
         asked = parse_qs(query[: MOST_QUERY_BYTES + 1].decode("latin1"), keep_blank_values=True)
         named = [*asked.get("upload_id", []), *asked.get("session_hash", [])]
+        if path == "/" and len(query) > MOST_QUERY_BYTES:  # no link of ours: the page without what it says
+            return RedirectResponse("./", 303)
         if len(query) > MOST_QUERY_BYTES or not all(map(_is_name, named)):
             return PlainTextResponse("Names of uploads and sessions are 1 to 100 letters and digits.\n", 400)
         if any(

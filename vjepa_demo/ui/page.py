@@ -15,10 +15,25 @@ from vjepa_demo.options import page_fit
 from vjepa_demo.references import current
 from vjepa_demo.references.listing import read_folder
 from vjepa_demo.settings import ASSETS, settings
-from vjepa_demo.ui import api, examples, files, guard, handlers, intake, own_references, sessions, shown, theme, unheard
+from vjepa_demo.ui import (
+    api,
+    examples,
+    files,
+    following,
+    guard,
+    handlers,
+    intake,
+    outcome,
+    own_references,
+    sessions,
+    shown,
+    theme,
+    unheard,
+)
 from vjepa_demo.ui.accounts import read as read_accounts
 from vjepa_demo.ui.drawer import drawer
 from vjepa_demo.ui.gate import GatedBlocks
+from vjepa_demo.ui.link import NAMES, link, made_of, remember_wanted
 from vjepa_demo.ui.outcome import RUN
 from vjepa_demo.ui.patch_viewer import patch_viewer
 from vjepa_demo.ui.reference_map import reference_map
@@ -51,6 +66,7 @@ def build() -> gr.Blocks:
             with gr.Row(elem_classes="page-bar"):
                 gr.HTML(TITLE_HTML, js_on_load=None, min_width=100, elem_classes="page-name")
                 opened = intake.intake(min_width=100, elem_classes="page-open")
+                here = link(usual_address(), min_width=86, elem_classes="page-link")
                 gr.HTML(THEME_HTML, js_on_load=None, min_width=40, elem_classes="page-theme")
             with gr.Row(elem_classes="state"):
                 status = gr.HTML(elem_classes="status", js_on_load=None, scale=1)
@@ -86,6 +102,7 @@ def build() -> gr.Blocks:
         gr.HTML(ABOUT.read_text(encoding="utf-8"), js_on_load=None, elem_classes="about")
         parts = {
             **{"status": status, "summary": summary, "viewer": viewer, "map": space, "result": result_id},
+            "link": here,
             **{
                 **{"offer": offer, "ready": ready, "watched": watched, "watch": watch},
                 **{"source": source, "made": made},
@@ -102,6 +119,13 @@ def build() -> gr.Blocks:
         viewer.span(shown.remember_span, None, [controls["start"], controls["end"]], **RUN).then(
             handlers.embed_again, [source, made, *asked], outputs, **RUN
         )
+        wanted, shown_as = gr.State(None), ("frames", "sampling", "fit")
+        here.go(remember_wanted, None, wanted, **RUN).then(
+            following.follow,
+            [wanted, own_id],
+            [*outputs, *(controls[name] for name in shown_as), checkpoint, pooling],
+            **RUN,
+        )
         swap.click(handlers.choose_other, checkpoint, [checkpoint, controls["frames"], status], **RUN).then(
             handlers.embed_again, [source, made, *asked], outputs, **RUN
         )
@@ -111,17 +135,30 @@ def build() -> gr.Blocks:
             handlers.take_ready, [result_id, own_id], [controls[name] for name in ("frames", "sampling", "fit")], **RUN
         ).then(handlers.embed_again, [source, made, *asked], outputs, **RUN)
         watch.tick(handlers.fill_in, [watched, own_id], [space, watched, watch], **RUN)
-        outputs_of_pooling = [status, space, result_id, offer, ready, watched, watch]
+        outputs_of_pooling = [status, space, result_id, here, offer, ready, watched, watch]
         pooling.input(shown.change_pooling, [result_id, pooling, own_id], outputs_of_pooling, **RUN)
-        _wire_more(more, status, viewer, result_id)
+        _wire_more(more, status, viewer, result_id, here)
         for button in (cancel, offer_cancel):
             button.click(handlers.cancel, [result_id, own_id], [status, own["said"], offer], **RUN)
         own_references.wire(own, own_id, result_id, space, demo)
-        demo.load(handlers.first_paint, None, outputs, **RUN)
+        demo.load(first_paint, None, outputs, **RUN)
     # Whose work is next is decided in jobs.py, which knows visitors; here only floods are turned away.
     demo.queue(max_size=4 * settings.most_waiting, default_concurrency_limit=None, api_open=False)
     unheard.bound(demo)
     return demo
+
+
+def first_paint(request: gr.Request) -> tuple[Any, ...]:
+    """What a page shows that has only just opened; nothing where its address asks for something, which follows."""
+    if set(request.query_params) & set(NAMES):
+        waits = {"status": outcome.status("Opening the link …", "busy")}
+        return tuple(waits.get(name, gr.skip()) for name in handlers.OUTPUTS)
+    return handlers.first_paint()
+
+
+def usual_address() -> dict[str, Any]:
+    """How the clip is embedded and compared that the page opens with."""
+    return made_of(examples.files()[0], handlers.first_options())
 
 
 def _checkpoint() -> gr.Dropdown:
@@ -193,7 +230,7 @@ def _wire(
         change(handlers.embed_again, [source, made, *asked], outputs, **at_once)
 
 
-def _wire_more(more: dict[str, Any], status: gr.HTML, viewer: gr.HTML, result_id: gr.State) -> None:
+def _wire_more(more: dict[str, Any], status: gr.HTML, viewer: gr.HTML, result_id: gr.State, here: gr.HTML) -> None:
     """What is done with the clip that is shown."""
     query = gr.State(None)
     viewer.query(shown.remember_query, None, query, **RUN)
@@ -204,7 +241,7 @@ def _wire_more(more: dict[str, Any], status: gr.HTML, viewer: gr.HTML, result_id
     more["layer"].input(
         shown.change_layer,
         [result_id, more["layer"]],
-        [status, viewer, result_id, more["second"]],
+        [status, viewer, result_id, here, more["second"]],
         trigger_mode="always_last",
         **RUN,
     )

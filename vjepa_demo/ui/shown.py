@@ -18,7 +18,7 @@ from vjepa_demo.ui.files import named_after
 from vjepa_demo.ui.handlers import (
     compare_or_offer,
     end,
-    keep,
+    kept_as,
     number,
     pooling_asked,
     show_patches,
@@ -34,7 +34,7 @@ MOST_SECONDS = 1e6
 MOST_PLACES = 64  # of one query; each costs a product with all tokens
 
 
-@event("status", "viewer", "result", "second")
+@event("status", "viewer", "result", "link", "second")
 def change_layer(say: Progress, folder: Path, result_id: str | None, layer: int) -> Iterator[Update]:
     """Show the maps of another layer of the encoder."""
     result = shown(result_id)
@@ -45,12 +45,12 @@ def change_layer(say: Progress, folder: Path, result_id: str | None, layer: int)
     yield {
         "status": status(words),
         "viewer": show_patches(result, folder),
-        "result": keep(result),
+        **kept_as(result),
         "second": None,  # it was embedded as the layer before
     }
 
 
-@event("status", "map", "result", "offer", "ready", "watched", "watch")
+@event("status", "map", "result", "link", "offer", "ready", "watched", "watch")
 def change_pooling(
     say: Progress, folder: Path, result_id: str | None, choice: str, own_id: str | None
 ) -> Iterator[Update]:
@@ -63,7 +63,7 @@ def change_pooling(
     if update["map"]:
         words = {"mean": "what they show", "motion": "how they move"}[result.pooling]
         update["status"] = status(f"Clips are compared by {words}.")
-    yield {**update, "result": keep(result)}
+    yield {**update, **kept_as(result)}
 
 
 @event("status", "viewer")

@@ -19,8 +19,9 @@ def patch_viewer(**kwargs: Any) -> gr.HTML:
     row, column]}`) and `centred` (bool) as attributes of the event. Its event `span` has `start` and `end` in
     seconds, the ends of the span that was chosen on the line of moments; an end of 0 is that of the video.
 
-    In the page it sends the bubbling event `statechange`, its state as `state.js` describes it, once that has come to
-    rest. It hears two events of the document: `showstate` with such a state, and `showclip` with a value of its own.
+    In the page it sends the bubbling events `clipshown`, when a value is shown or refused, and `statechange`, its state
+    as `state.js` describes it, once that has come to rest. It hears two events of the document: `showstate` with such
+    a state, and `showclip` with a value of its own.
     """
     return widget("patch_viewer", events=("query", "span"), **kwargs)
 

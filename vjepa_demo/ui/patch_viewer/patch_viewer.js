@@ -100,6 +100,7 @@ class PatchViewer {
     if (refused) this.controls.message.textContent = refused.message;
     else this.#show(clips, [value.name || "", value.compare_name || ""], value.state);
     this.root.dataset.state = refused ? "error" : "ready";
+    this.root.dispatchEvent(new CustomEvent("clipshown", { bubbles: true }));
   }
 
   #show(clips, names, state) {

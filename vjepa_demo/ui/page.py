@@ -267,6 +267,7 @@ def launch_options() -> dict[str, Any]:
         "state_session_capacity": 1000,  # a fifth of a megabyte each
         "allowed_paths": [str(ASSETS / "examples")],  # to be copied from there; it serves copies alone
         "footer_links": ["api"],
+        "favicon_path": str(ASSETS / "icon.svg"),
         "run_history": False,
         "app_kwargs": guard.app_kwargs(),
         "theme": theme.theme(),

@@ -79,6 +79,12 @@ def heatmap_image(clip: Clip, embedding: Embedding, scores: np.ndarray, path: st
     Image.fromarray(np.concatenate([sheet, painter.scale(sheet.shape[1])])).save(path, "PNG")
 
 
+def heatmap_frame(clip: Clip, embedding: Embedding, scores: np.ndarray, at: Position) -> np.ndarray:
+    """uint8 `[height, width, 3]`: the first frame of a patch's step under the map, with a square on the patch."""
+    _check(embedding, scores)
+    return _Painter(clip, embedding, scores, VIDEO_SIDE, [at]).frame(2 * at[0], with_scale=False)
+
+
 def _check(embedding: Embedding, scores: np.ndarray) -> None:
     if scores.shape != embedding.grid:
         raise ValueError(f"scores have the shape {scores.shape}, the grid is {embedding.grid}")

@@ -31,7 +31,7 @@ from vjepa_demo.references.preparing import missing
 from vjepa_demo.settings import AUTO, ZERO_GPU, settings
 from vjepa_demo.ui import examples, intake, sessions, under_way, visits
 from vjepa_demo.ui.kept import Store
-from vjepa_demo.ui.link import link_value
+from vjepa_demo.ui.link import link_value, view_of
 from vjepa_demo.ui.outcome import Update, event, safe, sentence, status
 from vjepa_demo.ui.patch_viewer import viewer_value
 from vjepa_demo.ui.reference_map import WAITING, describe_clip, describe_filling, map_value
@@ -462,7 +462,9 @@ def show_patches(
         if clip is not None:
             paths.append(folder / f"clip{number}.bin")
             paths[-1].write_bytes(pack(clip.embedding, clip.clip))
-    return viewer_value(*paths, name=result.name, compare_name=second.name if second else "", state=state)
+    return viewer_value(
+        *paths, name=result.name, compare_name=second.name if second else "", state=state, view=view_of(result)
+    )
 
 
 def show_map(compared: Compared) -> dict[str, Any]:

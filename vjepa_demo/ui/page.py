@@ -44,6 +44,9 @@ THEME_HTML = '<button type="button" class="theme-switch" aria-label="Dark" title
 WATCH_S = 3.0
 ABOUT = Path(__file__).parent / "about.html"
 
+# Of what shows another clip: a newer event ends those before it, and Gradio would not send it while one is under way.
+AT_ONCE: dict[str, Any] = {**RUN, "trigger_mode": "multiple"}
+
 log = logging.getLogger(__name__)
 
 
@@ -116,27 +119,29 @@ def build() -> gr.Blocks:
         asked = [controls[name] for name in ("frames", "start", "end", "sampling", "fit")]
         asked = [*asked, checkpoint, own_id, pooling]
         _wire(opened, strip, {**controls, "checkpoint": checkpoint}, asked, source, made, outputs)
-        viewer.span(shown.remember_span, None, [controls["start"], controls["end"]], **RUN).then(
-            handlers.embed_again, [source, made, *asked], outputs, **RUN
+        viewer.span(shown.remember_span, None, [controls["start"], controls["end"]], **AT_ONCE).then(
+            handlers.embed_again, [source, made, *asked], outputs, **AT_ONCE
         )
         wanted, shown_as = gr.State(None), ("frames", "sampling", "fit")
-        here.go(remember_wanted, None, wanted, **RUN).then(
+        here.go(remember_wanted, None, wanted, **AT_ONCE).then(
             following.follow,
             [wanted, own_id],
             [*outputs, *(controls[name] for name in shown_as), checkpoint, pooling],
-            **RUN,
+            **AT_ONCE,
         )
-        swap.click(handlers.choose_other, checkpoint, [checkpoint, controls["frames"], status], **RUN).then(
-            handlers.embed_again, [source, made, *asked], outputs, **RUN
+        swap.click(handlers.choose_other, checkpoint, [checkpoint, controls["frames"], status], **AT_ONCE).then(
+            handlers.embed_again, [source, made, *asked], outputs, **AT_ONCE
         )
         checkpoint.change(handlers.choice_told, checkpoint, [why, swap], **RUN)
         offer.click(handlers.compare_anyway, [result_id, own_id], [*outputs, offer_said], **RUN)
         ready.click(
             handlers.take_ready, [result_id, own_id], [controls[name] for name in ("frames", "sampling", "fit")], **RUN
-        ).then(handlers.embed_again, [source, made, *asked], outputs, **RUN)
+        ).then(handlers.embed_again, [source, made, *asked], outputs, **AT_ONCE)
         watch.tick(handlers.fill_in, [watched, own_id], [space, watched, watch], **RUN)
         outputs_of_pooling = [status, space, result_id, here, offer, ready, watched, watch]
-        pooling.input(shown.change_pooling, [result_id, pooling, own_id], outputs_of_pooling, **RUN)
+        pooling.input(
+            shown.change_pooling, [result_id, pooling, own_id], outputs_of_pooling, trigger_mode="always_last", **RUN
+        )
         _wire_more(more, status, viewer, result_id, here)
         for button in (cancel, offer_cancel):
             button.click(handlers.cancel, [result_id, own_id], [status, own["said"], offer], **RUN)
@@ -221,13 +226,12 @@ def _wire(
     made: gr.State,
     outputs: list[Any],
 ) -> None:
-    """What embeds a clip. A newer event ends those before it, which is why each is sent at once."""
-    at_once: dict[str, Any] = {**RUN, "trigger_mode": "multiple"}
-    opened.chosen(handlers.embed, [opened, source, *asked], outputs, **at_once)
-    strip.chosen(handlers.embed_example, [strip, source, *asked], outputs, **at_once)
+    """What embeds a clip."""
+    opened.chosen(handlers.embed, [opened, source, *asked], outputs, **AT_ONCE)
+    strip.chosen(handlers.embed_example, [strip, source, *asked], outputs, **AT_ONCE)
     changes = [controls[name].input for name in ("frames", "sampling", "fit", "checkpoint")]
     for change in [*changes, controls["start"].submit, controls["end"].submit]:
-        change(handlers.embed_again, [source, made, *asked], outputs, **at_once)
+        change(handlers.embed_again, [source, made, *asked], outputs, **AT_ONCE)
 
 
 def _wire_more(more: dict[str, Any], status: gr.HTML, viewer: gr.HTML, result_id: gr.State, here: gr.HTML) -> None:

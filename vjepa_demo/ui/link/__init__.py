@@ -4,13 +4,16 @@ address says arrives as its event `go`.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+import weakref
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from vjepa_demo.embedding import Embedding
 from vjepa_demo.errors import RequestError
 from vjepa_demo.explore import Embedded
 from vjepa_demo.model import checkpoints
@@ -29,6 +32,9 @@ MOST_TEXT = 300
 MOST_NUMBER = 1e6
 
 Wanted = dict[str, Any]
+
+_views: weakref.WeakKeyDictionary[Embedding, int] = weakref.WeakKeyDictionary()
+_numbers = itertools.count(1)
 
 
 def link(usual: dict[str, Any], **kwargs: Any) -> gr.HTML:
@@ -67,7 +73,13 @@ def link_value(result: Embedded, result_id: str, turn: int | None = None) -> dic
         turn: that of the `go` which is answered by it.
     """
     by = AUTO if result.auto else result.pooling
-    return {"made": made_of(result.path, result.options, result.embedding.layer, by), "id": result_id, "turn": turn}
+    made = made_of(result.path, result.options, result.embedding.layer, by)
+    return {"made": made, "id": result_id, "turn": turn, "view": view_of(result)}
+
+
+def view_of(result: Embedded) -> int:
+    """A number of the embedding that is shown: the same for a result that is only compared in another way."""
+    return _views.setdefault(result.embedding, next(_numbers))
 
 
 def remember_wanted(event: gr.EventData) -> Wanted | None:

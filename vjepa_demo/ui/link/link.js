@@ -17,8 +17,7 @@ class Link {
   #talk = { on: false, scene: null };
   #turn = 0; // of what the server was asked for
   #asked = null; // what it was asked for and has not shown yet
-  #fresh = false; // nothing was heard yet of the clip that is shown
-  #coming = false; // another clip is on its way to the viewer, which still tells of the one before
+  #fresh = false; // nothing was heard yet of what the viewer shows
 
   constructor(element, { props, trigger, watch }) {
     this.props = props;
@@ -36,7 +35,6 @@ class Link {
     ));
     const listen = (type, run) => document.addEventListener(type, ({ detail }) => element.isConnected && run(detail));
     listen("statechange", (state) => this.#heard(state));
-    listen("clipshown", () => { this.#coming = false; });
     listen("labelchange", ({ label }) => this.#chose({ label }));
     listen("talkchange", (talk) => this.#chose({ talk }));
     addEventListener("popstate", () => this.#go());
@@ -51,26 +49,27 @@ class Link {
     if (!value) return undefined;
     const asked = this.#asked;
     const answers = asked && value.turn === asked.turn;
-    const before = this.#made, id = this.id;
+    const before = this.#made, { id, view } = this;
     this.#asked = null; // also where something else was chosen meanwhile
-    if (value.made) [this.#made, this.id] = [{ ...value.made }, value.id];
+    if (value.made) [this.#made, this.id, this.view] = [{ ...value.made }, value.id, value.view];
     if (!this.#made) return undefined;
     if (answers && !value.failed) {
       this.#state = asked.state;
       this.#label = asked.label;
       this.#tell("showlabel", { label: asked.label });
     } else if (before && (JSON.stringify(before) !== JSON.stringify(this.#made) || (this.#made.clip === "own" && id !== this.id))) {
-      // The viewer tells which patches stay pinned when it shows the clip; only with another `by` it stays as it is.
-      this.#coming = JSON.stringify({ ...before, by: "" }) !== JSON.stringify({ ...this.#made, by: "" }) || this.#made.clip === "own";
-      if (this.#coming) this.#state = { ...this.#state, patches: [], step: 0 };
-      this.#fresh = this.#coming;
+      if (view !== this.view) { // the viewer tells which patches stay pinned when it shows it
+        this.#state = { ...this.#state, patches: [], step: 0 };
+        this.#fresh = true;
+      }
       return this.#write("push");
     }
     return this.#write("replace");
   }
 
   #heard(state) {
-    if (this.#talk.on || this.#asked || this.#coming || !this.#made) return;
+    // Until what was asked for has come, the viewer tells of what was there before.
+    if (this.#talk.on || this.#asked || !this.#made || state.view !== this.view) return;
     const pinned = ({ patches }) => JSON.stringify(patches ?? []);
     const how = this.#fresh || pinned(state) === pinned(this.#state) ? "replace" : "push";
     this.#fresh = false;

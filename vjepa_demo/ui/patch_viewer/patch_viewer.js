@@ -98,12 +98,12 @@ class PatchViewer {
     if (request !== this.#request) return;
     this.root.removeAttribute("aria-busy");
     if (refused) this.controls.message.textContent = refused.message;
-    else this.#show(clips, [value.name || "", value.compare_name || ""], value.state);
+    else this.#show(clips, [value.name || "", value.compare_name || ""], value);
     this.root.dataset.state = refused ? "error" : "ready";
-    this.root.dispatchEvent(new CustomEvent("clipshown", { bubbles: true }));
   }
 
-  #show(clips, names, state) {
+  #show(clips, names, { state, view: number }) {
+    this.number = number;
     const kept = this.#keptPoints(clips), frame = kept.length ? this.film.frame : 0, pin = kept.length > 0 && this.pinned;
     const { options, controls } = this;
     this.film.stop();
@@ -154,7 +154,7 @@ class PatchViewer {
     clearTimeout(this.#timers.state);
     this.#timers.state = setTimeout(() => {
       if (!this.views.length || this.film.playing) return;
-      this.root.dispatchEvent(new CustomEvent("statechange", { bubbles: true, detail: stateOf(this) }));
+      this.root.dispatchEvent(new CustomEvent("statechange", { bubbles: true, detail: { ...stateOf(this), view: this.number } }));
     }, STATE_DELAY);
   }
 

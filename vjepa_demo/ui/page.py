@@ -22,6 +22,7 @@ from vjepa_demo.ui.gate import GatedBlocks
 from vjepa_demo.ui.outcome import RUN
 from vjepa_demo.ui.patch_viewer import patch_viewer
 from vjepa_demo.ui.reference_map import reference_map
+from vjepa_demo.views import loop
 
 TITLE = "V-JEPA 2 Explorer"
 TITLE_HTML = f'<div class="page-title"><h1>{TITLE}</h1></div>'
@@ -170,9 +171,12 @@ def _more() -> dict[str, Any]:
             npz = gr.Button("Embedding (.npz)", size="sm", min_width=120)
             video = gr.Button("Heatmap (.mp4)", size="sm", min_width=120)
             code = gr.Button("Code", size="sm", min_width=120)
+        with gr.Row():
+            loops = {ending: gr.Button(f"Loop of 4 s ({ending})", size="sm", min_width=120) for ending in loop.FORMATS}
         file = gr.File(label="Saved file", interactive=False, height=100)
         text = gr.Code(label="Code", language="python", interactive=False, max_lines=16)
-    return {"layer": layer, "second": second, "npz": npz, "video": video, "code": code, "file": file, "text": text}
+    made = {"npz": npz, "video": video, "code": code, "file": file, "text": text, **loops}
+    return {"layer": layer, "second": second, **made}
 
 
 def _wire(
@@ -200,6 +204,8 @@ def _wire_more(more: dict[str, Any], status: gr.HTML, viewer: gr.HTML, result_id
     more["code"].click(shown.take_snippet, [result_id, query], [status, more["text"]], **RUN)
     more["npz"].click(shown.take_embedding, result_id, [status, more["file"]], **RUN)
     more["video"].click(shown.take_video, [result_id, query], [status, more["file"]], **RUN)
+    for ending in loop.FORMATS:
+        more[ending].click(shown.take_loop(ending), [result_id, query], [status, more["file"]], **RUN)
     more["file"].change(None, more["file"], js=files.SAVE, **RUN)
     more["layer"].input(
         shown.change_layer,

@@ -207,12 +207,12 @@ class PatchViewer {
     // The page's handlers learn which patches are pinned once the pointer has come to rest.
     clearTimeout(this.#timers.pin);
     this.#timers.pin = setTimeout(() => {
-      const { points, centred } = this.options;
+      const { points, centred, range } = this.options;
       const places = (sign) => points.filter((point) => this.pinned && point.sign === sign).map(({ clip, index }) => {
         const { step, row, col } = position(clip, index);
         return { clip: this.#numberOf(clip), at: [step, row, col] };
       });
-      this.trigger("query", { pinned: this.pinned, add: places(1), subtract: places(-1), centred });
+      this.trigger("query", { pinned: this.pinned, add: places(1), subtract: places(-1), centred, range });
     }, PIN_DELAY);
   }
 
@@ -343,6 +343,7 @@ class PatchViewer {
       // Another quantity, another scale.
       const pin = this.pinned;
       this.pinned = false;
+      if (!pin) this.#setPinned(false); // the page's handlers learn of it, too
       return this.#ask(this.options.points, { pin });
     }
     if (name === "borders") this.views.forEach((view) => view.paintFrame(this.options));

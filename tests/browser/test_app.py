@@ -487,7 +487,7 @@ def test_a_loop_of_what_nobody_pinned_says_so_and_is_told_the_scale_that_is_show
     app.get_by_role("button", name="Export").click()
     with app.expect_download(timeout=WAIT_MS):
         app.get_by_role("button", name="Loop of 4 s (.webp)").click()
-    words = re.compile(r"No patch of this clip is pinned: it is about row \d+, column \d+")
+    words = re.compile(r"No patch of this clip is pinned: the loop is about row \d+, column \d+")
     expect(app.get_by_text(words)).to_be_visible()
     app.locator(".pv-more summary").click()
     app.get_by_role("switch", name="Subtract mean").click()

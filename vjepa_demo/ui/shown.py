@@ -162,9 +162,7 @@ def take_loop(ending: str) -> Handler:
             else:
                 at = (0, *divmod(first_patch(result.embedding, result.clip), result.embedding.grid[2]))
                 scores, marks, ends = similarity(result.embedding, at, centred=centred), [Mark(*at)], None
-                words = (
-                    f"{SAVED} Of row {at[1]}, column {at[2]}, where the page begins: no patch of this clip is pinned."
-                )
+                words = f"{SAVED} No patch of this clip is pinned: the loop is about row {at[1]}, column {at[2]}."
             heat_loop(result.clip, result.embedding, scores, path, marks, centred=centred, ends=ends)
         yield {"status": status(words), "file": str(path)}
 

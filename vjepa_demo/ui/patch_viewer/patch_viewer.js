@@ -5,7 +5,7 @@ import { parseClip } from "./clip.js";
 import { Controls } from "./controls.js";
 import { Film } from "./film.js";
 import { actionOf } from "./keys.js";
-import { savePicture } from "./picture.js";
+import { saveFigure } from "./picture.js";
 import { bestElsewhere, makeQuery, scoreClip, scoreRange } from "./scores.js";
 import { ClipView } from "./view.js";
 
@@ -46,7 +46,7 @@ class PatchViewer {
       play: () => this.togglePlay(),
       stepBy: (steps) => this.stepBy(steps),
       clear: () => this.clear(),
-      picture: () => this.views.length && savePicture(this.views, this.options),
+      figure: (kind) => this.views.length && saveFigure(this.views, this.options, kind),
       goToBest: () => this.goToBest(),
     });
     const clips = h("div", { class: "pv-clips" }, ...this.slots.map((view) => view.node));

@@ -292,7 +292,7 @@ def test_a_figure_says_what_it_shows_and_prints_at_300_dpi(open_viewer, tmp_path
     assert len(image.getcolors(maxcolors=1 << 24)) > 500
 
     # The SVG is the same picture in a browser.
-    page = viewer.page.context.new_page()
+    page = viewer.page.context.browser.new_page()
     page.set_viewport_size({"width": 700, "height": 600})
     page.goto(svg.as_uri())
     shot = Image.open(

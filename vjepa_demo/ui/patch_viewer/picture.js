@@ -196,7 +196,7 @@ function legend({ scores, clip }, { map, range: [low, high], centred, points }, 
   const text = (words, x, more = {}) => svg("text", { x: short(x), y: y + 2.6, "font-size": SIZES.text, text: words, ...more });
   if (map === "pca") return svg("g", { class: "scale" }, text("colours: the first three principal components of the tokens", 0));
   if (!scores) return "";
-  const left = widthOf("−0.00", SIZES.text, 400) + 1, { colours } = clip.header;
+  const left = widthOf("−0.00", SIZES.text, 400) + 2, { colours } = clip.header;
   const stops = colours.map((colour, i) => svg("stop", { offset: short(i / (colours.length - 1)), "stop-color": `rgb(${colour})` }));
   const words = `${centred ? "centred " : ""}cosine`;
   return svg(

@@ -470,7 +470,7 @@ def test_one_press_makes_and_saves_a_file_that_is_named_after_the_clip(app: Page
     assert len(saved) == 3
     for ending in FORMATS:
         with app.expect_download(timeout=WAIT_MS) as download:
-            app.get_by_role("button", name=f"Loop of 4 s ({ending})").click()
+            app.get_by_role("button", name=f"4 s loop ({ending})").click()
         assert download.value.suggested_filename == f"dominoes-loop{ending}"
         assert 10_000 < download.value.path().stat().st_size < MOST_BYTES
     assert not console_errors
@@ -486,7 +486,7 @@ def test_a_loop_of_what_nobody_pinned_says_so_and_is_told_the_scale_that_is_show
     app.on("request", note)
     app.get_by_role("button", name="Export").click()
     with app.expect_download(timeout=WAIT_MS):
-        app.get_by_role("button", name="Loop of 4 s (.webp)").click()
+        app.get_by_role("button", name="4 s loop (.webp)").click()
     words = re.compile(r"No patch of this clip is pinned: the loop is about row \d+, column \d+")
     expect(app.get_by_text(words)).to_be_visible()
     app.locator(".pv-more summary").click()

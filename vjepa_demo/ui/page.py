@@ -169,10 +169,9 @@ def _more() -> dict[str, Any]:
     with drawer("Export"):
         with gr.Row():
             npz = gr.Button("Embedding (.npz)", size="sm", min_width=120)
-            video = gr.Button("Heatmap (.mp4)", size="sm", min_width=120)
             code = gr.Button("Code", size="sm", min_width=120)
-        with gr.Row():
-            loops = {ending: gr.Button(f"Loop of 4 s ({ending})", size="sm", min_width=120) for ending in loop.FORMATS}
+            video = gr.Button("Heatmap (.mp4)", size="sm", min_width=120)
+            loops = {ending: gr.Button(f"4 s loop ({ending})", size="sm", min_width=120) for ending in loop.FORMATS}
         file = gr.File(label="Saved file", interactive=False, height=100)
         text = gr.Code(label="Code", language="python", interactive=False, max_lines=16)
     made = {"npz": npz, "video": video, "code": code, "file": file, "text": text, **loops}

@@ -16,7 +16,7 @@ from vjepa_demo.views.heatmap import FOOT, Mark, Painter, check_scores, write_fi
 if TYPE_CHECKING:
     from PIL import Image
 
-FORMATS = (".webp", ".gif", ".mp4")
+FORMATS = (".mp4", ".webp", ".gif")
 SIDE = 640
 MAGNIFY = 2.0  # a small clip's patches would hardly be seen
 MOST_BYTES = 5_000_000

@@ -19,8 +19,8 @@ const XLINK = "http://www.w3.org/1999/xlink"; // older programs know pictures by
 
 const pixels = (mm) => Math.round((mm * DPI) / 25.4);
 const short = (x) => Number(x.toFixed(3));
-// XML has no place for some characters that a file's name can have.
-const clean = (text) => text.replace(/[\p{Cc}\p{Cs}\ufffe\uffff]/gu, "\ufffd");
+// XML has no place for some characters that a file's name can have, and others would turn the line around.
+const clean = (text) => text.replace(/[\p{Cc}\p{Cs}\u202a-\u202e\u2066-\u2069\ufffe\uffff]/gu, "\ufffd");
 
 // Saves what the views show; `kind` is "png" or "svg".
 export async function saveFigure(views, options, kind) {

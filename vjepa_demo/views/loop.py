@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -123,7 +123,7 @@ def _write_gif(path: Path, pictures: list[np.ndarray], ticks: list[int]) -> None
     first, *others = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in _images(pictures)]
     durations = [TICK_MS * n for n in ticks]
     # Pillow writes the palette once where it is named, and leaves out what has not changed where it optimises.
-    named = {"palette": bytes(palette.getpalette() or []), "optimize": True}
+    named: dict[str, Any] = {"palette": bytes(palette.getpalette() or []), "optimize": True}
     first.save(path, save_all=True, append_images=others, duration=durations, loop=0, disposal=1, **named)
 
 

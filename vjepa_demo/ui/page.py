@@ -37,6 +37,7 @@ from vjepa_demo.ui.link import NAMES, link, made_of, remember_wanted
 from vjepa_demo.ui.outcome import RUN
 from vjepa_demo.ui.patch_viewer import patch_viewer
 from vjepa_demo.ui.reference_map import reference_map
+from vjepa_demo.views import loop
 
 TITLE = "V-JEPA 2 Explorer"
 TITLE_HTML = f'<div class="page-title"><h1>{TITLE}</h1></div>'
@@ -210,11 +211,13 @@ def _more() -> dict[str, Any]:
     with drawer("Export"):
         with gr.Row():
             npz = gr.Button("Embedding (.npz)", size="sm", min_width=120)
-            video = gr.Button("Heatmap (.mp4)", size="sm", min_width=120)
             code = gr.Button("Code", size="sm", min_width=120)
+            video = gr.Button("Heatmap (.mp4)", size="sm", min_width=120)
+            loops = {ending: gr.Button(f"4 s loop ({ending})", size="sm", min_width=120) for ending in loop.FORMATS}
         file = gr.File(label="Saved file", interactive=False, height=100)
         text = gr.Code(label="Code", language="python", interactive=False, max_lines=16)
-    return {"layer": layer, "second": second, "npz": npz, "video": video, "code": code, "file": file, "text": text}
+    made = {"npz": npz, "video": video, "code": code, "file": file, "text": text, **loops}
+    return {"layer": layer, "second": second, **made}
 
 
 def _wire(
@@ -241,6 +244,8 @@ def _wire_more(more: dict[str, Any], status: gr.HTML, viewer: gr.HTML, result_id
     more["code"].click(shown.take_snippet, [result_id, query], [status, more["text"]], **RUN)
     more["npz"].click(shown.take_embedding, result_id, [status, more["file"]], **RUN)
     more["video"].click(shown.take_video, [result_id, query], [status, more["file"]], **RUN)
+    for ending in loop.FORMATS:
+        more[ending].click(shown.take_loop(ending), [result_id, query], [status, more["file"]], **RUN)
     more["file"].change(None, more["file"], js=files.SAVE, **RUN)
     more["layer"].input(
         shown.change_layer,

@@ -16,8 +16,9 @@ def patch_viewer(**kwargs: Any) -> gr.HTML:
 
     Its event `query` tells which patches are pinned, shortly after that has changed: `viewer.query(handler)` calls
     `handler(event: gr.EventData)` with `pinned` (bool), `add` and `subtract` (lists of `{"clip": 0 or 1, "at": [step,
-    row, column]}`) and `centred` (bool) as attributes of the event. Its event `span` has `start` and `end` in
-    seconds, the ends of the span that was chosen on the line of moments; an end of 0 is that of the video.
+    row, column]}`), `centred` (bool) and `range` (the ends of the scale) as attributes of the event. Its event `span`
+    has `start` and `end` in seconds, the ends of the span that was chosen on the line of moments; an end of 0 is that
+    of the video.
 
     In the page it sends the bubbling event `statechange`, its state as `state.js` describes it with the `view` of the
     value, once that has come to rest. It hears two events of the document: `showstate` with such a state, and

@@ -5,7 +5,7 @@ import { Controls } from "./controls.js";
 import { fetchClip } from "./files.js";
 import { Film } from "./film.js";
 import { actionOf } from "./keys.js";
-import { savePicture } from "./picture.js";
+import { saveFigure } from "./picture.js";
 import { bestElsewhere, makeQuery, scoreClip, scoreRange } from "./scores.js";
 import { readState, stateOf } from "./state.js";
 import { ClipView } from "./view.js";
@@ -47,7 +47,7 @@ class PatchViewer {
       play: () => this.togglePlay(),
       stepBy: (steps) => this.stepBy(steps),
       clear: () => this.clear(),
-      picture: () => this.views.length && savePicture(this.views, this.options),
+      figure: (kind) => this.views.length && saveFigure(this.views, this.options, kind),
       goToBest: () => this.goToBest(),
     });
     const clips = h("div", { class: "pv-clips" }, ...this.slots.map((view) => view.node));
@@ -239,12 +239,12 @@ class PatchViewer {
     // The page's handlers learn which patches are pinned once the pointer has come to rest.
     clearTimeout(this.#timers.pin);
     this.#timers.pin = setTimeout(() => {
-      const { points, centred } = this.options;
+      const { points, centred, range } = this.options;
       const places = (sign) => points.filter((point) => this.pinned && point.sign === sign).map(({ clip, index }) => {
         const { step, row, col } = position(clip, index);
         return { clip: this.#numberOf(clip), at: [step, row, col] };
       });
-      this.trigger("query", { pinned: this.pinned, add: places(1), subtract: places(-1), centred });
+      this.trigger("query", { pinned: this.pinned, add: places(1), subtract: places(-1), centred, range });
     }, PIN_DELAY);
   }
 
@@ -378,6 +378,7 @@ class PatchViewer {
       // Another quantity, another scale.
       const pin = this.pinned;
       this.pinned = false;
+      if (!pin) this.#setPinned(false); // the page's handlers learn of it, too
       return this.#ask(this.options.points, { pin });
     }
     if (name === "borders") this.views.forEach((view) => view.paintFrame(this.options));

@@ -19,6 +19,7 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 
 from vjepa_demo.errors import RequestError
+from vjepa_demo.ui import addresses
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +98,7 @@ class GatedBlocks(gr.Blocks):
     async def preprocess_data(
         self, block_fn: Any, inputs: list[Any], state: Any, explicit_call: bool = False
     ) -> list[Any]:
+        inputs = [addresses.told(value) for value in inputs]
         for value, component in zip(inputs, block_fn.inputs, strict=False):
             _gate(value, component)
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,21 @@ from vjepa_demo.options import page_fit
 from vjepa_demo.references import current
 from vjepa_demo.references.listing import read_folder
 from vjepa_demo.settings import ASSETS, settings
-from vjepa_demo.ui import api, examples, files, guard, handlers, intake, own_references, sessions, shown, theme, unheard
+from vjepa_demo.ui import (
+    addresses,
+    agents,
+    api,
+    examples,
+    files,
+    guard,
+    handlers,
+    intake,
+    own_references,
+    sessions,
+    shown,
+    theme,
+    unheard,
+)
 from vjepa_demo.ui.accounts import read as read_accounts
 from vjepa_demo.ui.drawer import drawer
 from vjepa_demo.ui.gate import GatedBlocks
@@ -121,6 +134,7 @@ def build() -> gr.Blocks:
     # Whose work is next is decided in jobs.py, which knows visitors; here only floods are turned away.
     demo.queue(max_size=4 * settings.most_waiting, default_concurrency_limit=None, api_open=False)
     unheard.bound(demo)
+    agents.begin()
     return demo
 
 
@@ -223,13 +237,14 @@ def launch_options() -> dict[str, Any]:
     name = settings.server_name
     return {
         "server_name": f"[{name}]" if ":" in name and not name.startswith("[") else name,  # as it stands in an address
-        "server_port": int(os.environ.get("VJEPA_DEMO_PORT", os.environ.get("GRADIO_SERVER_PORT", "7860"))),
+        "server_port": addresses.port(),
         "ssr_mode": False,
         "max_file_size": settings.max_bytes,
         "max_threads": 4 * settings.most_waiting,
         "state_session_capacity": 1000,  # a fifth of a megabyte each
         "allowed_paths": [str(ASSETS / "examples")],  # to be copied from there; it serves copies alone
         "footer_links": ["api"],
+        "mcp_server": True,
         "run_history": False,
         "app_kwargs": guard.app_kwargs(),
         "theme": theme.theme(),

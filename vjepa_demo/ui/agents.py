@@ -28,7 +28,7 @@ from vjepa_demo.scratch import check_room
 from vjepa_demo.ui import addresses
 from vjepa_demo.ui.examples import files as example_files
 from vjepa_demo.ui.files import scratch
-from vjepa_demo.ui.gate import NO_VALUES, REFUSED
+from vjepa_demo.ui.gate import NO_VALUES, admit
 from vjepa_demo.ui.outcome import sentence
 
 FILE = (
@@ -63,10 +63,9 @@ class Tools(gradio.mcp.GradioMCPServer):
     def get_fn_description(self, block_fn: Any, tool_name: str) -> tuple[str, dict[str, str]]:
         """What a tool does and answers, as the API page has it, and what its parameters are."""
         told = self.api_info["named_endpoints"][self.tool_to_endpoint[tool_name]]
-        answers = "\n".join(f"{each['label']}: {each['python_type']['description']}" for each in told["returns"])
         parameters = {each["parameter_name"]: each["python_type"]["description"] for each in told["parameters"]}
         parameters["file"] = f"{parameters['file']}. {self._about_files}"
-        return f"{told['description']}\n\nReturns:\n{answers}", parameters
+        return told["description"], parameters
 
     def get_input_schema(
         self, tool_name: str, parameters: dict[str, str] | None = None
@@ -118,25 +117,30 @@ class Tools(gradio.mcp.GradioMCPServer):
         assert block_fn.fn is not None
         bound = inspect.signature(block_fn.fn).bind(**arguments)
         bound.apply_defaults()
-        file, values = bound.arguments["file"], [None, *bound.args[1:]]
         asking = LocalContext.request.set(gr.Request(request=self.mcp_server.request_context.request))
         try:
+            values = (await self._admitted(block_fn, [None, *bound.args[1:]]))[1:]
             with scratch() as folder:
-                sent = written(file, folder) if file.startswith("data:") else None
-                if sent is None:
-                    values[0] = {"path": file, "meta": {"_type": "gradio.FileData"}}
-                values = await self._admitted(block_fn, values)
-                outputs = await block_fn.fn(*([sent] if sent else values[:1]), *values[1:])
+                outputs = await block_fn.fn(self._file(bound.arguments["file"], folder), *values)
         finally:
             LocalContext.request.reset(asking)
         return outputs if isinstance(outputs, tuple) else (outputs,)
 
     async def _admitted(self, block_fn: Any, values: list[Any]) -> list[Any]:
+        """What an endpoint's components make of these values."""
         try:
             return await self.blocks.preprocess_data(block_fn, values, None)
         except gr.Error as error:
-            told = {REFUSED: f"This file is not kept here, or no longer. {self._about_files}", NO_VALUES: NO_PARAMETERS}
-            raise RequestError(told.get(error.message, error.message)) from None
+            raise RequestError(NO_PARAMETERS if error.message == NO_VALUES else error.message) from None
+
+    def _file(self, told: str, folder: Path) -> str:
+        """The path of a file that was uploaded here, or of one made of a data: address in the folder."""
+        if told.startswith("data:"):
+            return written(told, folder)
+        try:
+            return admit(addresses.told({"path": told})["path"])
+        except RequestError:
+            raise RequestError(f"This file is not kept here, or no longer. {self._about_files}") from None
 
     def _content(self, output: Any) -> list[types.ContentBlock]:
         """An endpoint's output as an agent gets it: JSON, or the address of a file, and a picture to be seen too."""

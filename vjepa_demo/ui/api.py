@@ -38,7 +38,7 @@ HOW = (
     "embedded; `shape` is [1, tokens, channels], `grid` [time steps, rows, columns]; `timestamps` are the seconds of "
     "the sampled frames; `crop` is what the model saw, `window` what the grid covers (left, top, right, bottom in "
     "pixels of the upright source), `source_size` its width and height; `timings_ms` is how long it took; `notes` tell "
-    "what was done otherwise than asked."
+    "what was done otherwise than asked"
 )
 NPZ = "an .npz of `tokens` (float32 [time steps, rows, columns, channels]), `pooled`, `timestamps` and `meta` (JSON)"
 SCORES = (
@@ -143,8 +143,10 @@ def endpoint(function: Callable[[Given], Any], answers: dict[str, str], *own: st
         told((gr.JSON if name == "summary" else gr.File)(visible=False, label=name), words, description=words)
         for name, words in answers.items()
     ]
-    trigger = gr.Button(visible=False)
-    trigger.click(named(function, asked), list(map(hidden, asked)), outputs, api_name=function.__name__)
+    said = " ".join([str(function.__doc__), "Answers:", *(f"{name}: {words}." for name, words in answers.items())])
+    gr.Button(visible=False).click(
+        named(function, asked), list(map(hidden, asked)), outputs, api_name=function.__name__, api_description=said
+    )
 
 
 def hidden(option: Field[Any]) -> Any:
@@ -186,6 +188,6 @@ def named(function: Callable[[Given], Awaitable[Any]], asked: list[Field[Any]]) 
         return await function(dict(zip([each.name for each in asked], given, strict=True)))
 
     called: Any = call
-    called.__name__, called.__doc__ = function.__name__, function.__doc__
+    called.__name__ = function.__name__
     called.__signature__ = inspect.Signature(parameters)
     return called

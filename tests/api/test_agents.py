@@ -15,7 +15,7 @@ import httpx
 import numpy as np
 import pytest
 from api.test_endpoints import shell, without_times
-from demo import running_demo
+from demo import demo_process, running_demo
 from gradio_client import Client
 from loops import finish
 from mcp import ClientSession, types
@@ -219,3 +219,16 @@ def test_who_asks_by_an_agent_is_a_visitor_like_any_other_whose_work_ends_when_t
             assert not call(url, "embed", ben, file=file, frames=2).isError
         tries = [call(url, "embed", anna, file=file, frames=2).isError for _ in range(3)]
         assert not all(tries), "what nobody waits for any more goes on"
+
+
+def test_the_end_of_the_app_does_not_wait_for_what_agents_have_asked_for(tmp_path, make_video):
+    long = make_video("long.mp4", source="testsrc2=s=320x180:r=24:d=4", frames=96)
+    with demo_process(tmp_path) as (url, process):
+        body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call"}
+        body["params"] = {"name": "embed", "arguments": {"file": uploaded(url, long), "frames": 64, "fit": "whole"}}
+        headers = {"Accept": "application/json, text/event-stream"}
+        with httpx.stream("POST", f"{url}/gradio_api/mcp/", json=body, headers=headers, timeout=120) as working:
+            assert working.status_code == 200
+            process.terminate()
+            assert "The app has been stopped." in working.read().decode()
+        assert process.wait(timeout=30) == 0

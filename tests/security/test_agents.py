@@ -162,3 +162,11 @@ def test_a_session_lists_the_tools_on_a_space(space_url):
     ]
     words = listed[0].inputSchema["properties"]["checkpoint"]["description"]
     assert "; here there are nano, facebook/" in words
+
+
+def test_nobody_is_told_the_address_that_somebody_else_has_made_up(space_url):
+    for path in ("/gradio_api/info", "/"):
+        for port in (1111, 2222):
+            text = httpx.get(space_url + path, headers={"Host": f"localhost:{port}"}, timeout=60).text
+            assert f"http://localhost:{port}" in text
+            assert "localhost:1111" not in text or port == 1111

@@ -7,6 +7,7 @@ as a job of whoever asked, which ends when they have gone.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import inspect
@@ -23,7 +24,7 @@ from gradio.route_utils import get_root_url
 from mcp import types
 from mcp.server import Server
 
-from vjepa_demo.errors import RequestError, cut
+from vjepa_demo.errors import RequestError, Stopped, cut
 from vjepa_demo.scratch import check_room
 from vjepa_demo.ui import addresses
 from vjepa_demo.ui.examples import files as example_files
@@ -49,7 +50,10 @@ def begin() -> None:
 class Tools(gradio.mcp.GradioMCPServer):
     """The endpoints of an app as tools, and nothing else: no resources, no prompts, no client of the app itself."""
 
+    _over = False
+
     def create_mcp_server(self) -> Server:
+        self._under_way: set[asyncio.Task[tuple[Any, ...]]] = set()
         server: Server = Server(str(self.blocks.title), instructions=f"Files: {self._about_files}")
         server.list_tools()(self._list)
         # Not by its decorator, which repeats in its answer what was sent, of whatever length.
@@ -97,15 +101,34 @@ class Tools(gradio.mcp.GradioMCPServer):
         return [name for name in self.tool_to_endpoint if chosen is None or name in chosen]
 
     async def _call(self, request: types.CallToolRequest) -> types.ServerResult:
+        work = asyncio.create_task(self._answer(request.params.name, request.params.arguments or {}))
+        self._under_way.add(work)
         try:
-            outputs = await self._answer(request.params.name, request.params.arguments or {})
+            outputs = await self._unless_over(work)
             content = [part for output in outputs for part in self._content(output)]
             summary = next((output for output in outputs if isinstance(output, dict)), None)
             answer = types.CallToolResult(content=content, structuredContent=summary)
         except Exception as error:
             said = types.TextContent(type="text", text=sentence(error))
             answer = types.CallToolResult(content=[said], isError=True)
+        finally:
+            self._under_way.discard(work)
         return types.ServerResult(answer)
+
+    async def _unless_over(self, work: asyncio.Task[tuple[Any, ...]]) -> tuple[Any, ...]:
+        """What the work comes to. Raises Stopped where the app has ended it."""
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if self._over:
+                raise Stopped("The app has been stopped.") from None
+            raise
+
+    def end(self) -> None:
+        """Let all who wait for an answer know that none comes: a server waits for them when it ends."""
+        self._over = True
+        for work in tuple(self._under_way):
+            work.get_loop().call_soon_threadsafe(work.cancel)
 
     async def _answer(self, name: str, arguments: dict[str, Any]) -> tuple[Any, ...]:
         """What an endpoint returns, one value for each of its outputs. Raises UserError and gr.Error."""

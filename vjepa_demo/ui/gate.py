@@ -88,6 +88,11 @@ def _names_a_path(model: Any) -> bool:
 class GatedBlocks(gr.Blocks):
     """A page all of whose handlers are behind the gate, those that are added later too."""
 
+    def close(self, verbose: bool = True) -> None:
+        if self.mcp_server_obj:
+            self.mcp_server_obj.end()  # type: ignore[attr-defined]
+        super().close(verbose)
+
     async def process_api(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         if event := kwargs.get("event_data"):
             _gate(event._data, None)

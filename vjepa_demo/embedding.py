@@ -7,19 +7,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from vjepa_demo.errors import FingerprintMismatch, RequestError, cut
-from vjepa_demo.options import Options
+from vjepa_demo.options import Options, Pooling
 
 # The long side of a grid that is not square, in sides of the checkpoint's square, at most; the short one has the
 # square's side unless the long one is at this limit. Positions beyond it are far from all that was trained, and time
 # and memory grow with the tokens.
 MOST_SIDES = 2
-# How the tokens of a clip become one vector: their mean, or how much they change, where and when.
-Pooling = Literal["mean", "motion"]
 # `motion` looks at so many regions a side, whatever the grid, and at so many times at most: enough to tell a fall from
 # a roll, too few to tell patch from patch, and what a long clip costs stays small.
 REGIONS = 8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -129,6 +130,19 @@ def alike(path: str | Path, first: Embedded, progress: Progress = say_nothing) -
     """A second clip, embedded as the first one was. Raises UserError."""
     made = first.embedding.fingerprint
     return embed(path, made.options, layer=made.layer, progress=progress)
+
+
+def save_scores(
+    found: Embedded, at: tuple[int, int, int], scores: np.ndarray, path: Path, *, centred: bool = True
+) -> None:
+    """Write what resembles a patch: as `.npz` with `scores`, `at` and `meta`, a JSON string, else as a picture of all
+    time steps, whose scale says whether they are centred. Raises OSError."""
+    if path.suffix == ".npz":
+        np.savez(path, scores=scores, at=np.array(at), meta=np.array(json.dumps(found.embedding.meta())))
+        return
+    from vjepa_demo.views.heatmap import heatmap_image
+
+    heatmap_image(found.clip, found.embedding, scores, path, centred=centred)
 
 
 def compare(shown: Embedded, folder: Path, progress: Progress = say_nothing) -> Compared:

@@ -1,10 +1,14 @@
-"""Options: how a file is embedded. Every value, its default, its check and its explanation stand here once."""
+"""What can be asked for: how a file is embedded (`Options`), and what is to be seen of it (`Question`).
+
+Every value, its default, its check and its explanation stand here once; the shell's flags and the inputs of the
+endpoints are made of them.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, get_args
+from dataclasses import Field, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from vjepa_demo.errors import RequestError, cut
 from vjepa_demo.settings import Settings, is_own_folder, settings
@@ -15,6 +19,9 @@ if TYPE_CHECKING:
 SamplingMode = Literal["even", "fps"]
 Fit = Literal["crop", "whole", "squash", "pad"]
 Precision = Literal["auto", "fp32", "bf16"]
+Written = Literal["png", "npz"]
+# How the tokens of a clip become one vector: their mean, or how much they change, where and when.
+Pooling = Literal["mean", "motion"]
 FITS = "crop, whole, squash or pad"
 
 # V-JEPA 2 was pretrained on clips sampled at 4 frames a second (arXiv 2506.09985, section 2).
@@ -88,7 +95,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Options:
-    """How a file is embedded. The shell's flags and the inputs of the endpoints are made from these fields.
+    """How a file is embedded.
 
     Attributes:
         checkpoint: "auto" (`checkpoints.choose`), "nano", an id on the Hub, or a folder in transformers' format.
@@ -102,22 +109,33 @@ class Options:
     checkpoint: str = field(
         default=settings.checkpoint,
         metadata={
-            "help": "default: %(default)s; auto is ViT-L where a GPU is, else nano",
+            "help": "nano, an id on the Hub or a folder (default: %(default)s); auto: ViT-L where a GPU is, else nano",
             "metavar": "auto|nano|HUB-ID|DIR",
         },
     )
     frames: int | None = field(
-        default=None, metadata={"help": "how many frames (default: as the model was trained)", "metavar": "N"}
+        default=None,
+        metadata={"help": "how many frames, an even number (default: as the model was trained)", "metavar": "N"},
     )
     start: float = field(default=0.0, metadata={"help": "start of the span in seconds", "metavar": "S"})
-    end: float | None = field(default=None, metadata={"help": "end of the span in seconds", "metavar": "S"})
+    end: float | None = field(
+        default=None, metadata={"help": "end of the span in seconds (default: the end of the video)", "metavar": "S"}
+    )
     sampling: SamplingMode = field(
-        default="even", metadata={"help": "spread, or 4 frames a second", "choices": get_args(SamplingMode)}
+        default="even",
+        metadata={"help": "frames spread over the span, or 4 frames a second (fps)", "choices": get_args(SamplingMode)},
     )
     fit: Fit = field(
-        default="crop", metadata={"help": "how the picture becomes the model's input", "choices": get_args(Fit)}
+        default="crop",
+        metadata={
+            "help": "how the picture becomes the model's input: its middle (crop), all of it on a wider or higher grid "
+            "(whole), squeezed (squash) or with bars (pad)",
+            "choices": get_args(Fit),
+        },
     )
-    precision: Precision = field(default="auto", metadata={"choices": get_args(Precision)})
+    precision: Precision = field(
+        default="auto", metadata={"help": "auto takes bf16 where it is faster", "choices": get_args(Precision)}
+    )
 
     def check(self) -> None:
         """Raises RequestError where an option is none of its choices."""
@@ -125,6 +143,41 @@ class Options:
             raise RequestError(f"The fit must be {FITS}, not {cut(self.fit)}.")
         if self.precision not in get_args(Precision):
             raise RequestError(f"The precision must be auto, fp32 or bf16, not {cut(self.precision)}.")
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of a file, beside `Options`. Each command and each endpoint takes those that it names.
+
+    Attributes:
+        file: what is embedded.
+        at: a patch, as `explore.parse_position` reads it.
+        raw: whether similarity is that of the tokens themselves.
+        k: how many neighbours.
+        pooling: how a clip becomes the vector that is compared.
+        out: which file is made of scores; in the shell its name says so.
+    """
+
+    file: str = field(default="", metadata={"help": "a video or an image"})
+    at: str = field(
+        default="0,0,0",
+        metadata={"help": "the patch: time step, row and column, counted from 0", "metavar": "STEP,ROW,COL"},
+    )
+    raw: bool = field(default=False, metadata={"help": "do not subtract the clip's mean token first"})
+    k: int = field(default=5, metadata={"help": "how many neighbours (default: %(default)s)", "metavar": "K"})
+    pooling: Pooling = field(
+        default="mean",
+        metadata={"help": "compare what clips show (mean), or how they move (motion)", "choices": get_args(Pooling)},
+    )
+    out: Written = field(
+        default="png",
+        metadata={"help": "the scores as a picture (png), or as they are (npz)", "choices": get_args(Written)},
+    )
+
+
+def described(option: Field[Any]) -> str:
+    """What an option is for, in the words of the shell's help."""
+    return option.metadata["help"] % {"default": option.default}
 
 
 def page_fit(references: str | None = None) -> Fit:

@@ -8,10 +8,13 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
+from api.test_agents import call
 from demo import ROOT, running_demo
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
+from security.conftest import upload
 
 FRAMES = 4
 
@@ -55,6 +58,11 @@ def test_it_offers_what_it_has_prepared_and_embeds_on_the_gpu(
     assert [call["kind"] for call in calls] == ["ok", "ok"]
     assert calls[0]["worker"] == calls[1]["worker"]
     assert {call["whose"] for call in calls} == {"a visitor's"}, "the quota is that of who asks"
+    with httpx.Client(base_url=zero_url, timeout=60) as curl:
+        file = upload(curl, video)
+    options = {"checkpoint": str(small_checkpoint), "frames": FRAMES}
+    assert not call(zero_url, "explorer_embed", {"X-IP-Token": "an agent's"}, file=file, **options).isError
+    assert json.loads((log / "calls").read_text().splitlines()[-1])["whose"] == "an agent's"
     for name in ("facebook/vjepa2-vitl-fpc64-256", "facebook/vjepa2-vitg-fpc64-384", "/etc"):
         with pytest.raises(AppError, match="only the checkpoints of the list"):
             client.predict(handle_file(video), checkpoint=name, api_name="/embed")

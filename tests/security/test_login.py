@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from api.test_agents import call
 from demo import demo_process
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AuthenticationError
@@ -71,9 +72,21 @@ def test_without_a_login_no_route_gives_anything_of_anybodys(private, anna, vide
         f"/references/{key}/set.json", f"/references/{key}/0", f"/references/{key}/0.jpg",
         "/gradio_api/info", "/gradio_api/info/", f"/gradio_api/file={uploaded}", "/gradio_api/heartbeat/anna",
         "/gradio_api/queue/data?session_hash=anna", "/gradio_api/upload_progress?upload_id=anna",
+        "/gradio_api/mcp/", "/gradio_api/mcp/schema", "/examples/v-jepa-2-explorer/dominoes.mp4",
         f"/gradio_api/call/first_paint/{event}", f"/gradio_api/call/v2/first_paint/{event}",
     ]  # fmt: skip
-    writes = ["upload", "queue/join", "cancel", "reset", "reset/", "call/embed", "call/embed/", "call/v2/embed"]
+    writes = [
+        "upload",
+        "queue/join",
+        "cancel",
+        "reset",
+        "reset/",
+        "call/embed",
+        "call/embed/",
+        "call/v2/embed",
+        "mcp",
+        "mcp/",
+    ]
     with httpx.Client(base_url=private[0], **HALF_MINUTE) as stranger:
         for cookie in (None, "access-token-x=y", f"access-token-unsecure-{'x' * 43}="):
             headers = {"Cookie": cookie} if cookie else {}
@@ -120,6 +133,15 @@ def test_the_page_that_asks_for_a_login_tells_nothing_of_the_app(private):
     assert '"auth_required":true' in page.text.replace(" ", "")
     assert "V-JEPA 2 Explorer" in page.text
     assert page.headers["content-security-policy"]
+
+
+def test_an_agent_works_with_the_cookie_of_a_login(private, anna, video):
+    cookie = {"Cookie": "; ".join(f"{name}={value}" for name, value in anna.cookies.items())}
+    answer = call(private[0], "embed", cookie, file=upload(anna, video), frames=2)
+    assert answer.structuredContent["grid"][0] == 1
+    address = answer.content[-1].text.removeprefix(private[0])
+    assert anna.get(address).status_code == 200
+    assert httpx.get(private[0] + address, **HALF_MINUTE).status_code == 401
 
 
 def test_the_api_works_with_a_login_and_says_that_it_needs_one(private, video):

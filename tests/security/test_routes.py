@@ -39,6 +39,8 @@ CLOSED = """
     GET /gradio_api/vibe-code
     GET /gradio_api/token
     GET /gradio_api/user
+    GET /gradio_api/mcp/sse
+    POST /gradio_api/mcp/messages/
     GET /monitoring
     GET /monitoring/summary
     GET /docs

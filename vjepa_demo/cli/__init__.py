@@ -12,16 +12,17 @@ import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
+from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
 from vjepa_demo.cli import references
 from vjepa_demo.errors import RequestError, UserError
-from vjepa_demo.options import Options
+from vjepa_demo.options import Options, Question, described
 from vjepa_demo.settings import settings
 
 log = logging.getLogger(__name__)
+QUESTION = {option.name: option for option in fields(Question)}
 
 
 class Parser(argparse.ArgumentParser):
@@ -36,7 +37,7 @@ def build_parser() -> Parser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     common = Parser(add_help=False)
-    common.add_argument("file", metavar="FILE", help="a video or an image")
+    common.add_argument("file", metavar="FILE", help=described(QUESTION["file"]))
     add_options(common)
 
     embed = commands.add_parser("embed", parents=[common], help="tokens and their mean")
@@ -44,13 +45,13 @@ def build_parser() -> Parser:
     embed.set_defaults(run=run_embed)
 
     similarity = commands.add_parser("similarity", parents=[common], help="cosine of one patch to all the others")
-    similarity.add_argument("--at", required=True, metavar="STEP,ROW,COL", help="the patch, counted from 0")
-    similarity.add_argument("--raw", action="store_true", help="do not subtract the clip's mean token first")
+    add_option(similarity, QUESTION["at"], required=True)
+    similarity.add_argument("--raw", action="store_true", help=described(QUESTION["raw"]))
     similarity.add_argument("--out", metavar="F.npz|F.png", help="where to write the scores, or a picture of them")
     similarity.set_defaults(run=run_similarity)
 
     neighbours = commands.add_parser("neighbours", parents=[common], help="the reference clips that resemble it most")
-    neighbours.add_argument("-k", type=int, default=5, metavar="K", help="how many (default 5)")
+    add_option(neighbours, QUESTION["k"], "-k")
     neighbours.add_argument("--references", metavar="DIR", help="a folder of clips with a clips.csv (default: shipped)")
     add_pooling(neighbours)
     neighbours.set_defaults(run=run_neighbours)
@@ -61,22 +62,21 @@ def build_parser() -> Parser:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options that say how a file is embedded, one for each field of `Options`."""
-    kinds = {"int": int, "float": float, "str": str}
     for option in fields(Options):
-        known = {name: option.metadata[name] for name in ("help", "metavar", "choices") if name in option.metadata}
-        kind = kinds.get(str(option.type).split(" ")[0], str)
-        parser.add_argument(f"--{option.name}", type=kind, default=option.default, **known)
+        add_option(parser, option)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def add_pooling(parser: argparse.ArgumentParser) -> None:
     """The option that says how a clip becomes the vector that is compared."""
-    parser.add_argument(
-        "--pooling",
-        choices=("mean", "motion"),
-        default="mean",
-        help="compare what clips show (default), or how they move",
-    )
+    add_option(parser, QUESTION["pooling"])
+
+
+def add_option(parser: argparse.ArgumentParser, option: Field[Any], flag: str = "", **own: Any) -> None:
+    """An option of `Options` or `Question`, with its own words, default and choices."""
+    kind = {"int": int, "float": float}.get(str(option.type).split(" ")[0], str)
+    known = {name: option.metadata[name] for name in ("help", "metavar", "choices") if name in option.metadata}
+    parser.add_argument(flag or f"--{option.name}", type=kind, default=option.default, **known, **own)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -115,7 +115,6 @@ def run_similarity(given: argparse.Namespace) -> int:
     import numpy as np
 
     from vjepa_demo import explore
-    from vjepa_demo.views.heatmap import heatmap_image
     from vjepa_demo.views.similarity import similarity
 
     at = explore.parse_position(given.at)
@@ -124,10 +123,7 @@ def run_similarity(given: argparse.Namespace) -> int:
     scores = similarity(found.embedding, at, centred=not given.raw)
     if out:
         with writing():
-            if out.suffix == ".npz":
-                np.savez(out, scores=scores, at=np.array(at), meta=np.array(json.dumps(found.embedding.meta())))
-            else:
-                heatmap_image(found.clip, found.embedding, scores, out, centred=not given.raw)
+            explore.save_scores(found, at, scores, out, centred=not given.raw)
         say(f"Wrote {out}")
     best = np.nanmax(scores.reshape(len(scores), -1), axis=1)
     words = "best match at each time step: " + " ".join(f"{x:.3f}" for x in best)

@@ -1,42 +1,72 @@
-"""The endpoints for `gradio_client`: what the shell prints, as JSON."""
+"""The endpoints for programs, `gradio_client` and agents alike: what the shell prints, as JSON, and what it writes."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Callable
-from dataclasses import fields
+from collections.abc import Awaitable, Callable
+from dataclasses import Field, fields
 from typing import Any
 
 import gradio as gr
+from gradio_client import handle_file
 
 from vjepa_demo import explore
 from vjepa_demo.errors import RequestError
-from vjepa_demo.options import Options
+from vjepa_demo.options import Options, Question, described
 from vjepa_demo.references import current
 from vjepa_demo.settings import settings
-from vjepa_demo.ui.files import scratch
-from vjepa_demo.ui.handlers import make_options, number, pooling_asked, require_references
+from vjepa_demo.ui import addresses, examples
+from vjepa_demo.ui.files import to_be_saved
+from vjepa_demo.ui.handlers import (
+    AUTO,
+    any_folder,
+    listed_checkpoints,
+    make_options,
+    number,
+    pooling_asked,
+    require_references,
+)
 from vjepa_demo.ui.outcome import finished
+from vjepa_demo.views.similarity import similarity as cosines
 
 # What a client sent, by the names of the inputs.
 Given = dict[str, Any]
+QUESTION = {option.name: option for option in fields(Question)}
+# What an answer holds, for those who ask without having the README.
+HOW = (
+    "`checkpoint`, `revision`, `precision`, `sampling`, `fit`, `layer` (null: the last) and `device` say how it was "
+    "embedded; `shape` is [1, tokens, channels], `grid` [time steps, rows, columns]; `timestamps` are the seconds of "
+    "the sampled frames; `crop` is what the model saw, `window` what the grid covers (left, top, right, bottom in "
+    "pixels of the upright source), `source_size` its width and height; `timings_ms` is how long it took; `notes` tell "
+    "what was done otherwise than asked"
+)
+NPZ = "an .npz of `tokens` (float32 [time steps, rows, columns, channels]), `pooled`, `timestamps` and `meta` (JSON)"
+SCORES = (
+    "`scores` [time step][row][column] are cosines from -1 to 1, null where there is padding; `at` is the patch, "
+    "`centred` whether the clip's mean token was subtracted; "
+)
+HEATMAP = "a .png of all time steps under their scores, or an .npz of `scores`, `at` and `meta` (JSON)"
+NEIGHBOURS = (
+    "`neighbours`, the nearest first, have `file`, `label` and `cosine`; `position` is the place on the map; `far` is "
+    "true where the clip is less like its nearest references than almost all of these are like theirs; `pooling` is "
+    "how it was compared; "
+)
 
 
-async def embed(given: Given) -> AsyncIterator[tuple[dict[str, Any], str]]:
-    """Embed a file: the summary that `embed --json` prints, and the `.npz` that `embed --out` writes."""
-    with scratch() as folder:
-        path = folder / "embedding.npz"
+async def embed(given: Given) -> tuple[dict[str, Any], str]:
+    """Embed a video or an image with V-JEPA 2: a token for each patch of each time step."""
+    with to_be_saved("embedding.npz") as path:
 
         def work() -> dict[str, Any]:
             embedding = explore.embed(file_of(given), options_of(given)).embedding
             embedding.save(path)
             return explore.embedding_json(embedding)
 
-        yield await finished(work, given["file"]), str(path)
+        return await finished(work, given["file"]), str(path)
 
 
 async def similarity(given: Given) -> dict[str, Any]:
-    """Cosine of the patch `at` ("step,row,column") to all the others, as `similarity --json` prints it."""
+    """How similar every patch of a video or an image is to one of its patches."""
 
     def work() -> dict[str, Any]:
         position = explore.parse_position(given["at"])
@@ -46,8 +76,25 @@ async def similarity(given: Given) -> dict[str, Any]:
     return await finished(work, given["file"])
 
 
+async def heatmap(given: Given) -> str:
+    """How similar every patch of a video or an image is to one of its patches, as a picture or as a file."""
+    if given["out"] not in QUESTION["out"].metadata["choices"]:
+        raise gr.Error("The file must be png or npz.", print_exception=False)
+    with to_be_saved(f"similarity.{given['out']}") as path:
+
+        def work() -> str:
+            position = explore.parse_position(given["at"])
+            found = explore.embed(file_of(given), options_of(given))
+            centred = not given["raw"]
+            scores = cosines(found.embedding, position, centred=centred)
+            explore.save_scores(found, position, scores, path, centred=centred)
+            return str(path)
+
+        return await finished(work, given["file"])
+
+
 async def neighbours(given: Given) -> dict[str, Any]:
-    """The nearest reference clips and the place on the map, as `neighbours --json` prints them."""
+    """The reference clips that a video or an image resembles most, and its place on the map of them."""
 
     def work() -> dict[str, Any]:
         options, pooling = options_of(given), pooling_asked(given["pooling"])
@@ -76,41 +123,73 @@ def options_of(given: Given) -> Options:
 
 
 def endpoints() -> None:
-    """The endpoints for `gradio_client`: hidden components, so that uploads are checked as on the page."""
-
-    def hidden(name: str, value: Any) -> Any:
-        kind = {str: gr.Textbox, bool: gr.Checkbox}.get(type(value), gr.Number)
-        return kind(value, visible=False, label=name)
-
-    def endpoint(function: Callable[[Given], Any], outputs: list[Any], **own: Any) -> None:
-        pooling = {"pooling": own.pop("pooling")} if "pooling" in own else {}  # after the options
-        values = {**own, **{option.name: option.default for option in fields(Options)}, **pooling}
-        inputs = {"file": gr.File(visible=False, label="file"), **{name: hidden(name, values[name]) for name in values}}
-        trigger = gr.Button(visible=False)
-        trigger.click(named(function, values), list(inputs.values()), outputs, api_name=function.__name__)
-
-    def json_out() -> gr.JSON:
-        return gr.JSON(visible=False)
-
-    endpoint(embed, [json_out(), gr.File(visible=False)])
-    endpoint(similarity, [json_out()], at="0,0,0", raw=False)
-    endpoint(neighbours, [json_out()], k=5, pooling="mean")
+    """The endpoints: hidden components, so that uploads are checked as on the page."""
+    endpoint(embed, {"summary": HOW, "npz": NPZ})
+    endpoint(similarity, {"summary": SCORES + HOW}, "at", "raw")
+    endpoint(heatmap, {"heatmap": HEATMAP}, "at", "raw", "out")
+    endpoint(neighbours, {"summary": NEIGHBOURS + HOW}, "k", pooling=True)
 
 
-def named(function: Callable[[Given], Any], values: dict[str, Any]) -> Callable[..., Any]:
-    """A function of a dictionary as one of a file and of parameters with these defaults, which clients are told."""
-    names = ["file", *values]
+def endpoint(function: Callable[[Given], Any], answers: dict[str, str], *own: str, pooling: bool = False) -> None:
+    """An endpoint of the function's name.
+
+    Args:
+        function: what answers.
+        answers: the names of its outputs, and what each of them is; "summary" is JSON, all others are files.
+        own: which questions it takes before the options.
+        pooling: whether it takes that one, after them.
+    """
+    asked = [QUESTION["file"], *(QUESTION[name] for name in own), *fields(Options)]
+    asked += [QUESTION["pooling"]] * pooling
+    outputs = [
+        told((gr.JSON if name == "summary" else gr.File)(visible=False, label=name), words, description=words)
+        for name, words in answers.items()
+    ]
+    said = " ".join([str(function.__doc__), "Answers:", *(f"{name}: {words}." for name, words in answers.items())])
+    gr.Button(visible=False).click(
+        named(function, asked), list(map(hidden, asked)), outputs, api_name=function.__name__, api_description=said
+    )
+
+
+def hidden(option: Field[Any]) -> Any:
+    """The input of an option, which clients are told what it is for and what it can be."""
+    words = described(option)
+    if option.name == "file":
+        return told(
+            gr.File(visible=False, label="file"), words, handle_file(addresses.of_example(examples.files()[0].name))
+        )
+    known: dict[str, Any] = {}
+    if option.name == "checkpoint" and not any_folder():
+        words += f"; here there are {', '.join(each.id for each in listed_checkpoints())}"
+    if choices := list(option.metadata.get("choices", ())):
+        if option.name == "pooling":
+            choices, words = [*choices, AUTO], f"{words}; {AUTO} is what suits the clip and the checkpoint"
+        known["enum"] = choices
+    if str(option.type).startswith("int"):
+        known["type"] = "integer"
+    kind: Any = {str: gr.Textbox, bool: gr.Checkbox}.get(type(option.default), gr.Number)
+    return told(kind(value=option.default, visible=False, label=option.name), words, option.default, **known)
+
+
+def told(component: Any, words: str, example: Any = None, **schema: Any) -> Any:
+    """A component of which clients are told these words, an example, and what else there is to its values."""
+    known = {**component.api_info(), "additional_description": words, **schema}
+    component.api_info = lambda: known
+    component.example_payload = lambda: example
+    return component
+
+
+def named(function: Callable[[Given], Awaitable[Any]], asked: list[Field[Any]]) -> Callable[..., Any]:
+    """A function of a dictionary as one of parameters with these names and defaults, which clients are told."""
+    kind, needed = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.empty
+    parameters = [
+        inspect.Parameter(each.name, kind, default=needed if each.name == "file" else each.default) for each in asked
+    ]
 
     async def call(*given: Any) -> Any:
-        return await function(dict(zip(names, given, strict=True)))
+        return await function(dict(zip([each.name for each in asked], given, strict=True)))
 
-    async def generate(*given: Any) -> AsyncIterator[Any]:
-        async for answer in function(dict(zip(names, given, strict=True))):
-            yield answer
-
-    called: Any = generate if inspect.isasyncgenfunction(function) else call
-    called.__name__, called.__doc__ = function.__name__, function.__doc__
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    parameters = [inspect.Parameter(name, kind, default=values[name]) for name in values]
-    called.__signature__ = inspect.Signature([inspect.Parameter("file", kind), *parameters])
+    called: Any = call
+    called.__name__ = function.__name__
+    called.__signature__ = inspect.Signature(parameters)
     return called

@@ -19,6 +19,7 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 
 from vjepa_demo.errors import RequestError
+from vjepa_demo.ui import addresses
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +88,11 @@ def _names_a_path(model: Any) -> bool:
 class GatedBlocks(gr.Blocks):
     """A page all of whose handlers are behind the gate, those that are added later too."""
 
+    def close(self, verbose: bool = True) -> None:
+        if self.mcp_server_obj:
+            self.mcp_server_obj.end()  # type: ignore[attr-defined]
+        super().close(verbose)
+
     async def process_api(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         if event := kwargs.get("event_data"):
             _gate(event._data, None)
@@ -97,6 +103,7 @@ class GatedBlocks(gr.Blocks):
     async def preprocess_data(
         self, block_fn: Any, inputs: list[Any], state: Any, explicit_call: bool = False
     ) -> list[Any]:
+        inputs = [addresses.told(value) for value in inputs]
         for value, component in zip(inputs, block_fn.inputs, strict=False):
             _gate(value, component)
         try:

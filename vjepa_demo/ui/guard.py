@@ -28,7 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from vjepa_demo import scratch
 from vjepa_demo.errors import DiskError, RequestError, of_disk
 from vjepa_demo.settings import Settings, is_loopback, settings
-from vjepa_demo.ui import card, gate, serving
+from vjepa_demo.ui import addresses, card, gate, serving
 from vjepa_demo.ui.allowance import Allowance
 from vjepa_demo.ui.unheard import REMEMBERED, Unheard
 from vjepa_demo.ui.visits import address_of, network_of
@@ -47,20 +47,23 @@ OPEN = re.compile(
 # What the page, `gradio_client` and curl ask for. Names are ids of endpoints, sessions and events.
 READ = re.compile(
     f"{OPEN.pattern}|/config/?|/plotly.min.js"
-    r"|/examples\.jpg"
+    f"|/examples\\.jpg|{addresses.EXAMPLE}"
     f"|/widgets/{NAME}/shared/widgets\\.js"
     f"|/references/{NAME}/[a-z0-9.]{{1,20}}"
     "|/gradio_api/(info/?|queue/data|upload_progress)"
+    "|/gradio_api/mcp/(schema)?"
     f"|/gradio_api/(heartbeat/{NAME}|call/(v2/)?{NAME}/{NAME})"
     f"|{FILE}.+",
     re.DOTALL,
 )
-WRITE = re.compile(f"/gradio_api/(upload|queue/join|cancel|reset/?|call/(v2/)?{NAME}/?)")
+WRITE = re.compile(f"/gradio_api/(mcp/|upload|queue/join|cancel|reset/?|call/(v2/)?{NAME}/?)")
 LOGIN = re.compile("/login/?")
 CALL = re.compile(f"/gradio_api/(queue/join|call/(?P<second>v2/)?(?P<name>{NAME})/?)")
 TOLD = re.compile(f"/gradio_api/(queue/data|call/(v2/)?{NAME}/(?P<event>{NAME}))")
+# Where agents ask, by POST: what Gradio has for others there, it has on the page too.
+AGENTS = "/gradio_api/mcp/"
 # Gradio compresses what has an ending: not the page itself, nor the descriptions of it.
-COMPRESSED = re.compile("/|/config/?|/gradio_api/info/?")
+COMPRESSED = re.compile("/|/config/?|/gradio_api/info/?|/gradio_api/mcp/schema")
 HASHED = "/assets/"  # Gradio's chunks, whose names hold a hash of what is in them
 MAX_JSON_BYTES = 1024 * 1024
 MOST_QUERY_BYTES = 2000
@@ -70,6 +73,7 @@ MOST_PORT = 65_535
 ELSEWHERE = b"x-gradio-server"
 # Gradio writes it into every page: the names, the fields and the presets of all functions.
 DESCRIPTION = re.compile(rb"(window\.gradio_api_info = ).*?(;</script>)", re.DOTALL)
+ASK_HERE = "Agents ask here, by POST and the Model Context Protocol. What they can ask: /?view=api\n"
 LOG_IN = "Load the page again and log in."
 MANY_OPEN = "Very much is open from your network: close some pages, or wait for what is under way.\n"
 
@@ -160,6 +164,8 @@ class Guard:
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope = {**scope, "headers": [(name, value) for name, value in scope["headers"] if name.lower() != ELSEWHERE]}
         path = path_of(scope)
+        if path + "/" == AGENTS:  # from there Gradio would lead on to an address that a proxy may not know
+            path, scope["path"] = AGENTS, scope["path"] + "/"
         most = self.limits.max_request_bytes if path == UPLOAD else MAX_JSON_BYTES
         brought = 0
         replaced = False
@@ -239,6 +245,8 @@ class Guard:
             return PlainTextResponse("Not found\n", 404)
         if not all(map(_is_host, headers.get("x-forwarded-host", "a").replace(" ", "").split(","))):
             return PlainTextResponse("X-Forwarded-Host names no host.\n", 400)
+        if method != "POST" and path == AGENTS:
+            return PlainTextResponse(ASK_HERE, 405, headers={"Allow": "POST"})
         if method != "POST":
             told = TOLD.fullmatch(path)
             name = told and (told["event"] or "".join(asked.get("session_hash", [])))

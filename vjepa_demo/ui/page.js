@@ -51,6 +51,12 @@
     style.textContent = ":is(#id, .page-bar > *, .page-choice, .about, footer) { display: none !important; } :is(#id, .page-head) { min-height: 0 !important; }";
     document.head.append(style);
   }
+  // At this address Gradio believes that its API page is open, and has not loaded it: its button closes it, then opens it.
+  if (new URLSearchParams(location.search).get("view") === "api") {
+    const open = document.querySelector("footer .show-api");
+    open?.click();
+    open?.click();
+  }
   const stored = localStorage.getItem(KEY);
   const asked = new URLSearchParams(location.search).get("__theme");
   apply(asked ? asked === "dark" : stored ? stored === "dark" : dark());

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,8 @@ from vjepa_demo.references import current
 from vjepa_demo.references.listing import read_folder
 from vjepa_demo.settings import ASSETS, settings
 from vjepa_demo.ui import (
+    addresses,
+    agents,
     api,
     examples,
     files,
@@ -151,6 +152,7 @@ def build() -> gr.Blocks:
     # Whose work is next is decided in jobs.py, which knows visitors; here only floods are turned away.
     demo.queue(max_size=4 * settings.most_waiting, default_concurrency_limit=None, api_open=False)
     unheard.bound(demo)
+    agents.begin()
     return demo
 
 
@@ -269,7 +271,7 @@ def launch_options() -> dict[str, Any]:
     name = settings.server_name
     return {
         "server_name": f"[{name}]" if ":" in name and not name.startswith("[") else name,  # as it stands in an address
-        "server_port": int(os.environ.get("VJEPA_DEMO_PORT", os.environ.get("GRADIO_SERVER_PORT", "7860"))),
+        "server_port": addresses.port(),
         "ssr_mode": False,
         "max_file_size": settings.max_bytes,
         "max_threads": 4 * settings.most_waiting,
@@ -277,6 +279,7 @@ def launch_options() -> dict[str, Any]:
         "allowed_paths": [str(ASSETS / "examples")],  # to be copied from there; it serves copies alone
         "footer_links": ["api"],
         "favicon_path": str(ASSETS / "icon.svg"),
+        "mcp_server": True,
         "run_history": False,
         "app_kwargs": guard.app_kwargs(),
         "theme": theme.theme(),

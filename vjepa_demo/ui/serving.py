@@ -21,7 +21,7 @@ from starlette.routing import Route
 from vjepa_demo.media.formats import MEDIA_TYPES
 from vjepa_demo.references.comparison import ReferenceSet
 from vjepa_demo.settings import MIB
-from vjepa_demo.ui import examples, widget
+from vjepa_demo.ui import addresses, examples, widget
 
 # A file that is opened by itself runs nothing, loads nothing and is of no origin.
 FILE_POLICY = "default-src 'none'; media-src 'self'; img-src 'self'; style-src 'unsafe-inline'; sandbox"
@@ -163,6 +163,14 @@ def card(request: Request) -> Response:
     return Response(picture(), media_type="image/jpeg", headers={"Cache-Control": "public, max-age=3600"})
 
 
+def example(request: Request) -> Response:
+    """An example's clip, for whoever tries the API."""
+    path = addresses.EXAMPLES / request.path_params["name"]
+    if path not in examples.files():
+        return Response(status_code=404)
+    return file_answer(path, "public, max-age=3600")
+
+
 def health(request: Request) -> Response:
     """That the app answers, for whoever watches over it."""
     return PlainTextResponse("ok\n", headers={"Cache-Control": "no-store"})
@@ -172,6 +180,7 @@ ROUTES = [
     Route(HEALTH, health, methods=["GET"]),
     Route("/card.jpg", card, methods=["GET"]),
     Route("/examples.jpg", pictures, methods=["GET"]),
+    Route(f"{addresses.FOLDER}{{name}}", example, methods=["GET"]),
     Route("/widgets/{version}/shared/widgets.js", module, methods=["GET"]),
     Route("/references/{key}/{name}", reference, methods=["GET"]),
     Route("/plotly.min.js", library, methods=["GET"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import gradio as gr
@@ -21,10 +22,25 @@ class _Signals(LRUCache[str, asyncio.Event]):
         return self[name]
 
 
+class _ToldOnce(threading.local):
+    """The description of the functions, which has the address in it under which it was asked for: Gradio would keep it
+    as it was for whoever asked first, and tell it to everybody."""
+
+    info: Any = None
+
+    def __get__(self, app: Any, kind: Any = None) -> Any:
+        info, self.info = self.info, None
+        return info
+
+    def __set__(self, app: Any, info: Any) -> None:
+        self.info = info
+
+
 def bound(demo: gr.Blocks) -> None:
     """Bound what Gradio keeps by name: the oldest entry goes when a new one comes."""
     # Whoever falls out of it while they wait is told nothing any more; an entry without messages costs next to nothing.
     demo._queue.pending_messages_per_session = LRUCache(REMEMBERED)
+    routes.App.api_info = _ToldOnce()  # type: ignore[assignment]
     routes.file_upload_statuses._statuses = LRUCache(REMEMBERED)
     routes.file_upload_statuses._signals = _Signals(REMEMBERED)  # type: ignore[assignment]
 

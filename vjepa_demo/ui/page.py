@@ -15,7 +15,20 @@ from vjepa_demo.options import page_fit
 from vjepa_demo.references import current
 from vjepa_demo.references.listing import read_folder
 from vjepa_demo.settings import ASSETS, settings
-from vjepa_demo.ui import api, examples, files, guard, handlers, intake, own_references, sessions, shown, theme, unheard
+from vjepa_demo.ui import (
+    api,
+    examples,
+    files,
+    guard,
+    handlers,
+    intake,
+    own_references,
+    sessions,
+    shown,
+    stage,
+    theme,
+    unheard,
+)
 from vjepa_demo.ui.accounts import read as read_accounts
 from vjepa_demo.ui.drawer import drawer
 from vjepa_demo.ui.gate import GatedBlocks
@@ -37,11 +50,15 @@ def build() -> gr.Blocks:
 
     Raises:
         ReferencesError: the folder of references that the app was started with holds none.
+        ScenesError: the scenes of a talk are not written as they have to be.
     """
     read_folder(current.folder())
+    stage.scenes()
     handlers.first_updates()
     current.begin(lambda: Embedder.open(handlers.first_options()).fingerprint.options)
     examples.posters()
+    if settings.talk:
+        list(stage.make_all())
     with GatedBlocks(title=TITLE, analytics_enabled=False, fill_width=True) as demo:
         demo.space_id = None  # by it the page would fetch fonts and a header from other hosts
         source, made, result_id, watched = gr.State(None), gr.State(None), gr.State(None), gr.State(None)
@@ -82,6 +99,8 @@ def build() -> gr.Blocks:
                     label="Compare by",
                     elem_classes="pooling",
                 )
+        talk = stage.stage(elem_classes="talk")
+        talk.opened(stage.make, None, [status, talk], **RUN)
         own = own_references.panel()
         gr.HTML(ABOUT.read_text(encoding="utf-8"), js_on_load=None, elem_classes="about")
         parts = {

@@ -11,6 +11,8 @@ const CAVEATS = [
   "The percentages under the steps: how many of a step's patches lie above the middle of the scale.",
 ];
 
+const openStage = () => document.dispatchEvent(new CustomEvent("showtalk", { detail: { on: true, scene: null } }));
+
 export class Controls {
   constructor(options, { changed, play, stepBy, clear, picture, goToBest }) {
     this.options = options;
@@ -37,7 +39,7 @@ export class Controls {
     this.more = h(
       "details", { class: "pv-more" }, h("summary", { class: "w-button", text: "More" }),
       h("div", { class: "pv-panel" },
-        h("div", { class: "w-row" }, ...switches, threshold.node, act("Save the frame as PNG", "PNG", picture)),
+        h("div", { class: "w-row" }, ...switches, threshold.node, act("Save the frame as PNG", "PNG", picture), act("Show scenes on a whole screen (T)", "Stage", openStage)),
         h("dl", { class: "pv-keys" }, ...KEYS.flatMap(([key, what]) => [h("dt", { text: key }), h("dd", { text: what })])),
         ...CAVEATS.map((text) => h("p", { class: "w-soft", text })),
       ),

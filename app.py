@@ -10,7 +10,6 @@ import sys
 import tempfile
 import time
 
-
 TALK = "http://localhost:{}/?talk=1"
 
 
@@ -64,7 +63,7 @@ def main() -> None:
             with contextlib.suppress(KeyboardInterrupt):
                 demo.launch(**launch_options(), prevent_thread_lock=True)
                 if settings.talk:
-                    print(f"The talk:  {TALK.format(demo.server_port)}", flush=True)  # noqa: T201
+                    print(f"The talk:  {TALK.format(demo.server_port)}", flush=True)
                 while True:
                     time.sleep(1)
             demo.close(verbose=False)  # Gradio's own waiting would not end what open pages listen to, and wait for them

@@ -20,7 +20,8 @@ def patch_viewer(**kwargs: Any) -> gr.HTML:
     seconds, the ends of the span that was chosen on the line of moments; an end of 0 is that of the video.
 
     In the page it sends the bubbling event `statechange`, its state as `state.js` describes it, once that has come to
-    rest. It hears two events of the document: `showstate` with such a state, and `showclip` with a value of its own.
+    rest. It hears two events of the document: `showstate` with such a state, and `showclip` with a value of its own;
+    one with `held` stays until `showclip` with null leads back to the component's value.
     """
     return widget("patch_viewer", events=("query", "span"), **kwargs)
 

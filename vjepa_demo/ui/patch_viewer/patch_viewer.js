@@ -28,7 +28,7 @@ class PatchViewer {
   pinned = false;
   #pending = null; // the query that the next frame answers
   #request = null; // what is being fetched
-  #held = false;
+  #held = null; // the state of the page's own clip, while another one is shown in its place
   #timers = {};
 
   constructor(element, { props, trigger, watch }) {
@@ -73,10 +73,11 @@ class PatchViewer {
     });
     // What an address or a scene of a talk says: of the clip that is shown, or of another one with its files.
     whileThere(this.root, document, "showstate", ({ detail }) => this.views.length && this.#restore(detail));
-    // While that one is held, the page's own waits.
+    // While that one is held, the page's own waits; null leads back to it, as it was.
     whileThere(this.root, document, "showclip", ({ detail }) => {
-      this.#held = Boolean(detail.held);
-      this.#load(detail.primary ? detail : { ...this.props.value, ...detail });
+      const own = this.#held;
+      this.#held = detail?.held ? own || stateOf(this) : null;
+      if (detail || own) this.#load(detail || { ...this.props.value, state: own });
     });
     new ResizeObserver(() => {
       cancelAnimationFrame(this.#timers.layout);

@@ -30,9 +30,8 @@ class Stage {
   #pair = false;
   #map = "similarity";
   #heat = 0.75;
-  #before = null; // what the viewer showed of the page's own clip
   #asked = false; // for full screen
-  #sizes = null;
+  #sizes = null; // of the number
   #timers = {};
 
   constructor(element, { props, trigger, watch }) {
@@ -59,9 +58,6 @@ class Stage {
     // Before the viewer and the map hear it, which have other uses for some of these keys.
     whileThere(root, window, "keydown", (event) => this.#onKey(event), true);
     whileThere(root, document, "showtalk", ({ detail }) => (detail.on ? this.open(detail.scene) : this.close()));
-    whileThere(root, document, "statechange", ({ detail }) => {
-      if (!this.on) this.#before = detail;
-    });
     whileThere(root, document, "pointerdown", () => this.on && this.#fill());
     whileThere(root, document, "pointermove", () => this.on && this.#wake());
   }
@@ -81,7 +77,7 @@ class Stage {
     this.#wake();
     this.#tell();
     // The caption has what the number leaves of the line.
-    this.#sizes ||= there(".pv-readout").then((node) => new ResizeObserver(() => this.#fit()).observe(node));
+    if (!this.#sizes) this.#measure();
     if (!this.#scenes) {
       this.#say("Scenes are made …");
       this.trigger("opened");
@@ -96,7 +92,7 @@ class Stage {
     document.body.classList.remove("talk");
     for (const name of ["over", "idle"]) delete document.body.dataset[name];
     if (document.fullscreenElement) document.exitFullscreen().catch(() => {});
-    send("showclip", { held: false, state: this.#before });
+    send("showclip", null);
     send("showmap", null);
     this.#tell();
   }
@@ -310,10 +306,15 @@ class Stage {
     this.#timers.note = setTimeout(() => { this.note.hidden = true; }, NOTE_MS);
   }
 
+  async #measure() {
+    this.#sizes = new ResizeObserver(() => this.#fit());
+    this.#sizes.observe(await there(".pv-readout"));
+  }
+
   #fit() {
-    const readout = this.on && document.querySelector(".pv-readout")?.getBoundingClientRect();
-    if (!readout) return;
-    this.caption.style.setProperty("--st-right", `${Math.max(0, innerWidth - readout.left)}px`);
+    if (!this.on) return;
+    const readout = document.querySelector(".pv-readout")?.getBoundingClientRect();
+    this.caption.style.setProperty("--st-right", `${readout?.width ? innerWidth - readout.left : 0}px`);
     delete this.caption.dataset.long;
     if (this.caption.scrollHeight > this.caption.clientHeight + 2) this.caption.dataset.long = "yes";
   }

@@ -53,7 +53,7 @@ def build() -> gr.Blocks:
         ScenesError: the scenes of a talk are not written as they have to be.
     """
     read_folder(current.folder())
-    stage.scenes()
+    stage.known_scenes()
     handlers.first_updates()
     current.begin(lambda: Embedder.open(handlers.first_options()).fingerprint.options)
     examples.posters()

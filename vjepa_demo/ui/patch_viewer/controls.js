@@ -39,7 +39,7 @@ export class Controls {
     this.more = h(
       "details", { class: "pv-more" }, h("summary", { class: "w-button", text: "More" }),
       h("div", { class: "pv-panel" },
-        h("div", { class: "w-row" }, ...switches, threshold.node, act("Save the frame as PNG", "PNG", picture), act("Show scenes on a whole screen (T)", "Stage", openStage)),
+        h("div", { class: "w-row" }, ...switches, threshold.node, act("Save the frame as PNG", "PNG", picture), act("Scenes of a talk, on the whole screen", "Stage", openStage)),
         h("dl", { class: "pv-keys" }, ...KEYS.flatMap(([key, what]) => [h("dt", { text: key }), h("dd", { text: what })])),
         ...CAVEATS.map((text) => h("p", { class: "w-soft", text })),
       ),

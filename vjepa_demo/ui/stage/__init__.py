@@ -42,7 +42,7 @@ def stage(**kwargs: Any) -> gr.HTML:
 
 
 @functools.cache
-def scenes() -> tuple[Scene, ...]:
+def known_scenes() -> tuple[Scene, ...]:
     """Those of the owner's file, or the shipped ones. Raises ScenesError."""
     return tuple(read(Path(settings.scenes) if settings.scenes else SHIPPED))
 
@@ -63,7 +63,7 @@ def _folder() -> Path:
 def make_all(say: Progress = explore.say_nothing) -> Iterator[dict[str, Any]]:
     """Make what is not made yet. Yields values of the component: how far it is, then all scenes, each as `_show` gives
     it, with a sentence for each that cannot be shown. Raises Stopped."""
-    known, missing = scenes(), []
+    known, missing = known_scenes(), []
     for number, scene in enumerate(known):
         if number in _made:
             continue

@@ -221,7 +221,7 @@ class Stage {
     const typing = event.target.closest?.("input:not([type=range], [type=radio], [type=checkbox]), textarea, select, [contenteditable]");
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (!this.on) {
-      if (event.key.toLowerCase() !== "t" || typing) return;
+      if (event.key?.toLowerCase() !== "t" || typing) return;
       event.preventDefault();
       this.open();
       return;

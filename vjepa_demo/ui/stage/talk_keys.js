@@ -11,6 +11,7 @@ export const KEYS = [
   ["M", "map"],
   ["F", "full screen"],
   ["B", "black"],
+  ["pointer, click", "ask a patch, hold it"],
   ["arrows", "move the patch"],
   ["Esc", "back"],
 ];

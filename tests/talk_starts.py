@@ -2,9 +2,10 @@
 
     python tests/talk_starts.py --times 50
 
-Starts the app as `make talk` does, opens the stage, waits until it says that all scenes are there, looks at each of them
-without a network, and ends the app. Prints one JSON object: how many seconds each start took until the app answered and
-until the stage was ready, and which of them came later than the first. The exit code is 1 where one did, or failed.
+Starts the app as `make talk` does, opens the stage, waits until it says that all scenes are there, looks at each of
+them without a network, and ends the app. Prints one JSON object: how many seconds each start took until the app
+answered and until the stage was ready, and which of them came later than the first. The exit code is 1 where one did,
+or failed.
 """
 
 from __future__ import annotations

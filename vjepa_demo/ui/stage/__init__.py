@@ -7,6 +7,7 @@ fetches all of them before it says that it is ready, and asks for nothing after 
 from __future__ import annotations
 
 import functools
+import hashlib
 import logging
 import threading
 from collections.abc import Iterator
@@ -63,7 +64,7 @@ def _folder() -> Path:
 def make_all(say: Progress = explore.say_nothing) -> Iterator[dict[str, Any]]:
     """Make what is not made yet. Yields values of the component: how far it is, then all scenes, each as `_show` gives
     it, with a sentence for each that cannot be shown. Raises Stopped."""
-    known, missing = known_scenes(), []
+    known, missing, clips = known_scenes(), [], _Clips(say)
     for number, scene in enumerate(known):
         if number in _made:
             continue
@@ -71,7 +72,7 @@ def make_all(say: Progress = explore.say_nothing) -> Iterator[dict[str, Any]]:
         try:
             with jobs.locked(_making):
                 if number not in _made:
-                    _made[number] = _show(number, scene, say)
+                    _made[number] = _show(scene, clips)
         except Stopped:
             raise
         except Exception as error:
@@ -87,32 +88,59 @@ def make(say: Progress, folder: Path) -> Iterator[Update]:
         yield {"talk": value}
 
 
-def _show(number: int, scene: Scene, say: Progress) -> dict[str, Any]:
+class _Clips:
+    """The clips of scenes, embedded once for all scenes that one piece of work makes."""
+
+    def __init__(self, say: Progress) -> None:
+        self.say = say
+        self.options = handlers.first_options()
+        self._seen: dict[tuple[Path, int | None], Embedded] = {}
+
+    def get(self, path: Path, layer: int | None = None) -> Embedded:
+        """A clip, seen at a layer. Raises UserError."""
+        path = path.resolve()
+        if (path, layer) not in self._seen:
+            last = layer is None
+            self._seen[path, layer] = (
+                explore.embed(path, self.options, progress=self.say)
+                if last
+                else explore.at_layer(self.get(path), layer, self.say)
+            )
+        return self._seen[path, layer]
+
+    def file(self, path: Path, layer: int | None) -> Path:
+        """Where it is served from, in the form that the viewer reads."""
+        name = hashlib.sha256(f"{path.resolve()} {layer}".encode()).hexdigest()[:32]
+        file = _folder() / f"{name}.bin"
+        if not file.exists():
+            clip = self.get(path, layer)
+            file.write_bytes(pack(clip.embedding, clip.clip))
+        return file
+
+
+def _show(scene: Scene, clips: _Clips) -> dict[str, Any]:
     """A scene for the page: its caption, what it begins with, and all that can be shown of it.
 
     `layers` are the last one and a lower one, each with the clip alone (`one`) and beside the other one (`both`, or
     None); `begin` is the index of the one that is shown first.
     """
-    options = handlers.first_options()
-    last = explore.embed(scene.clip, options, progress=say)
-    second = explore.alike(scene.second, last, say) if scene.second else None
-    count = Embedder.open(options).layers
+    clip = clips.get(scene.clip)
+    count = Embedder.open(clips.options).layers
     lower = scene.layer if scene.layer not in (None, count) else count // 2
     layers = []
     for layer, words in ((None, f"Layer {count} of {count}"), (lower, f"Layer {lower} of {count}")):
-        seen = [explore.at_layer(clip, layer, say) for clip in (last, second) if clip]
-        files = []
-        for which, clip in enumerate(seen):
-            files.append(_folder() / f"scene{number}-{'last' if layer is None else 'lower'}-{which}.bin")
-            files[-1].write_bytes(pack(clip.embedding, clip.clip))
-        both = viewer_value(*files, name=last.name, compare_name=second.name) if second else None
-        layers.append({"words": words, "one": viewer_value(files[0], name=last.name), "both": both})
+        one = viewer_value(clips.file(scene.clip, layer), name=clip.name)
+        both = None
+        if scene.second:
+            second = clips.file(scene.second, layer)
+            both = viewer_value(clips.file(scene.clip, layer), second, name=clip.name, compare_name=scene.second.name)
+        layers.append({"words": words, "one": one, "both": both})
     return {
         "caption": scene.caption,
-        "state": scene.state(last.embedding.grid),
+        "state": scene.state(clip.embedding.grid),
         "begin": 0 if scene.layer in (None, count) else 1,
         "layers": layers,
-        "map": _place(last, say),
+        "map": _place(clip, clips.say),
     }
 
 

@@ -80,7 +80,7 @@ def test_patches_hold_for_another_grid(tmp_path):
         ([{**SCENE, "heat": True}], '"heat" has to be'),
         ([{**SCENE, "map": "surprise"}], '"map" has to be "similarity" or "pca"'),
         ([{**SCENE, "step": -1}], '"step" has to be'),
-        ([{**SCENE, "layer": 0}], '"layer" has to be'),
+        ([{**SCENE, "layer": "last"}], '"layer" has to be'),
         ([{**SCENE, "caption": "x" * 121}], '"caption" has to be at most 120 characters'),
     ],
 )

@@ -18,7 +18,7 @@ import gradio as gr
 
 from vjepa_demo import explore, jobs, scratch
 from vjepa_demo.embedder import Embedder
-from vjepa_demo.errors import Stopped
+from vjepa_demo.errors import Stopped, UserError
 from vjepa_demo.explore import Embedded, Progress
 from vjepa_demo.references import current
 from vjepa_demo.settings import settings
@@ -145,8 +145,13 @@ def _show(scene: Scene, clips: _Clips) -> dict[str, Any]:
 
 
 def _place(clip: Embedded, say: Progress) -> dict[str, Any] | None:
-    """The clip on the map, where the references are embedded in its way or soon are."""
+    """The clip on the map, where the references are embedded in its way or soon are. A scene can do without."""
     folder = current.folder()
-    if handlers.price(clip, folder)[1] > handlers.AT_ONCE_S:
-        return None
-    return handlers.show_map(explore.compare(clip, folder, say))
+    try:
+        if handlers.price(clip, folder)[1] <= handlers.AT_ONCE_S:
+            return handlers.show_map(explore.compare(clip, folder, say))
+    except Stopped:
+        raise
+    except UserError as error:
+        log.warning("no map for a scene: %s", error)
+    return None

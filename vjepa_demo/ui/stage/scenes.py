@@ -155,5 +155,5 @@ FIELDS = {
         "a number from 0 to 1",
     ),
     "smooth": _Field(lambda value: isinstance(value, bool), "true or false"),
-    "layer": _Field(lambda value: _whole(value) and value > 0, "a whole number from 1"),
+    "layer": _Field(_whole, "a whole number from 0"),
 }

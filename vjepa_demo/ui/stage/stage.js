@@ -151,8 +151,9 @@ class Stage {
       this.#say(`${here} of ${total} scenes`);
       if (scene && (await this.#warmed(scene))) here++;
     }
-    this.#say(here === total ? "" : this.missing[0] || `${here} of ${total} scenes: the server does not answer.`);
     this.root.dataset.state = here === total ? "ready" : "partly";
+    this.#say(here === total ? `Ready: ${total} scenes` : this.missing.join(" ") || `${here} of ${total} scenes: the server does not answer.`);
+    if (here === total) setTimeout(() => this.#say(""), NOTE_MS);
   }
 
   // Whether all that a scene needs is here; what could not be fetched can be tried again.
@@ -192,12 +193,13 @@ class Stage {
     this.black.hidden = this.help.hidden = this.note.hidden = true;
     this.caption.textContent = scene ? scene.caption : "";
     this.#fit();
-    if (!scene) {
+    if (this.root.dataset.state === "partly") this.#say(""); // it has been read
+    const [here] = await Promise.all([scene && this.#warmed(scene), there(".pv-root")]);
+    if (this.number !== asked || !this.on) return;
+    if (!here) {
       this.#remark(`Scene ${asked} is missing.`);
       return;
     }
-    await Promise.all([this.#warmed(scene), there(".pv-root")]);
-    if (this.number !== asked || !this.on) return;
     this.#layer = scene.begin;
     this.#pair = Boolean(scene.layers[0].both);
     this.#map = scene.state.map;

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-STARTS_WITHIN_S = 180
+STARTS_WITHIN_S = 300
 
 
 @contextlib.contextmanager

@@ -27,10 +27,10 @@ def running_demo(cache: Path, **environment: str) -> Iterator[str]:
 @contextlib.contextmanager
 def demo_process(cache: Path, *options: str, **environment: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """As `running_demo`, with options; yields the process too, which may have ended when the context ends."""
-    port = free_port()
+    port = environment.get("VJEPA_DEMO_PORT") or str(free_port())
     env = {
         **os.environ,
-        "VJEPA_DEMO_PORT": str(port),
+        "VJEPA_DEMO_PORT": port,
         "VJEPA_DEMO_CACHE_DIR": str(cache),
         "HF_HOME": str(cache / "hub"),
         "HF_HUB_OFFLINE": "1",

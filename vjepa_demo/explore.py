@@ -34,15 +34,21 @@ def say_nothing(message: str) -> None:
 class Embedded:
     """A clip with its embedding.
 
-    `pooling` is how it is compared with references, `auto` whether nobody asked for that; `name` is the file's, the
-    user's own text.
+    `pooling` is how it is compared with references, `auto` whether nobody asked for that; `path` is the file, whose
+    name is the user's own text; `options` is what was asked for.
     """
 
     clip: Clip
     embedding: Embedding
     pooling: Pooling = "mean"
-    name: str = ""
+    path: str = ""
     auto: bool = False
+    options: Options = DEFAULTS
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return Path(self.path).name
 
     @property
     def vector(self) -> Vector:
@@ -103,7 +109,8 @@ def embed(
         progress(f"Encoding {what} on {embedder.encoder.device}")
         embedding = embedder.embed(clip, layer)
     embedding = replace(embedding, timings_ms={"decode": decode_ms, **embedding.timings_ms})
-    return Embedded(clip, embedding, pooling_of(pooling, options.checkpoint, clip), Path(path).name, pooling is None)
+    asked = pooling is None
+    return Embedded(clip, embedding, pooling_of(pooling, options.checkpoint, clip), str(path), asked, options)
 
 
 def at_layer(shown: Embedded, layer: int | None, progress: Progress = say_nothing) -> Embedded:

@@ -10,7 +10,9 @@ import re
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Request, expect
+
+from vjepa_demo.views.loop import FORMATS, MOST_BYTES
 
 WAIT_MS = 60_000
 
@@ -466,7 +468,37 @@ def test_one_press_makes_and_saves_a_file_that_is_named_after_the_clip(app: Page
     assert download.value.path().stat().st_size > 10_000
     app.wait_for_timeout(500)
     assert len(saved) == 3
+    for ending in FORMATS:
+        with app.expect_download(timeout=WAIT_MS) as download:
+            app.get_by_role("button", name=f"4 s loop ({ending})").click()
+        assert download.value.suggested_filename == f"dominoes-loop{ending}"
+        assert 10_000 < download.value.path().stat().st_size < MOST_BYTES
     assert not console_errors
+
+
+def test_a_loop_of_what_nobody_pinned_says_so_and_is_told_the_scale_that_is_shown(app: Page):
+    told = []
+
+    def note(request: Request) -> None:
+        data = request.post_data_json if request.method == "POST" and "queue/join" in request.url else {}
+        told.extend([data["event_data"]] if "centred" in (data.get("event_data") or {}) else [])
+
+    app.on("request", note)
+    app.get_by_role("button", name="Export").click()
+    with app.expect_download(timeout=WAIT_MS):
+        app.get_by_role("button", name="4 s loop (.webp)").click()
+    words = re.compile(r"No patch of this clip is pinned: the loop is about row \d+, column \d+")
+    expect(app.get_by_text(words)).to_be_visible()
+    app.locator(".pv-more summary").click()
+    app.get_by_role("switch", name="Subtract mean").click()
+    app.wait_for_timeout(800)
+    assert (told[-1]["pinned"], told[-1]["centred"]) == (False, False)
+    app.locator(".pv-more summary").click()
+    app.get_by_role("application").first.click()
+    app.wait_for_timeout(800)
+    assert (told[-1]["pinned"], told[-1]["centred"]) == (True, False)
+    low, high = told[-1]["range"]
+    expect(app.locator(".pv-legend")).to_have_text(f"{low:.2f}{high:.2f}")
 
 
 @pytest.mark.parametrize("width", [390, 1280])

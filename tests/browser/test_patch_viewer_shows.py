@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import re
+import struct
+import zlib
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -191,15 +196,150 @@ def test_clips_of_different_layers_are_not_compared(viewer):
     expect(viewer.root.get_by_role("alert")).to_contain_text("different checkpoints or layers")
 
 
-def test_the_frame_is_saved_as_png(viewer, tmp_path):
-    viewer.click(5, 5)
+# --- the figure ------------------------------------------------------------------------------------------------------
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def figure(viewer, folder, kind: str):
+    """The figure in a file, which has the name that the browser was given."""
     with viewer.page.expect_download() as download:
-        viewer.control("button", "Save the frame as PNG").click()
-    assert download.value.suggested_filename == "patches-step-0.png"
-    download.value.save_as(tmp_path / "frame.png")
-    image = Image.open(tmp_path / "frame.png")
-    assert image.size == (1280, 764)
+        viewer.control("button", f"Save the figure as {kind}").click()
+    path = folder / download.value.suggested_filename
+    download.value.save_as(path)
+    return path
+
+
+def parsed(path) -> ElementTree.Element:
+    return ElementTree.fromstring(path.read_bytes())  # noqa: S314, our own
+
+
+def group(root: ElementTree.Element, kind: str) -> ElementTree.Element:
+    (found,) = root.iterfind(f".//{SVG}*[@class='{kind}']")
+    return found
+
+
+def words(root: ElementTree.Element) -> str:
+    return " | ".join("".join(text.itertext()) for text in root.iter(f"{SVG}text"))
+
+
+def embedded(root: ElementTree.Element, kind: str) -> Image.Image:
+    """A picture that an SVG holds."""
+    data = group(root, kind).get("{http://www.w3.org/1999/xlink}href")
+    head, _, data = data.partition(",")
+    assert head == "data:image/png;base64"
+    return Image.open(io.BytesIO(base64.b64decode(data)))
+
+
+def chunk(data: bytes, kind: bytes) -> bytes:
+    at = data.index(kind)
+    (length,) = struct.unpack(">I", data[at - 4 : at])
+    body = data[at + 4 : at + 4 + length]
+    assert struct.unpack(">I", data[at + 4 + length : at + 8 + length])[0] == zlib.crc32(kind + body)
+    return body
+
+
+@pytest.mark.parametrize(
+    "name", ["my clip.v2.mp4", "a<b>&\"c'].mp4", "\x01\x0b\u202e${x}.mp4", "x" * 300 + ".mp4"], ids=range(4)
+)
+def test_a_figure_says_what_it_shows_and_prints_at_300_dpi(open_viewer, tmp_path, name):
+    viewer = open_viewer(None)
+    viewer.show(f"crop||{name}")
+    scores = grid_of(viewer.click(5, 5), EMBEDDINGS["crop"])
+    viewer.page.mouse.move(0, 0)
+    viewer.control("button", "Step on").click()
+    stem = re.sub(r"[^\w.-]+", "_", name.removesuffix(".mp4")).strip("._")[:80]
+    png, svg = figure(viewer, tmp_path, "PNG"), figure(viewer, tmp_path, "SVG")
+    assert [png.name, svg.name] == [f"{stem}-step-1.png", f"{stem}-step-1.svg"]
+
+    root = parsed(svg)
+    assert root.get("width") == "170mm"
+    _, _, width, height = map(float, root.get("viewBox").split())
+    assert (width, root.get("height")) == (170, f"{height:g}mm")
+    said = words(root)
+    printable = re.sub(r"[\x00-\x1f\u202e]", "\ufffd", name)
+    assert said.startswith(printable if len(name) < 100 else "x" * 40)
+    assert "step 1, 0.63–0.88 s" in said
+    low, high = (end.replace("-", "−") for end in viewer.root.locator(".pv-legend span").all_inner_texts())
+    assert f"{low} | {high}  centred cosine | query: step 0, row 5, column 5" in said
+    assert "V-JEPA 2 Explorer · nano · 16 frames · fit: crop · last layer" in said
+    assert "<" not in re.sub(r"<(/?[\w:]+|\?xml)(\s[^<>]*)?>", "", svg.read_text(encoding="utf-8")), "names are text"
+
+    # The mark stands at its patch, faint since it belongs to another step; the heat is what the page computed.
+    (mark,) = root.iterfind(f".//{SVG}g[@class='mark']")
+    assert mark.get("opacity") == "0.6"
+    scale = 170 / SIZE[0]
+    for rect in mark.iter(f"{SVG}rect"):
+        at = [float(rect.get(key)) for key in ("x", "y", "width", "height")]
+        assert at == pytest.approx([scale * n for n in (70 + 5 * 11.25, 5 * 11.25, 11.25, 11.25)], abs=0.01)
+    heat = np.asarray(embedded(root, "heat").convert("RGBA"), float)
+    low, high = score_range(scores)
+    for row, col in ((2, 3), (8, 8), (12, 14)):
+        level = (scores[1, row, col] - low) / (high - low)
+        pixel = heat[int((row + 0.5) / 16 * heat.shape[0]), int((70 + (col + 0.5) * 11.25) / 320 * heat.shape[1])]
+        alpha = 0.6 * min(1, max(0, (level - 0.4) / 0.35))
+        assert pixel[3] / 255 == pytest.approx(alpha + (1 - alpha) * 0.21, abs=0.03), (row, col)
+    assert heat[:, : int(60 / 320 * heat.shape[1]), 3].max() == 0, "none where the model saw nothing"
+    assert embedded(root, "frame").size[0] >= 2 * SIZE[0]
+
+    data = png.read_bytes()
+    assert struct.unpack(">IIB", chunk(data, b"pHYs")) == (11811, 11811, 1)
+    image = Image.open(png)
+    image.load()
+    assert image.size == (2008, round(height / 25.4 * 300))
+    assert np.abs(np.array(image.info["dpi"]) - 300).max() < 0.1
+    assert image.convert("RGB").getpixel((2, 2)) == (255, 255, 255)
     assert len(image.getcolors(maxcolors=1 << 24)) > 500
+
+    # The SVG is the same picture in a browser.
+    page = viewer.page.context.browser.new_page()
+    page.set_viewport_size({"width": 700, "height": 600})
+    page.goto(svg.as_uri())
+    shot = Image.open(
+        io.BytesIO(page.screenshot(clip={"x": 0, "y": 0, "width": 642, "height": int(height / 25.4 * 96)}))
+    )
+    ours = np.asarray(image.convert("RGB").resize(shot.size, Image.Resampling.BOX), float)
+    assert np.abs(np.asarray(shot.convert("RGB"), float) - ours).mean() < 4
+    page.close()
+
+
+def test_a_figure_shows_all_that_the_viewer_does(viewer, tmp_path):
+    viewer.click(5, 5)
+    viewer.click(9, 9, key="Shift")
+    viewer.click(3, 12, key="Alt")
+    viewer.control("switch", "Patch borders").click()
+    viewer.control("slider", "Outline above").fill("0.2")
+    viewer.control("switch", "Subtract mean").click()
+    viewer.page.wait_for_timeout(300)
+    root = parsed(figure(viewer, tmp_path, "SVG"))
+    signs = [len(list(mark.iter(f"{SVG}path"))) for mark in root.iterfind(f".//{SVG}g[@class='mark']")]
+    assert signs == [2, 2, 2], "a sign of two lines on each"
+    strokes = [mark.find(f"{SVG}path").get("d").count("M") for mark in root.iterfind(f".//{SVG}g[@class='mark']")]
+    assert strokes == [2, 2, 1], "plus, plus, minus"
+    for kind in ("borders", "outline", "seen"):
+        group(root, kind)
+    assert " cosine | query: 3 patches" in words(root)
+    assert "centred" not in words(root)
+    viewer.control("radio", "Colours").click()
+    said = words(parsed(figure(viewer, tmp_path, "SVG")))
+    assert "first three principal components" in said
+    assert "cosine" not in said
+
+
+def test_a_figure_of_two_clips_or_a_photo(viewer, tmp_path):
+    viewer.show("crop|second|one.mp4")
+    viewer.click(5, 5)
+    root = parsed(figure(viewer, tmp_path, "SVG"))
+    assert len(list(root.iterfind(f".//{SVG}g[@class='picture']"))) == 2
+    assert words(root).startswith("one.mp4  step 0, 0.13–0.38 s | second  step 0")
+    assert root.get("width") == "170mm"
+    viewer.show("image||cat.png")
+    path = figure(viewer, tmp_path, "SVG")
+    assert path.name == "cat-patches.svg"
+    assert words(parsed(path)).startswith("cat.png | ")
+    assert "an image as 16 frames" in words(parsed(path))
+    viewer.control("button", "Clear the query").click()
+    assert "cosine" not in words(parsed(figure(viewer, tmp_path, "SVG"))), "no heat, no scale"
 
 
 # --- failures, names, themes, widths ---------------------------------------------------------------------------------

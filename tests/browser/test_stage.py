@@ -285,8 +285,7 @@ def test_t_is_a_letter_where_one_types_and_a_button_opens_the_stage_too(open_pag
     page.locator(".page-checkpoint input").press("t")
     expect(talk.root).to_be_hidden()
     page.keyboard.press("Escape")
-    page.locator(".pv-more summary").click()
-    page.get_by_role("button", name="Scenes of a talk, on the whole screen").click()
+    page.get_by_role("button", name="Stage (T): for a projector").click()
     talk.ready()
     talk.shows(1)
 

@@ -25,7 +25,14 @@ WINDOWS = {
     "squash": (0.0, 0.0, 320.0, 180.0),
     "pad": (0.0, -70.0, 320.0, 250.0),
 }
-FOLDED = ("Subtract mean", "Smooth", "Patch borders", "Outline above", "Save the frame as PNG")
+FOLDED = (
+    "Subtract mean",
+    "Smooth",
+    "Patch borders",
+    "Outline above",
+    "Save the figure as PNG",
+    "Save the figure as SVG",
+)
 COLLECT = """
 window.queries = [];
 document.addEventListener("patchquery", ({ detail }) => window.queries.push(

@@ -127,7 +127,7 @@ def run_similarity(given: argparse.Namespace) -> int:
             if out.suffix == ".npz":
                 np.savez(out, scores=scores, at=np.array(at), meta=np.array(json.dumps(found.embedding.meta())))
             else:
-                heatmap_image(found.clip, found.embedding, scores, out)
+                heatmap_image(found.clip, found.embedding, scores, out, centred=not given.raw)
         say(f"Wrote {out}")
     best = np.nanmax(scores.reshape(len(scores), -1), axis=1)
     words = "best match at each time step: " + " ".join(f"{x:.3f}" for x in best)

@@ -22,13 +22,13 @@ from gradio.utils import LRUCache
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vjepa_demo import scratch
 from vjepa_demo.errors import DiskError, RequestError, of_disk
 from vjepa_demo.settings import Settings, is_loopback, settings
-from vjepa_demo.ui import gate, serving
+from vjepa_demo.ui import card, gate, serving
 from vjepa_demo.ui.allowance import Allowance
 from vjepa_demo.ui.unheard import REMEMBERED, Unheard
 from vjepa_demo.ui.visits import address_of, network_of
@@ -41,7 +41,7 @@ NAME = "[A-Za-z0-9_-]{1,100}"
 PART = "[^/]{1,200}"  # of a path
 # What is there for those who have not logged in: the page that asks them to, and what is the same in every app.
 OPEN = re.compile(
-    f"/|/favicon.ico|/manifest.json|/robots.txt|/theme.css|/(assets|static|svelte)(/{PART}){{1,12}}"
+    f"/|/favicon.ico|/{card.NAME}|/manifest.json|/robots.txt|/theme.css|/(assets|static|svelte)(/{PART}){{1,12}}"
     f"|/gradio_api/(theme.css|startup-events|app_id)|{serving.HEALTH}"
 )
 # What the page, `gradio_client` and curl ask for. Names are ids of endpoints, sessions and events.
@@ -63,7 +63,7 @@ TOLD = re.compile(f"/gradio_api/(queue/data|call/(v2/)?{NAME}/(?P<event>{NAME}))
 COMPRESSED = re.compile("/|/config/?|/gradio_api/info/?")
 HASHED = "/assets/"  # Gradio's chunks, whose names hold a hash of what is in them
 MAX_JSON_BYTES = 1024 * 1024
-MOST_QUERY_BYTES = 1000
+MOST_QUERY_BYTES = 2000
 NAMES_A_FILE = b"filename"  # stands once in the head of each file of an upload
 MOST_PORT = 65_535
 # By this header Gradio would tell the page that it is elsewhere. Nobody who is between here and there is to say so.
@@ -193,15 +193,17 @@ class Guard:
             if not replaced:
                 await send(message)
 
-        answer = self._refuse(scope, path, most) or (self._file(path) if path.startswith(FILE) else None)
+        answer: ASGIApp | None = self._refuse(scope, path, most)
+        if answer is None and path.startswith(FILE):
+            answer = self._file(path)
         if answer is None and scope["method"] == "POST" and path != UPLOAD and not LOGIN.fullmatch(path):
             body = await _whole(take)
             answer = self._refuse_body(scope, body, CALL.fullmatch(path)) if brought <= most else too_large(most)
             receive = _again(body, receive)
             brought = 0
-        if answer is None and path == "/" and not self._is_in(scope):
-            answer = await self._login_page(scope, receive)
         try:
+            if answer is None and path == "/":
+                answer = GZipMiddleware(await self._page(scope, receive))
             app = self.compressed if COMPRESSED.fullmatch(path) else self.app
             await (answer or app)(scope, take, finish)
         except Exception as error:
@@ -227,6 +229,8 @@ class Guard:
         query = scope.get("query_string", b"")
         asked = parse_qs(query[: MOST_QUERY_BYTES + 1].decode("latin1"), keep_blank_values=True)
         named = [*asked.get("upload_id", []), *asked.get("session_hash", [])]
+        if path == "/" and len(query) > MOST_QUERY_BYTES:  # no link of ours: the page without what it says
+            return RedirectResponse("./", 303)
         if len(query) > MOST_QUERY_BYTES or not all(map(_is_name, named)):
             return PlainTextResponse("Names of uploads and sessions are 1 to 100 letters and digits.\n", 400)
         if any(
@@ -315,8 +319,9 @@ class Guard:
         """Whether a request comes from somebody who has logged in, or nobody has to."""
         return self.limits.auth is None or self.logged_in(Request(scope).cookies)
 
-    async def _login_page(self, scope: Scope, receive: Receive) -> Response:
-        """The page as Gradio answers those who are not in, without the description of all functions that is in it."""
+    async def _page(self, scope: Scope, receive: Receive) -> Response:
+        """The page as Gradio answers, with our card; for those who are not in, without the description of all functions
+        that is in it."""
         sent: list[Message] = []
 
         async def keep(message: Message) -> None:
@@ -324,7 +329,11 @@ class Guard:
 
         await self.app(scope, receive, keep)
         body = b"".join(message.get("body", b"") for message in sent[1:])
-        return HTMLResponse(DESCRIPTION.sub(rb"\1null\2", body), sent[0]["status"])
+        if not self._is_in(scope):
+            body = DESCRIPTION.sub(rb"\1null\2", body)
+        headers = {name.decode("latin1"): value.decode("latin1") for name, value in sent[0].get("headers", [])}
+        headers.pop("content-length", None)
+        return Response(card.with_card(body, Request(scope)) if body else body, sent[0]["status"], headers)
 
     def _file(self, path: str) -> Response:
         try:

@@ -31,6 +31,7 @@ from vjepa_demo.references.preparing import missing
 from vjepa_demo.settings import AUTO, ZERO_GPU, settings
 from vjepa_demo.ui import examples, intake, sessions, under_way, visits
 from vjepa_demo.ui.kept import Store
+from vjepa_demo.ui.link import link_value, view_of
 from vjepa_demo.ui.outcome import Update, event, safe, sentence, status
 from vjepa_demo.ui.patch_viewer import viewer_value
 from vjepa_demo.ui.reference_map import WAITING, describe_clip, describe_filling, map_value
@@ -158,7 +159,7 @@ def allowed(checkpoint: str) -> str:
 GONE: Update = {"second": None, "file": None, "text": None}
 # What an embedding changes on the page, in this order.
 OUTPUTS = (
-    *("status", "summary", "viewer", "map", "result", "layer", "offer", "ready", "watched", "watch"),
+    *("status", "summary", "viewer", "map", "result", "link", "layer", "offer", "ready", "watched", "watch"),
     *("source", "made", "start", "end", *GONE),
 )
 
@@ -428,25 +429,42 @@ def seconds_of(result: Embedded) -> float:
     return sum(result.embedding.timings_ms.values()) / 1e3
 
 
-def show(result: Embedded, folder: Path) -> Update:
-    """Everything but the map: the summary, the patches, the choice of layers, and the id under which it is kept."""
-    layers = Embedder.open(result.embedding.fingerprint.options).layers
+def show(result: Embedded, folder: Path, *, state: dict[str, Any] | None = None, turn: int | None = None) -> Update:
+    """Everything but the map: the summary, the patches, the choice of layers, and where it is found again.
+
+    Args:
+        result: what is shown.
+        folder: for the files.
+        state: the viewer's, where it is not to stay as it is.
+        turn: see `link_value`.
+    """
+    layers, layer = Embedder.open(result.embedding.fingerprint.options).layers, result.embedding.layer
     return {
         "summary": summary(result),
-        "viewer": show_patches(result, folder),
-        "result": keep(result),
-        "layer": gr.update(maximum=layers, value=layers),
+        "viewer": show_patches(result, folder, state=state),
+        "layer": gr.update(maximum=layers, value=layers if layer is None else layer),
+        **kept_as(result, turn),
     }
 
 
-def show_patches(result: Embedded, folder: Path, second: Embedded | None = None) -> dict[str, Any]:
+def kept_as(result: Embedded, turn: int | None = None) -> Update:
+    """The id under which a result is found again, and the address that leads to it."""
+    key = keep(result)
+    return {"result": key, "link": link_value(result, key, turn)}
+
+
+def show_patches(
+    result: Embedded, folder: Path, second: Embedded | None = None, state: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """What the patch viewer gets: one clip, or two beside each other."""
     paths = []
     for number, clip in enumerate((result, second)):
         if clip is not None:
             paths.append(folder / f"clip{number}.bin")
             paths[-1].write_bytes(pack(clip.embedding, clip.clip))
-    return viewer_value(*paths, name=result.name, compare_name=second.name if second else "")
+    return viewer_value(
+        *paths, name=result.name, compare_name=second.name if second else "", state=state, view=view_of(result)
+    )
 
 
 def show_map(compared: Compared) -> dict[str, Any]:
@@ -511,7 +529,8 @@ def opening() -> Opening:
 
 def _embed_example(checkpoint: str) -> Embedded:
     for _ in range(2):  # the first pass loads libraries and weights, and its times would say nothing of the clip
-        embedded = explore.embed(examples.files()[0], Options(checkpoint, fit=page_fit()))
+        frames = checkpoints.find(checkpoint).frames
+        embedded = explore.embed(examples.files()[0], Options(checkpoint, frames=frames, fit=page_fit()))
     return embedded
 
 
@@ -610,7 +629,7 @@ def first_paint() -> tuple[Any, ...]:
     """The first updates of a visitor's page; references that are not embedded in its way are from now on."""
     view, example = first_updates(), opening().example
     if not isinstance(example, str):
-        view["result"] = keep(example)
+        view |= kept_as(example)
         if view.get("map", WAITING) is None:
             view |= opening_place(example)
     return tuple(view.get(name, gr.skip()) for name in OUTPUTS)

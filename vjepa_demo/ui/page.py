@@ -19,9 +19,11 @@ from vjepa_demo.ui import (
     api,
     examples,
     files,
+    following,
     guard,
     handlers,
     intake,
+    outcome,
     own_references,
     sessions,
     shown,
@@ -32,15 +34,20 @@ from vjepa_demo.ui import (
 from vjepa_demo.ui.accounts import read as read_accounts
 from vjepa_demo.ui.drawer import drawer
 from vjepa_demo.ui.gate import GatedBlocks
+from vjepa_demo.ui.link import NAMES, link, made_of, remember_wanted
 from vjepa_demo.ui.outcome import RUN
 from vjepa_demo.ui.patch_viewer import patch_viewer
 from vjepa_demo.ui.reference_map import reference_map
+from vjepa_demo.views import loop
 
 TITLE = "V-JEPA 2 Explorer"
 TITLE_HTML = f'<div class="page-title"><h1>{TITLE}</h1></div>'
 THEME_HTML = '<button type="button" class="theme-switch" aria-label="Dark" title="Dark"></button>'
 WATCH_S = 3.0
 ABOUT = Path(__file__).parent / "about.html"
+
+# Of what shows another clip: a newer event ends those before it, and Gradio would not send it while one is under way.
+AT_ONCE: dict[str, Any] = {**RUN, "trigger_mode": "multiple"}
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +75,7 @@ def build() -> gr.Blocks:
             with gr.Row(elem_classes="page-bar"):
                 gr.HTML(TITLE_HTML, js_on_load=None, min_width=100, elem_classes="page-name")
                 opened = intake.intake(min_width=100, elem_classes="page-open")
+                here = link(usual_address(), min_width=86, elem_classes="page-link")
                 gr.HTML(THEME_HTML, js_on_load=None, min_width=40, elem_classes="page-theme")
             with gr.Row(elem_classes="state"):
                 status = gr.HTML(elem_classes="status", js_on_load=None, scale=1)
@@ -105,6 +113,7 @@ def build() -> gr.Blocks:
         gr.HTML(ABOUT.read_text(encoding="utf-8"), js_on_load=None, elem_classes="about")
         parts = {
             **{"status": status, "summary": summary, "viewer": viewer, "map": space, "result": result_id},
+            "link": here,
             **{
                 **{"offer": offer, "ready": ready, "watched": watched, "watch": watch},
                 **{"source": source, "made": made},
@@ -118,29 +127,51 @@ def build() -> gr.Blocks:
         asked = [controls[name] for name in ("frames", "start", "end", "sampling", "fit")]
         asked = [*asked, checkpoint, own_id, pooling]
         _wire(opened, strip, {**controls, "checkpoint": checkpoint}, asked, source, made, outputs)
-        viewer.span(shown.remember_span, None, [controls["start"], controls["end"]], **RUN).then(
-            handlers.embed_again, [source, made, *asked], outputs, **RUN
+        viewer.span(shown.remember_span, None, [controls["start"], controls["end"]], **AT_ONCE).then(
+            handlers.embed_again, [source, made, *asked], outputs, **AT_ONCE
         )
-        swap.click(handlers.choose_other, checkpoint, [checkpoint, controls["frames"], status], **RUN).then(
-            handlers.embed_again, [source, made, *asked], outputs, **RUN
+        wanted, shown_as = gr.State(None), ("frames", "sampling", "fit")
+        here.go(remember_wanted, None, wanted, **AT_ONCE).then(
+            following.follow,
+            [wanted, own_id],
+            [*outputs, *(controls[name] for name in shown_as), checkpoint, pooling],
+            **AT_ONCE,
+        )
+        swap.click(handlers.choose_other, checkpoint, [checkpoint, controls["frames"], status], **AT_ONCE).then(
+            handlers.embed_again, [source, made, *asked], outputs, **AT_ONCE
         )
         checkpoint.change(handlers.choice_told, checkpoint, [why, swap], **RUN)
         offer.click(handlers.compare_anyway, [result_id, own_id], [*outputs, offer_said], **RUN)
         ready.click(
             handlers.take_ready, [result_id, own_id], [controls[name] for name in ("frames", "sampling", "fit")], **RUN
-        ).then(handlers.embed_again, [source, made, *asked], outputs, **RUN)
+        ).then(handlers.embed_again, [source, made, *asked], outputs, **AT_ONCE)
         watch.tick(handlers.fill_in, [watched, own_id], [space, watched, watch], **RUN)
-        outputs_of_pooling = [status, space, result_id, offer, ready, watched, watch]
-        pooling.input(shown.change_pooling, [result_id, pooling, own_id], outputs_of_pooling, **RUN)
-        _wire_more(more, status, viewer, result_id)
+        outputs_of_pooling = [status, space, result_id, here, offer, ready, watched, watch]
+        pooling.input(
+            shown.change_pooling, [result_id, pooling, own_id], outputs_of_pooling, trigger_mode="always_last", **RUN
+        )
+        _wire_more(more, status, viewer, result_id, here)
         for button in (cancel, offer_cancel):
             button.click(handlers.cancel, [result_id, own_id], [status, own["said"], offer], **RUN)
         own_references.wire(own, own_id, result_id, space, demo)
-        demo.load(handlers.first_paint, None, outputs, **RUN)
+        demo.load(first_paint, None, outputs, **RUN)
     # Whose work is next is decided in jobs.py, which knows visitors; here only floods are turned away.
     demo.queue(max_size=4 * settings.most_waiting, default_concurrency_limit=None, api_open=False)
     unheard.bound(demo)
     return demo
+
+
+def first_paint(request: gr.Request) -> tuple[Any, ...]:
+    """What a page shows that has only just opened; nothing where its address asks for something, which follows."""
+    if set(request.query_params) & set(NAMES):
+        waits = {"status": outcome.status("Opening the link …", "busy")}
+        return tuple(waits.get(name, gr.skip()) for name in handlers.OUTPUTS)
+    return handlers.first_paint()
+
+
+def usual_address() -> dict[str, Any]:
+    """How the clip is embedded and compared that the page opens with."""
+    return made_of(examples.files()[0], handlers.first_options())
 
 
 def _checkpoint() -> gr.Dropdown:
@@ -187,11 +218,13 @@ def _more() -> dict[str, Any]:
     with drawer("Export"):
         with gr.Row():
             npz = gr.Button("Embedding (.npz)", size="sm", min_width=120)
-            video = gr.Button("Heatmap (.mp4)", size="sm", min_width=120)
             code = gr.Button("Code", size="sm", min_width=120)
+            video = gr.Button("Heatmap (.mp4)", size="sm", min_width=120)
+            loops = {ending: gr.Button(f"4 s loop ({ending})", size="sm", min_width=120) for ending in loop.FORMATS}
         file = gr.File(label="Saved file", interactive=False, height=100)
         text = gr.Code(label="Code", language="python", interactive=False, max_lines=16)
-    return {"layer": layer, "second": second, "npz": npz, "video": video, "code": code, "file": file, "text": text}
+    made = {"npz": npz, "video": video, "code": code, "file": file, "text": text, **loops}
+    return {"layer": layer, "second": second, **made}
 
 
 def _wire(
@@ -203,27 +236,28 @@ def _wire(
     made: gr.State,
     outputs: list[Any],
 ) -> None:
-    """What embeds a clip. A newer event ends those before it, which is why each is sent at once."""
-    at_once: dict[str, Any] = {**RUN, "trigger_mode": "multiple"}
-    opened.chosen(handlers.embed, [opened, source, *asked], outputs, **at_once)
-    strip.chosen(handlers.embed_example, [strip, source, *asked], outputs, **at_once)
+    """What embeds a clip."""
+    opened.chosen(handlers.embed, [opened, source, *asked], outputs, **AT_ONCE)
+    strip.chosen(handlers.embed_example, [strip, source, *asked], outputs, **AT_ONCE)
     changes = [controls[name].input for name in ("frames", "sampling", "fit", "checkpoint")]
     for change in [*changes, controls["start"].submit, controls["end"].submit]:
-        change(handlers.embed_again, [source, made, *asked], outputs, **at_once)
+        change(handlers.embed_again, [source, made, *asked], outputs, **AT_ONCE)
 
 
-def _wire_more(more: dict[str, Any], status: gr.HTML, viewer: gr.HTML, result_id: gr.State) -> None:
+def _wire_more(more: dict[str, Any], status: gr.HTML, viewer: gr.HTML, result_id: gr.State, here: gr.HTML) -> None:
     """What is done with the clip that is shown."""
     query = gr.State(None)
     viewer.query(shown.remember_query, None, query, **RUN)
     more["code"].click(shown.take_snippet, [result_id, query], [status, more["text"]], **RUN)
     more["npz"].click(shown.take_embedding, result_id, [status, more["file"]], **RUN)
     more["video"].click(shown.take_video, [result_id, query], [status, more["file"]], **RUN)
+    for ending in loop.FORMATS:
+        more[ending].click(shown.take_loop(ending), [result_id, query], [status, more["file"]], **RUN)
     more["file"].change(None, more["file"], js=files.SAVE, **RUN)
     more["layer"].input(
         shown.change_layer,
         [result_id, more["layer"]],
-        [status, viewer, result_id, more["second"]],
+        [status, viewer, result_id, here, more["second"]],
         trigger_mode="always_last",
         **RUN,
     )
@@ -249,6 +283,7 @@ def launch_options() -> dict[str, Any]:
         "state_session_capacity": 1000,  # a fifth of a megabyte each
         "allowed_paths": [str(ASSETS / "examples")],  # to be copied from there; it serves copies alone
         "footer_links": ["api"],
+        "favicon_path": str(ASSETS / "icon.svg"),
         "run_history": False,
         "app_kwargs": guard.app_kwargs(),
         "theme": theme.theme(),

@@ -156,6 +156,13 @@ def pictures(request: Request) -> Response:
     return Response(examples.posters(), media_type="image/jpeg", headers={"Cache-Control": "public, max-age=3600"})
 
 
+def card(request: Request) -> Response:
+    """The picture that others show of a link."""
+    from vjepa_demo.ui.card import picture  # which knows what the page shows
+
+    return Response(picture(), media_type="image/jpeg", headers={"Cache-Control": "public, max-age=3600"})
+
+
 def health(request: Request) -> Response:
     """That the app answers, for whoever watches over it."""
     return PlainTextResponse("ok\n", headers={"Cache-Control": "no-store"})
@@ -163,6 +170,7 @@ def health(request: Request) -> Response:
 
 ROUTES = [
     Route(HEALTH, health, methods=["GET"]),
+    Route("/card.jpg", card, methods=["GET"]),
     Route("/examples.jpg", pictures, methods=["GET"]),
     Route("/widgets/{version}/shared/widgets.js", module, methods=["GET"]),
     Route("/references/{key}/{name}", reference, methods=["GET"]),

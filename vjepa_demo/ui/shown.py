@@ -18,15 +18,16 @@ from vjepa_demo.ui.files import named_after
 from vjepa_demo.ui.handlers import (
     compare_or_offer,
     end,
-    keep,
+    kept_as,
     number,
     pooling_asked,
     show_patches,
     shown,
 )
-from vjepa_demo.ui.outcome import Update, event, status
-from vjepa_demo.views.heatmap import heatmap_video
-from vjepa_demo.views.similarity import similarity
+from vjepa_demo.ui.outcome import Handler, Update, event, status
+from vjepa_demo.views.heatmap import Mark, heatmap_video
+from vjepa_demo.views.loop import heat_loop
+from vjepa_demo.views.similarity import first_patch, similarity
 from vjepa_demo.views.snippet import snippet
 
 SAVED = "Saved where your browser puts downloads."
@@ -34,7 +35,7 @@ MOST_SECONDS = 1e6
 MOST_PLACES = 64  # of one query; each costs a product with all tokens
 
 
-@event("status", "viewer", "result", "second")
+@event("status", "viewer", "result", "link", "second")
 def change_layer(say: Progress, folder: Path, result_id: str | None, layer: int) -> Iterator[Update]:
     """Show the maps of another layer of the encoder."""
     result = shown(result_id)
@@ -45,12 +46,12 @@ def change_layer(say: Progress, folder: Path, result_id: str | None, layer: int)
     yield {
         "status": status(words),
         "viewer": show_patches(result, folder),
-        "result": keep(result),
+        **kept_as(result),
         "second": None,  # it was embedded as the layer before
     }
 
 
-@event("status", "map", "result", "offer", "ready", "watched", "watch")
+@event("status", "map", "result", "link", "offer", "ready", "watched", "watch")
 def change_pooling(
     say: Progress, folder: Path, result_id: str | None, choice: str, own_id: str | None
 ) -> Iterator[Update]:
@@ -63,7 +64,7 @@ def change_pooling(
     if update["map"]:
         words = {"mean": "what they show", "motion": "how they move"}[result.pooling]
         update["status"] = status(f"Clips are compared by {words}.")
-    yield {**update, "result": keep(result)}
+    yield {**update, **kept_as(result)}
 
 
 @event("status", "viewer")
@@ -80,14 +81,15 @@ def compare(say: Progress, folder: Path, result_id: str | None, file: str | None
 
 
 def remember_query(event: gr.EventData) -> dict[str, Any] | None:
-    """The patches that are pinned in the viewer; None where a page sends something else."""
+    """The patches that are pinned in the viewer and the ends of its scale; None where a page sends something else."""
     query: dict[str, Any] = {name: bool(getattr(event, name, False)) for name in ("pinned", "centred")}
     for name in ("add", "subtract"):
         places: Any = getattr(event, name, None)
         if not is_places(places):
             return None
         query[name] = [{"clip": place["clip"], "at": place["at"]} for place in places]
-    return query
+    query["range"] = ends = getattr(event, "range", None)
+    return query if is_range(ends) else None
 
 
 def remember_span(event: gr.EventData) -> tuple[float, float]:
@@ -114,6 +116,12 @@ def is_places(value: Any) -> bool:
     )
 
 
+def is_range(value: Any) -> bool:
+    """Whether a page sent the ends of a scale of cosines, the lower one first."""
+    numbers = isinstance(value, list) and len(value) == 2 and all(type(end) in (int, float) for end in value)
+    return numbers and -1 <= value[0] < value[1] <= 1.05  # a scale has a least length, beyond 1 where it must
+
+
 @event("status", "file", kind="file")
 def take_embedding(say: Progress, folder: Path, result_id: str | None) -> Iterator[Update]:
     """The embedding as `.npz`."""
@@ -132,9 +140,33 @@ def take_video(say: Progress, folder: Path, result_id: str | None, query: Any) -
     scores = pinned_scores(result, query)
     path = folder / named_after(result.name, "-heatmap.mp4")
     with jobs.turn(say):
-        marks = query_places(query, "add") + query_places(query, "subtract")
-        heatmap_video(result.clip, result.embedding, scores, path, marks)
+        marks, (centred, ends) = query_marks(query), query_scale(query)
+        heatmap_video(result.clip, result.embedding, scores, path, marks, centred=centred, ends=ends)
     yield {"status": status(SAVED), "file": str(path)}
+
+
+def take_loop(ending: str) -> Handler:
+    """The event that makes a loop in one of the formats: `loop.FORMATS`."""
+
+    @event("status", "file", kind="file")
+    def take(say: Progress, folder: Path, result_id: str | None, query: Any) -> Iterator[Update]:
+        """Four seconds that run for ever: the pinned patch, or the one the viewer begins with, and its heat."""
+        yield {"file": None}
+        result, words = shown(result_id), SAVED
+        path = folder / named_after(result.name, f"-loop{ending}")
+        with jobs.turn(say):
+            say("Making the loop")
+            marks, (centred, ends) = query_marks(query), query_scale(query)
+            if query_places(query, "add"):
+                scores = pinned_scores(result, query)
+            else:
+                at = (0, *divmod(first_patch(result.embedding, result.clip), result.embedding.grid[2]))
+                scores, marks, ends = similarity(result.embedding, at, centred=centred), [Mark(*at)], None
+                words = f"{SAVED} No patch of this clip is pinned: the loop is about row {at[1]}, column {at[2]}."
+            heat_loop(result.clip, result.embedding, scores, path, marks, centred=centred, ends=ends)
+        yield {"status": status(words), "file": str(path)}
+
+    return take
 
 
 @event("status", "text", kind="file")
@@ -161,3 +193,18 @@ def query_places(query: dict[str, Any] | None, name: str) -> list[tuple[int, int
     if not query or not query["pinned"]:
         return []
     return [tuple(place["at"]) for place in query[name] if place["clip"] == 0]
+
+
+def query_marks(query: dict[str, Any] | None) -> list[Mark]:
+    """The squares that the viewer draws in the first clip, with signs where the query has several patches."""
+    several = query is not None and len(query["add"]) + len(query["subtract"]) > 1
+    signs = (("add", 1), ("subtract", -1))
+    return [Mark(*at, sign=several * sign) for name, sign in signs for at in query_places(query, name)]
+
+
+def query_scale(query: dict[str, Any] | None) -> tuple[bool, tuple[float, float] | None]:
+    """Whether the viewer shows centred cosines, as it does at first, and the ends of its scale where it is held."""
+    if not query:
+        return True, None
+    low, high = query["range"]
+    return query["centred"], (low, high) if query["pinned"] else None

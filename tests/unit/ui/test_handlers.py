@@ -54,6 +54,7 @@ def test_a_result_that_is_gone_is_told():
         (shown.compare, ("gone", None)),
         (shown.take_embedding, ("gone",)),
         (shown.take_video, ("gone", None)),
+        (shown.take_loop(".gif"), ("gone", None)),
         (shown.take_snippet, ("gone", None)),
         (handlers.compare_anyway, ("gone", None)),
     ]:
@@ -76,6 +77,10 @@ def test_the_platforms_own_words_reach_the_visitor():
         {"pinned": True, "add": [{"clip": 0, "at": ["0", "1", "2"]}], "subtract": [], "centred": True},
         {"pinned": True, "add": [{"clip": 0, "at": [0, 0, 0]}] * 100_000, "subtract": [], "centred": True},
         {"pinned": True, "add": [], "subtract": None, "centred": True},
+        *(
+            {"pinned": True, "add": [], "subtract": [], "centred": True, "range": ends}
+            for ends in (None, [0], [0, "1"], [1, 0], [float("nan"), 1], [-2, 1], [0, 1e9], [0, True])
+        ),
     ],
 )
 def test_a_forged_query_is_no_query(forged):
@@ -83,7 +88,7 @@ def test_a_forged_query_is_no_query(forged):
 
 
 def test_a_query_of_the_viewer_is_kept():
-    query = {"pinned": True, "add": [{"clip": 0, "at": [1, 2, 3]}], "subtract": [], "centred": False}
+    query = {"pinned": True, "add": [{"clip": 0, "at": [1, 2, 3]}], "subtract": [], "centred": False, "range": [0, 0.5]}
     assert shown.remember_query(SimpleNamespace(**query)) == query
     more = {**query, "pinned": [{}] * 1000, "add": [{**query["add"][0], "more": [{}] * 1000}]}
     assert shown.remember_query(SimpleNamespace(**more)) == query, "and nothing else is"

@@ -17,10 +17,12 @@ from vjepa_demo.media.reader import read_clip
 from vjepa_demo.model.encoder import get_encoder
 from vjepa_demo.options import Options
 from vjepa_demo.ui import handlers, shown
-from vjepa_demo.views.similarity import pack, similarity
+from vjepa_demo.views.heatmap import Mark
+from vjepa_demo.views.loop import heat_loop
+from vjepa_demo.views.similarity import first_patch, pack, similarity
 from vjepa_demo.views.snippet import snippet
 
-QUERY = {"pinned": True, "add": [{"clip": 0, "at": [1, 4, 7]}], "subtract": [], "centred": True}
+QUERY = {"pinned": True, "add": [{"clip": 0, "at": [1, 4, 7]}], "subtract": [], "centred": True, "range": [-0.2, 0.6]}
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +118,42 @@ def test_the_film_shows_the_pinned_patch(result: Embedded, result_id: str, tmp_p
     scores = shown.pinned_scores(result, QUERY)
     np.testing.assert_array_equal(scores, similarity(result.embedding, (1, 4, 7), centred=True))
     assert scores[1, 4, 7] == pytest.approx(1, abs=1e-5)
+
+
+MINUS = {"clip": 0, "at": [0, 2, 2]}
+ELSEWHERE = {**QUERY, "add": [{"clip": 1, "at": [0, 0, 0]}]}
+
+
+@pytest.mark.parametrize(
+    ("ending", "query", "centred", "ends", "marks"),
+    [
+        (".gif", QUERY, True, (-0.2, 0.6), [Mark(1, 4, 7)]),
+        (".webp", {**QUERY, "centred": False}, False, (-0.2, 0.6), [Mark(1, 4, 7)]),
+        (".mp4", {**QUERY, "subtract": [MINUS]}, True, (-0.2, 0.6), [Mark(1, 4, 7, 1), Mark(0, 2, 2, -1)]),
+        (".webp", None, True, None, None),
+        (".gif", {**QUERY, "pinned": False, "centred": False}, False, None, None),
+        (".gif", ELSEWHERE, True, None, None),
+    ],
+    ids=["pinned", "raw", "subtracted", "untouched", "not pinned", "in the second clip"],
+)
+def test_the_loop_is_what_the_viewer_shows(
+    result: Embedded, result_id: str, tmp_path: Path, ending: str, query: Any, centred: bool, ends: Any, marks: Any
+) -> None:
+    embedding = result.embedding
+    first = divmod(first_patch(embedding, result.clip), embedding.grid[2])
+    at = marks[0][:3] if marks else (0, *first)
+    subtract = [mark[:3] for mark in marks or () if mark.sign < 0]
+    scores = similarity(embedding, at, subtract=subtract, centred=centred)
+    expected = tmp_path / f"expected{ending}"
+    heat_loop(result.clip, embedding, scores, expected, marks or [Mark(*at)], centred=centred, ends=ends)
+
+    def read(value: Any) -> Any:
+        return (Path(value).name, Path(value).read_bytes()) if str(value).endswith(ending) else value
+
+    said, (name, data) = last(shown.take_loop(ending), result_id, query, read=read)
+    assert name == f"moving-loop{ending}"
+    assert data == expected.read_bytes()
+    assert (f"row {first[0]}, column {first[1]}" in said) == (marks is None), "whose heat it is that nobody chose"
 
 
 def test_the_snippet_is_about_this_clip_and_the_pinned_patch(result: Embedded, result_id: str) -> None:

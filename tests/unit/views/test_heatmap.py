@@ -20,7 +20,8 @@ from vjepa_demo.model.encoder import get_encoder
 from vjepa_demo.options import Sampling
 from vjepa_demo.settings import Settings
 from vjepa_demo.views import snippet as code_module
-from vjepa_demo.views.heatmap import FOOT, PADDING, heatmap_image, heatmap_video
+from vjepa_demo.views.heatmap import FOOT, PADDING, Mark, heatmap_image, heatmap_video
+from vjepa_demo.views.loop import FORMATS, MOST_BYTES, SIDE, heat_loop, shots
 from vjepa_demo.views.similarity import colour_table, score_range, similarity
 from vjepa_demo.views.snippet import snippet
 
@@ -45,14 +46,14 @@ def make(fit: str, frames: int = 8) -> tuple[Clip, Embedding]:
     return Clip(np.full((frames, 3, 180, 320), GREY, np.uint8), times[:frames], source, Sampling(8)), embedding
 
 
-def slow_pixel(score: float, scale: tuple[float, float]) -> np.ndarray:
+def slow_pixel(score: float, scale: tuple[float, float], grey: float = GREY, heat: float = 1) -> np.ndarray:
     """What lies over a grey pixel: the darkened picture, and the colour where the score is high."""
     level = min(1.0, max(0.0, (score - scale[0]) / (scale[1] - scale[0])))
     table, place = colour_table().astype(float), level * (len(colour_table()) - 1)
     i = min(int(place), len(table) - 2)
     colour = table[i] + (place - i) * (table[i + 1] - table[i])
-    alpha = 0.6 * min(1.0, max(0.0, (level - 0.4) / 0.35))
-    return (1 - alpha) * (1 - 0.35 * 0.6) * GREY + alpha * colour
+    alpha = heat * 0.6 * min(1.0, max(0.0, (level - 0.4) / 0.35))
+    return (1 - alpha) * (1 - 0.35 * 0.6 * heat) * grey + alpha * colour
 
 
 @pytest.mark.parametrize("fit", ["crop", "whole", "squash", "pad"])
@@ -99,10 +100,11 @@ def test_the_film_marks_the_query_in_its_step(tmp_path):
 
     clip, embedding = make("squash")
     flat = np.zeros(embedding.grid)
-    heatmap_video(clip, embedding, flat, tmp_path / "map.mp4", [(1, 4, 4)])
+    heatmap_video(clip, embedding, flat, tmp_path / "map.mp4", [Mark(1, 4, 4)])
     frames = VideoDecoder(tmp_path / "map.mp4").get_frames_in_range(0, 8).data.numpy().astype(float).mean(axis=1)
     around = frames[:, 90:112, 160:200]  # patch 4, 4 is 22.5 pixels high and 40 wide
     assert (around.max(axis=(1, 2)) > 220).tolist() == [False, False, True, True, False, False, False, False]
+    assert (around.min(axis=(1, 2)) < 80).all(), "a faint square in the other steps"
 
 
 def test_an_image_becomes_a_film_of_its_steps(tmp_path):
@@ -118,6 +120,173 @@ def test_scores_of_another_grid_are_refused(tmp_path):
     clip, embedding = make("crop")
     with pytest.raises(ValueError, match="grid"):
         heatmap_image(clip, embedding, np.zeros((4, 8, 9)), tmp_path / "map.png")
+
+
+# --- the loop --------------------------------------------------------------------------------------------------------
+
+TICK = 0.04  # seconds
+GREYS = 60 + 15 * np.arange(8)  # of the frames of a clip that gets brighter, so that none looks like another
+
+
+def brighter(fit: str) -> tuple[Clip, Embedding]:
+    clip, embedding = make(fit)
+    clip.frames[:] = GREYS[:, None, None, None].astype(np.uint8)
+    return clip, embedding
+
+
+def played(path) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures `[N, height, width, 3]` of a loop, as other programs decode it, and the seconds that each lasts."""
+    if path.suffix == ".mp4":
+        from torchcodec.decoders import VideoDecoder
+
+        frames = VideoDecoder(path).get_frames_in_range(0, len(VideoDecoder(path)))
+        return frames.data.numpy().transpose(0, 2, 3, 1).astype(float), frames.duration_seconds.numpy()
+    pictures, seconds = [], []
+    with Image.open(path) as file:
+        assert file.info["loop"] == 0, "for ever"
+        for number in range(file.n_frames):
+            file.seek(number)
+            pictures.append(np.asarray(file.convert("RGB"), dtype=float))
+            seconds.append(file.info["duration"] / 1000)
+    return np.stack(pictures), np.array(seconds)
+
+
+def at_time(pictures: np.ndarray, seconds: np.ndarray, moment: float) -> np.ndarray:
+    return pictures[np.searchsorted(np.cumsum(seconds), moment, side="right")]
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+@pytest.mark.parametrize("fit", ["crop", "whole", "pad"])
+def test_a_loop_marks_the_patch_and_runs_its_heat_through_all_steps(ending, fit, tmp_path):
+    clip, embedding = brighter(fit)
+    cols = embedding.grid[2]
+    scores = similarity(embedding, (1, 4, 4))
+    ends = (-0.1, 0.5)
+    heat_loop(clip, embedding, scores, tmp_path / f"l{ending}", [Mark(1, 4, 4)], ends=ends)
+    pictures, seconds = played(tmp_path / f"l{ending}")
+    assert seconds.sum() == pytest.approx(4, abs=TICK)
+    assert len(pictures) == (100 if ending == ".mp4" else len(shots(8, 2, still=False)))
+    assert max(pictures.shape[1:3]) <= SIDE
+    left, top, right, bottom = embedding.window
+    x0, y0 = min(left, 0), min(top, 0)
+    scale = pictures.shape[2] / (max(right, 320) - x0)
+
+    def around(picture, row, col):
+        y = (top + (row + 0.5) * (bottom - top) / 8 - y0) * scale
+        x = (left + (col + 0.5) * (right - left) / cols - x0) * scale
+        return picture[int(y) - 1 : int(y) + 2, int(x) - 1 : int(x) + 2].mean(axis=(0, 1)), (int(y), int(x))
+
+    # First the frame without heat, and the square.
+    still = at_time(pictures, seconds, 0.3)
+    for row, col in ((2, 2), (4, 4), (5, cols - 1)):
+        np.testing.assert_allclose(around(still, row, col)[0], GREYS[2], atol=8)
+    y, x = around(still, 4, 4)[1]
+    side = int((bottom - top) / 8 * scale)
+    assert still[y - side // 2 - 2 : y, x].max() > 235, "its edge above"
+    assert still[y, x : x + int((right - left) / cols * scale) // 2 + 3].max() > 235, "and at its right"
+    # Then every frame with its heat, from the marked one to the last and on with the first.
+    each = 61 / 8
+    for place, frame in enumerate((2, 3, 4, 5, 6, 7, 0, 1)):
+        moment = TICK * (15 + 8 + each * (place + 0.5) + (8 if frame < 2 else 0))
+        picture = at_time(pictures, seconds, moment)
+        for row, col in ((2, 2), (3, 5), (5, cols - 1)):
+            expected = slow_pixel(scores[frame // 2, row, col], ends, GREYS[frame])
+            np.testing.assert_allclose(around(picture, row, col)[0], expected, atol=16 if ending == ".gif" else 10)
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_the_heat_of_a_photo_comes_and_goes(ending, tmp_path):
+    clip, embedding = make("squash", frames=1)
+    scores = np.zeros(embedding.grid)
+    scores[:, 2, 2] = 1
+    heat_loop(clip, embedding, scores, tmp_path / f"l{ending}", [Mark(0, 4, 4)], ends=(0, 1))
+    pictures, seconds = played(tmp_path / f"l{ending}")
+    assert seconds.sum() == pytest.approx(4, abs=TICK)
+    moments = np.arange(0.02, 4, 0.08)
+    y, x = (int(2.5 * n / 8) for n in (pictures.shape[1] - FOOT, pictures.shape[2]))
+    green = np.array([at_time(pictures, seconds, moment)[y, x, 1] for moment in moments])
+    cold, hot = GREY, slow_pixel(1, (0, 1))[1]
+    assert green[0] == pytest.approx(cold, abs=8)
+    assert green[len(green) // 2] == pytest.approx(hot, abs=8)
+    peak = len(green) // 2
+    assert (np.diff(green[:peak]) * np.sign(hot - cold) > -4).all(), "it comes"
+    assert (np.diff(green[peak:]) * np.sign(cold - hot) > -4).all(), "and goes"
+    assert abs(green[-1] - green[0]) < 0.4 * abs(hot - cold)
+
+
+@pytest.mark.parametrize("count", [2, 8, 16, 34, 48, 64])
+@pytest.mark.parametrize("still", [False, True])
+def test_a_loop_never_jumps_and_leaves_no_step_out(count, still):
+    for first in range(0, count, 2):
+        plan = shots(count, first, still=still)
+        assert sum(shot.ticks for shot in plan) == 100
+        assert all(shot.ticks >= 1 for shot in plan)
+        assert (plan[0].frame, plan[0].heat) == (first, 0)
+        hot = [shot for shot in plan if shot.heat == 1 and not shot.share]
+        if still:
+            assert {shot.frame for shot in plan} == {first}
+        else:
+            assert {shot.frame // 2 for shot in hot} == set(range(count // 2)), "every step"
+        stride = 2 if count > 32 else 1
+        for one, two in zip(plan, [*plan[1:], plan[0]], strict=True):
+            assert abs(one.heat - two.heat) <= 0.21, (count, first, one, two)
+            if (one.share, two.share, one.frame + stride) == (0, 0, two.frame):
+                continue  # as the clip itself goes on
+            shares = np.zeros((2, count))
+            for row, shot in zip(shares, (one, two), strict=True):
+                row[shot.frame] += 1 - shot.share
+                row[shot.other] += shot.share
+            assert np.abs(shares[0] - shares[1]).max() <= 0.21, (count, first, one, two)
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_a_loop_of_noise_is_made_smaller_until_it_can_be_shared(ending, tmp_path):
+    clip, embedding = make("whole")
+    noise = np.random.default_rng(0).integers(0, 256, (8, 3, 360, 640), dtype=np.uint8)
+    clip = Clip(noise, clip.timestamps, Source("video", 640, 360, "h264", duration=2.0), clip.sampling)
+    embedding = Embedding(
+        np.repeat(embedding.tokens, 2, axis=0)[:4], embedding.timestamps, embedding.fingerprint, "cpu",
+        (0.0, 0.0, 640.0, 360.0), (640, 360),
+    )  # fmt: skip
+    heat_loop(clip, embedding, similarity(embedding, (0, 4, 4)), tmp_path / f"l{ending}", [Mark(0, 4, 4)])
+    assert (tmp_path / f"l{ending}").stat().st_size <= MOST_BYTES
+    pictures, seconds = played(tmp_path / f"l{ending}")
+    assert seconds.sum() == pytest.approx(4, abs=TICK)
+    assert max(pictures.shape[1:3]) >= 256
+
+
+def test_a_gif_has_one_palette(tmp_path):
+    clip, embedding = brighter("crop")
+    heat_loop(clip, embedding, similarity(embedding, (1, 4, 4)), tmp_path / "l.gif", [Mark(1, 4, 4)])
+    data = (tmp_path / "l.gif").read_bytes()
+    assert data[10] & 0x80, "for all pictures"
+    at, own = 13 + (3 << (data[10] & 7) + 1), []
+    while data[at : at + 1] != b";":
+        if data[at : at + 1] == b",":
+            own.append(data[at + 9] & 0x80)
+            at += 11
+        else:
+            at += 2
+        while data[at]:
+            at += data[at] + 1
+        at += 1
+    assert len(own) > 10
+    assert not any(own)
+
+
+@pytest.mark.parametrize("size", [(4, 4), (30, 20), (300, 900)])
+def test_a_loop_of_any_size(size, tmp_path):
+    width, height = size
+    clip, embedding = make("squash")
+    source = Source("video", width, height, "h264", duration=2.0)
+    clip = Clip(np.full((8, 3, height, width), GREY, np.uint8), clip.timestamps, source, clip.sampling)
+    made = Embedding(
+        embedding.tokens, embedding.timestamps, embedding.fingerprint, "cpu", (0.0, 0.0, width, height), size
+    )
+    for ending in FORMATS:
+        heat_loop(clip, made, similarity(made, (0, 4, 4)), tmp_path / f"l{ending}", [Mark(0, 4, 4, -1)])
+        pictures, _ = played(tmp_path / f"l{ending}")
+        assert max(pictures.shape[1:3]) <= SIDE
 
 
 # --- the code --------------------------------------------------------------------------------------------------------

@@ -16,12 +16,14 @@ def patch_viewer(**kwargs: Any) -> gr.HTML:
 
     Its event `query` tells which patches are pinned, shortly after that has changed: `viewer.query(handler)` calls
     `handler(event: gr.EventData)` with `pinned` (bool), `add` and `subtract` (lists of `{"clip": 0 or 1, "at": [step,
-    row, column]}`) and `centred` (bool) as attributes of the event. Its event `span` has `start` and `end` in
-    seconds, the ends of the span that was chosen on the line of moments; an end of 0 is that of the video.
+    row, column]}`), `centred` (bool) and `range` (the ends of the scale) as attributes of the event. Its event `span`
+    has `start` and `end` in seconds, the ends of the span that was chosen on the line of moments; an end of 0 is that
+    of the video.
 
-    In the page it sends the bubbling event `statechange`, its state as `state.js` describes it, once that has come to
-    rest. It hears two events of the document: `showstate` with such a state, and `showclip` with a value of its own;
-    one with `held` stays until `showclip` with null leads back to the component's value.
+    In the page it sends the bubbling event `statechange`, its state as `state.js` describes it with the `view` of the
+    value, once that has come to rest. It hears two events of the document: `showstate` with such a state, and
+    `showclip` with a value of its own; one with `held` stays until `showclip` with null leads back to the component's
+    value.
     """
     return widget("patch_viewer", events=("query", "span"), **kwargs)
 
@@ -33,6 +35,7 @@ def viewer_value(
     name: str = "",
     compare_name: str = "",
     state: dict[str, Any] | None = None,
+    view: int | None = None,
 ) -> dict[str, Any]:
     """What the patch viewer shows: one or two files written from `similarity.pack`, and their names.
 
@@ -43,6 +46,7 @@ def viewer_value(
         name, compare_name: what stands above them.
         state: which patches are pinned, which colours are chosen and the like, as `state.js` describes it; what does
             not fit the clips is left out there. None leaves all that as it is.
+        view: a number of what is shown, for those who hear of its state.
     """
     return {
         "primary": FileData(path=str(primary), mime_type="application/octet-stream").model_dump(),
@@ -50,4 +54,5 @@ def viewer_value(
         "name": name,
         "compare_name": compare_name,
         "state": state,
+        "view": view,
     }

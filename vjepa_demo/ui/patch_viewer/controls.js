@@ -11,10 +11,8 @@ const CAVEATS = [
   "The percentages under the steps: how many of a step's patches lie above the middle of the scale.",
 ];
 
-const openStage = () => document.dispatchEvent(new CustomEvent("showtalk", { detail: { on: true, scene: null } }));
-
 export class Controls {
-  constructor(options, { changed, play, stepBy, clear, picture, goToBest }) {
+  constructor(options, { changed, play, stepBy, clear, figure, goToBest }) {
     this.options = options;
     const set = (name) => (value) => {
       options[name] = value;
@@ -36,10 +34,13 @@ export class Controls {
       .map(([name, text]) => shown(name, toggle(text, set(name))).node);
     this.playButton = act("Play", "▶", play);
     this.time = h("div", { class: "w-row pv-time" }, act("Step back", "❮", () => stepBy(-1)), this.playButton, act("Step on", "❯", () => stepBy(1)));
+    const figures = h(
+      "div", { class: "w-row" }, act("Save the figure as PNG", "Figure PNG", () => figure("png")), act("Save the figure as SVG", "SVG", () => figure("svg")),
+    );
     this.more = h(
       "details", { class: "pv-more" }, h("summary", { class: "w-button", text: "More" }),
       h("div", { class: "pv-panel" },
-        h("div", { class: "w-row" }, ...switches, threshold.node, act("Save the frame as PNG", "PNG", picture), act("Scenes of a talk, on the whole screen", "Stage", openStage)),
+        h("div", { class: "w-row" }, ...switches, threshold.node, figures),
         h("dl", { class: "pv-keys" }, ...KEYS.flatMap(([key, what]) => [h("dt", { text: key }), h("dd", { text: what })])),
         ...CAVEATS.map((text) => h("p", { class: "w-soft", text })),
       ),

@@ -137,24 +137,27 @@ export function paintMap(context, width, height, clip, geo, step, { picture, opa
 }
 
 function paintOutline(context, clip, [x, y, width, height], scores, step, threshold) {
-  const { rows, cols } = clip;
-  const above = (r, c) => r >= 0 && c >= 0 && r < rows && c < cols && scores[(step * rows + r) * cols + c] >= threshold;
-  const px = (c) => x + (c * width) / cols, py = (r) => y + (r * height) / rows;
+  const px = (c) => x + (c * width) / clip.cols, py = (r) => y + (r * height) / clip.rows;
   context.beginPath();
+  for (const [c, r, c2, r2] of outlineOf(clip, scores, step, threshold)) {
+    context.moveTo(px(c), py(r));
+    context.lineTo(px(c2), py(r2));
+  }
+  twoTone(context, Math.max(1.5, width / 260));
+}
+
+// The edges [column, row, column, row] between patches of a step that score at least the threshold and those that do not.
+export function outlineOf({ rows, cols }, scores, step, threshold) {
+  const above = (r, c) => r >= 0 && c >= 0 && r < rows && c < cols && scores[(step * rows + r) * cols + c] >= threshold;
+  const edges = [];
   for (let r = 0; r <= rows; r++) {
     for (let c = 0; c <= cols; c++) {
       const here = above(r, c);
-      if (c < cols && here !== above(r - 1, c)) {
-        context.moveTo(px(c), py(r));
-        context.lineTo(px(c + 1), py(r));
-      }
-      if (r < rows && here !== above(r, c - 1)) {
-        context.moveTo(px(c), py(r));
-        context.lineTo(px(c), py(r + 1));
-      }
+      if (c < cols && here !== above(r - 1, c)) edges.push([c, r, c + 1, r]);
+      if (r < rows && here !== above(r, c - 1)) edges.push([c, r, c, r + 1]);
     }
   }
-  twoTone(context, Math.max(1.5, width / 260));
+  return edges;
 }
 
 // A white line on a dark one, visible on any colour.

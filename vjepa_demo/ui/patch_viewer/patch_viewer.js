@@ -5,7 +5,7 @@ import { Controls } from "./controls.js";
 import { fetchClip } from "./files.js";
 import { Film } from "./film.js";
 import { actionOf } from "./keys.js";
-import { savePicture } from "./picture.js";
+import { saveFigure } from "./picture.js";
 import { bestElsewhere, makeQuery, scoreClip, scoreRange } from "./scores.js";
 import { readState, stateOf } from "./state.js";
 import { ClipView } from "./view.js";
@@ -28,7 +28,7 @@ class PatchViewer {
   pinned = false;
   #pending = null; // the query that the next frame answers
   #request = null; // what is being fetched
-  #held = null; // the state of the page's own clip, while another one is shown in its place
+  #held = null; // {state} of the page's own clip, while another one is shown in its place
   #timers = {};
 
   constructor(element, { props, trigger, watch }) {
@@ -49,7 +49,7 @@ class PatchViewer {
       play: () => this.togglePlay(),
       stepBy: (steps) => this.stepBy(steps),
       clear: () => this.clear(),
-      picture: () => this.views.length && savePicture(this.views, this.options),
+      figure: (kind) => this.views.length && saveFigure(this.views, this.options, kind),
       goToBest: () => this.goToBest(),
     });
     const clips = h("div", { class: "pv-clips" }, ...this.slots.map((view) => view.node));
@@ -61,7 +61,10 @@ class PatchViewer {
     );
     element.replaceChildren(this.root);
     this.#listen(main);
-    watch("value", () => this.#held || this.#load(this.props.value));
+    watch("value", () => {
+      if (this.#held) this.#held.state = this.props.value?.state; // it is shown when the other one goes
+      else this.#load(this.props.value);
+    });
     this.#load(this.props.value);
   }
 
@@ -76,8 +79,8 @@ class PatchViewer {
     // While that one is held, the page's own waits; null leads back to it, as it was.
     whileThere(this.root, document, "showclip", ({ detail }) => {
       const own = this.#held;
-      this.#held = detail?.held ? own || stateOf(this) : null;
-      if (detail || own) this.#load(detail || { ...this.props.value, state: own });
+      this.#held = detail?.held ? own || { state: stateOf(this) } : null;
+      if (detail || own) this.#load(detail || { ...this.props.value, state: own.state });
     });
     new ResizeObserver(() => {
       cancelAnimationFrame(this.#timers.layout);
@@ -105,11 +108,12 @@ class PatchViewer {
     if (request !== this.#request) return;
     this.root.removeAttribute("aria-busy");
     if (refused) this.controls.message.textContent = refused.message;
-    else this.#show(clips, [value.name || "", value.compare_name || ""], value.state);
+    else this.#show(clips, [value.name || "", value.compare_name || ""], value);
     this.root.dataset.state = refused ? "error" : "ready";
   }
 
-  #show(clips, names, state) {
+  #show(clips, names, { state, view: number }) {
+    this.number = number;
     const kept = this.#keptPoints(clips), frame = kept.length ? this.film.frame : 0, pin = kept.length > 0 && this.pinned;
     const { options, controls } = this;
     this.film.stop();
@@ -164,7 +168,7 @@ class PatchViewer {
     clearTimeout(this.#timers.state);
     this.#timers.state = setTimeout(() => {
       if (!this.views.length || this.film.playing) return;
-      this.root.dispatchEvent(new CustomEvent("statechange", { bubbles: true, detail: stateOf(this) }));
+      this.root.dispatchEvent(new CustomEvent("statechange", { bubbles: true, detail: { ...stateOf(this), view: this.number } }));
     }, STATE_DELAY);
   }
 
@@ -249,12 +253,12 @@ class PatchViewer {
     // The page's handlers learn which patches are pinned once the pointer has come to rest.
     clearTimeout(this.#timers.pin);
     this.#timers.pin = setTimeout(() => {
-      const { points, centred } = this.options;
+      const { points, centred, range } = this.options;
       const places = (sign) => points.filter((point) => this.pinned && point.sign === sign).map(({ clip, index }) => {
         const { step, row, col } = position(clip, index);
         return { clip: this.#numberOf(clip), at: [step, row, col] };
       });
-      this.trigger("query", { pinned: this.pinned, add: places(1), subtract: places(-1), centred });
+      this.trigger("query", { pinned: this.pinned, add: places(1), subtract: places(-1), centred, range });
     }, PIN_DELAY);
   }
 
@@ -388,6 +392,7 @@ class PatchViewer {
       // Another quantity, another scale.
       const pin = this.pinned;
       this.pinned = false;
+      if (!pin) this.#setPinned(false); // the page's handlers learn of it, too
       return this.#ask(this.options.points, { pin });
     }
     if (name === "borders") this.views.forEach((view) => view.paintFrame(this.options));

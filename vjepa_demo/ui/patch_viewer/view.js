@@ -75,7 +75,7 @@ export class ClipView {
     this.colours = colourWords(clip.header.colours);
     this.pcaPicture = clip.pca && new MapPicture(clip);
     if (this.pcaPicture) this.pcaPicture.rgb(clip.pca, clip);
-    this.title.textContent = name;
+    this.title.textContent = this.name = name;
     this.facts.textContent = this.#seen();
     this.node.setAttribute("aria-label", name || "Clip");
     this.stage.style.aspectRatio = `${this.geo.view.width} / ${this.geo.view.height}`;
@@ -288,16 +288,6 @@ export class ClipView {
     }
   }
 
-  // The frame with all that lies over it, as a canvas of this size.
-  picture(width, height, options) {
-    const canvas = h("canvas", { width, height });
-    const context = canvas.getContext("2d");
-    paintFrame(context, width, height, this.clip, this.geo, this.frame, options);
-    this.paintMapOn(context, width, height, this.step, options);
-    this.paintMarksOn(context, width, height, this.step, options);
-    return canvas;
-  }
-
   // One step's map on any canvas, without marks.
   paintMapOn(context, width, height, step, { map, opacity, threshold, smooth }) {
     const picture = map === "pca" ? this.pcaPicture : this.scoresPicture;
@@ -305,8 +295,15 @@ export class ClipView {
     paintMap(context, width, height, this.clip, this.geo, step, { picture, opacity, scores: this.scores, threshold, smooth });
   }
 
-  // Squares on the query's patches (faint where they belong to another step) and under the pointer or arrow keys.
-  paintMarksOn(context, width, height, step, { points, cursor, best }, faintToo = true) {
+  paintMarksOn(context, width, height, step, options, faintToo = true) {
+    const { marks, ring } = this.marksOf(step, options, faintToo);
+    if (ring >= 0) paintRing(context, width, height, this.clip, this.geo, ring);
+    paintMarks(context, width, height, this.clip, this.geo, marks);
+  }
+
+  // Squares on the query's patches (faint where they belong to another step) and under the pointer or arrow keys; the ring
+  // on the best match elsewhere, -1 where it is not in this step.
+  marksOf(step, { points, cursor, best }, faintToo = true) {
     const area = this.clip.rows * this.clip.cols;
     const mine = points.filter((point) => point.clip === this.clip);
     const marks = mine.map(({ index, sign }) => ({
@@ -314,8 +311,8 @@ export class ClipView {
     })).filter((mark) => faintToo || !mark.faint);
     const free = cursor && cursor.clip === this.clip && !mine.some((point) => point.index === cursor.index);
     if (free && Math.floor(cursor.index / area) === step) marks.push({ index: cursor.index, sign: 0, faint: false });
-    if (faintToo && best && best.clip === this.clip && Math.floor(best.index / area) === step) paintRing(context, width, height, this.clip, this.geo, best.index);
-    paintMarks(context, width, height, this.clip, this.geo, marks);
+    const ringed = faintToo && best && best.clip === this.clip && Math.floor(best.index / area) === step;
+    return { marks, ring: ringed ? best.index : -1 };
   }
 
   // The whole length of the video with a tick for every frame the model was given, and the span they were taken from.

@@ -33,7 +33,8 @@ def reference_map(**kwargs: Any) -> gr.HTML:
     """The component; its value comes from `map_value`.
 
     In the page it sends the bubbling event `stepfocus` with `{step}` (null when it ends) while the pointer is on a
-    moment of the clip's path, and marks the step of every `patchquery` that reaches the document.
+    moment of the clip's path, and marks the step of every `patchquery` that reaches the document. It sends
+    `labelchange` with `{label}` ("" for all) when one is shown alone, and does so at the document's event `showlabel`.
     """
     return widget("reference_map", **kwargs)
 

@@ -59,6 +59,7 @@ class ReferenceMap {
   view = { styles: [], isolated: null, step: null, focus: null, showPath: true, showLines: true };
   #turn = 0; // of values: the last one wins
   #frame = 0;
+  #label = ""; // the one to show alone once there is a set
   #named = ""; // for what the names were placed
   #sizes = []; // of the names, in pixels
   #order = []; // rows by similarity to the clip
@@ -98,6 +99,12 @@ class ReferenceMap {
     element.replaceChildren(this.root);
     whileThere(this.root, document, "patchquery", ({ detail: { step } }) => {
       if (this.clip && step < this.clip.pathFlat.length) this.#mark({ step });
+    });
+    // What an address says; before the set is there, it is remembered.
+    whileThere(this.root, document, "showlabel", ({ detail }) => {
+      const label = this.view.styles.find((style) => style.label === detail.label)?.label ?? null;
+      if (!this.set) this.#label = detail.label;
+      else if (label !== this.view.isolated) this.#isolate(label);
     });
     watchTheme(this.root, () => this.parts.plot.data && this.#draw());
     // A scene of a talk has a place of its own; null leads back to that of the page's clip.
@@ -171,6 +178,8 @@ class ReferenceMap {
         const grown = Boolean(this.set) && this.set.pooling === set.pooling && this.set.clips.every(({ file }, row) => file === set.clips[row]?.file);
         Object.assign(this, { set, path: value.references });
         Object.assign(this.view, { styles: labelStyles(set.clips), isolated: grown ? this.view.isolated : null });
+        if (!grown && this.#label) this.view.isolated = this.view.styles.find(({ label }) => label === this.#label)?.label ?? null;
+        this.#label = "";
         if (!grown) this.#stopPlaying();
       }
       this.clip = value.clip;
@@ -255,6 +264,7 @@ class ReferenceMap {
     const { view: { styles }, parts: { names } } = this;
     const held = names.contains(document.activeElement);
     this.view.isolated = label;
+    this.root.dispatchEvent(new CustomEvent("labelchange", { bubbles: true, detail: { label: label ?? "" } }));
     this.#drawNames();
     if (held) names.children[styles.findIndex((style) => style.label === label)]?.focus();
     this.#draw();

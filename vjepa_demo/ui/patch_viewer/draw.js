@@ -4,7 +4,7 @@ import { intersection, patchRect, toCanvas } from "./geometry.js";
 
 // A map is laid on a slightly darkened picture, clear below the middle of its range: what resembles the query glows, and
 // the rest stays visible (`heatmap` in Python does the same).
-export const CLEAR_BELOW = 0.4;
+const CLEAR_BELOW = 0.4;
 const FULL_ABOVE = 0.75;
 const SHADE = 0.35;
 

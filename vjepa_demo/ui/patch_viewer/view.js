@@ -1,13 +1,14 @@
 // One clip on the page: its large frame, the strip of all time steps with the curve, the line of sampled moments.
 
 import { h, sizeCanvas } from "../shared/dom.js";
-import { CLEAR_BELOW, MapPicture, colourWords, paintCurve, paintFrame, paintMap, paintMarks, paintRing } from "./draw.js";
+import { MapPicture, colourWords, paintCurve, paintFrame, paintMap, paintMarks, paintRing } from "./draw.js";
 import { geometry, intersection, patchAt } from "./geometry.js";
 import { bestMatches, sharesAlike } from "./scores.js";
 import { SpanHandles } from "./span.js";
 
 const CURVE_HEIGHT = 34;
 const CELL_GAP = 4;
+const LIT = 0.6; // of the scale: on a stage a step's best match has a ring from there on, where the map is well seen
 
 const seconds = (t) => `${t.toFixed(2)} s`;
 
@@ -255,7 +256,7 @@ export class ClipView {
   setScores(scores, range) {
     this.scores = scores;
     this.matches = scores && bestMatches(scores, this.clip);
-    this.lit = range && range[0] + CLEAR_BELOW * (range[1] - range[0]); // from here on the map has a colour
+    this.lit = range && range[0] + LIT * (range[1] - range[0]);
     this.shares = scores && sharesAlike(scores, this.clip, (range[0] + range[1]) / 2);
     if (scores) this.scoresPicture.scores(scores, range, this.colours);
     else this.scoresPicture.clear();

@@ -365,5 +365,7 @@ def test_a_talk_goes_on_without_its_server(talk: Talk, app: tuple[str, Any]):
     talk.go("2", 2)
     app[1].send_signal(signal.SIGKILL)
     app[1].wait()
-    talk.page.wait_for_timeout(3000)  # Gradio notices, and says so on the page, which the stage hides
     walk(talk)
+    said = talk.page.get_by_text("Connection to the server was lost")  # by Gradio, where the stage hides it
+    expect(said).to_have_count(1)
+    expect(said).to_be_hidden()

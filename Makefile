@@ -14,10 +14,13 @@ export GRADIO_ANALYTICS_ENABLED := False
 export HF_HUB_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint format bench soak setup setup-dev recipes lock screenshot ffmpeg chromium renderer clean
+.PHONY: demo talk test lint format bench soak setup setup-dev recipes lock screenshot ffmpeg chromium renderer clean
 
 demo: setup ## run the app on http://localhost:7860
 	VJEPA_DEMO_PORT=$(PORT) $(RUN) app.py
+
+talk: setup ## a talk with a projector and a clicker, without a network: http://localhost:7860/?talk=1
+	VJEPA_DEMO_PORT=$(PORT) HF_HUB_OFFLINE=1 $(RUN) app.py --talk $(if $(SCENES),--scenes $(SCENES))
 
 # Files that start apps and browsers come first by name; sorted by their number of tests, as is usual, they come last.
 test: setup-dev ## every test; those that need a GPU, the Hub or a renderer skip and say why

@@ -10,12 +10,19 @@ import sys
 import tempfile
 import time
 
+TALK = "http://localhost:{}/?talk=1"
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="V-JEPA 2 Explorer")
     parser.add_argument("--references", metavar="DIR", help="your own set; clips added on the page are kept in it")
-    if folder := parser.parse_args().references:
-        os.environ["VJEPA_DEMO_REFERENCES"] = folder  # before the settings are read
+    parser.add_argument("--talk", action="store_true", help="embed the scenes of a talk before the app answers")
+    parser.add_argument("--scenes", metavar="FILE", help="your own scenes for a talk; their clips lie beside that file")
+    options = parser.parse_args()
+    switches = {"REFERENCES": options.references, "SCENES": options.scenes, "TALK": options.talk and "1"}
+    os.environ.update(
+        {f"VJEPA_DEMO_{name}": value for name, value in switches.items() if value}
+    )  # before they are read
     if os.environ.get("SPACES_ZERO_GPU"):
         import spaces  # noqa: F401  # must come before torch, which it patches
     for name in ("SIGTERM", "SIGHUP"):
@@ -55,6 +62,8 @@ def main() -> None:
         with clearing_up(demo):
             with contextlib.suppress(KeyboardInterrupt):
                 demo.launch(**launch_options(), prevent_thread_lock=True)
+                if settings.talk:
+                    print(f"The talk:  {TALK.format(demo.server_port)}", flush=True)
                 while True:
                     time.sleep(1)
             demo.close(verbose=False)  # Gradio's own waiting would not end what open pages listen to, and wait for them

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-STARTS_WITHIN_S = 180
+STARTS_WITHIN_S = 300
 
 
 @contextlib.contextmanager
@@ -25,8 +25,8 @@ def running_demo(cache: Path, **environment: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def demo_process(cache: Path, **environment: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """As `running_demo`; yields the process too, which may have ended when the context ends."""
+def demo_process(cache: Path, *options: str, **environment: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """As `running_demo`, with options; yields the process too, which may have ended when the context ends."""
     port = environment.get("VJEPA_DEMO_PORT") or str(free_port())
     env = {
         **os.environ,
@@ -38,7 +38,9 @@ def demo_process(cache: Path, **environment: str) -> Iterator[tuple[str, subproc
     }
     log = cache / "app.log"
     with log.open("wb") as output:
-        process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=env, stdout=output, stderr=output)
+        process = subprocess.Popen(
+            [sys.executable, "app.py", *options], cwd=ROOT, env=env, stdout=output, stderr=output
+        )
         try:
             address = f"http://127.0.0.1:{port}"
             deadline = time.monotonic() + STARTS_WITHIN_S

@@ -47,6 +47,10 @@ class ReferencesError(UserError):
     """A set of reference clips is missing, damaged or empty."""
 
 
+class ScenesError(UserError):
+    """The scenes of a talk are not written as they have to be."""
+
+
 class FingerprintMismatch(UserError):
     """Two vectors were made in different ways and must not be compared."""
 

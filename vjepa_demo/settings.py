@@ -83,6 +83,8 @@ class Settings:
             all that are known, but on ZeroGPU, where what is offered is loaded at the start, ViT-L alone.
         references: folder of reference clips, or a dataset of videos on the Hub (hf://datasets/OWNER/NAME); the shipped
             ones when empty.
+        scenes: file with the scenes of a talk (`ui/stage/scenes.py`); the shipped ones when empty.
+        talk: whether they are embedded before the app answers, and not when somebody first opens the stage.
         space: owner/name of the Space that this is, from where the copied code can fetch nano.
         device: "auto", "cuda", "mps" or "cpu".
         proxies: how many proxies in front of the app are trusted to say whom they were asked by; one on a Space.
@@ -129,6 +131,8 @@ class Settings:
     checkpoint: str = AUTO
     offered: str = ""
     references: str = ""
+    scenes: str = ""
+    talk: bool = False
     space: str = ""
     device: str = "auto"
     proxies: int = 0

@@ -28,6 +28,7 @@ from vjepa_demo.ui import (
     own_references,
     sessions,
     shown,
+    stage,
     theme,
     unheard,
 )
@@ -57,11 +58,15 @@ def build() -> gr.Blocks:
 
     Raises:
         ReferencesError: the folder of references that the app was started with holds none.
+        ScenesError: the scenes of a talk are not written as they have to be.
     """
     read_folder(current.folder())
+    stage.known_scenes()
     handlers.first_updates()
     current.begin(lambda: Embedder.open(handlers.first_options()).fingerprint.options)
     examples.posters()
+    if settings.talk:
+        list(stage.make_all())
     with GatedBlocks(title=TITLE, analytics_enabled=False, fill_width=True) as demo:
         demo.space_id = None  # by it the page would fetch fonts and a header from other hosts
         source, made, result_id, watched = gr.State(None), gr.State(None), gr.State(None), gr.State(None)
@@ -103,6 +108,8 @@ def build() -> gr.Blocks:
                     label="Compare by",
                     elem_classes="pooling",
                 )
+        talk = stage.stage(elem_classes="talk")
+        talk.opened(stage.make, None, [status, talk], **RUN)
         own = own_references.panel()
         gr.HTML(ABOUT.read_text(encoding="utf-8"), js_on_load=None, elem_classes="about")
         parts = {

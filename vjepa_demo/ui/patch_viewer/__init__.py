@@ -22,7 +22,8 @@ def patch_viewer(**kwargs: Any) -> gr.HTML:
 
     In the page it sends the bubbling event `statechange`, its state as `state.js` describes it with the `view` of the
     value, once that has come to rest. It hears two events of the document: `showstate` with such a state, and
-    `showclip` with a value of its own.
+    `showclip` with a value of its own; one with `held` stays until `showclip` with null leads back to the component's
+    value.
     """
     return widget("patch_viewer", events=("query", "span"), **kwargs)
 

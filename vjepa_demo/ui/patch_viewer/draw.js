@@ -183,7 +183,7 @@ export function paintMarks(context, width, height, clip, geo, marks) {
     context.globalAlpha = faint ? 0.6 : 1;
     context.beginPath();
     context.rect(x, y, w, h);
-    twoTone(context, faint ? 1 : 2, faint ? [3, 3] : []);
+    twoTone(context, faint ? 1 : Math.max(2, w / 10), faint ? [3, 3] : []);
     if (sign && w > 12) {
       const arm = Math.min(w, h) * 0.22, cx = x + w / 2, cy = y + h / 2;
       context.beginPath();
@@ -199,12 +199,12 @@ export function paintMarks(context, width, height, clip, geo, marks) {
   }
 }
 
-// A ring on the best match of a step.
-export function paintRing(context, width, height, clip, geo, index) {
+// A ring on the best match of a step; `large` where a small picture is looked at from far.
+export function paintRing(context, width, height, clip, geo, index, large = false) {
   const [x, y, w, h] = toCanvas(geo, width, height)(patchRect(clip, geo, index));
   context.beginPath();
-  context.arc(x + w / 2, y + h / 2, Math.max(3, w * 0.55), 0, 2 * Math.PI);
-  twoTone(context, 1.25);
+  context.arc(x + w / 2, y + h / 2, Math.max(large ? 12 : 3, w * 0.55), 0, 2 * Math.PI);
+  twoTone(context, large ? 3 : Math.max(1.25, w / 16));
 }
 
 // How much of every step is alike, as a curve through the middles of the cells of one row of the strip, in per cent; the

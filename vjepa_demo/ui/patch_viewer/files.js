@@ -23,6 +23,9 @@ export function keepFile(url) {
   return kept.get(url);
 }
 
+// A promise of the bytes of a file that is kept; undefined of any other.
+export const keptFile = (url) => kept.get(url);
+
 export async function fetchClip(file, signal) {
   const clip = parseClip(await (kept.get(file.url) || fetchBytes(file.url, signal)));
   clip.bitmap = await createImageBitmap(new Blob([clip.sheet], { type: "image/jpeg" }));

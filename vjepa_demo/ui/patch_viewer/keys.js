@@ -11,6 +11,7 @@ export const KEYS = [
   ["Space", "play, stop"],
   ["+  −", "more, less heat"],
   ["Esc", "clear the query"],
+  ["T", "scenes of a talk, on the whole screen"],
 ];
 
 const ANYWHERE = {

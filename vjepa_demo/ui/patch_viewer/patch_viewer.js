@@ -13,6 +13,7 @@ import { ClipView } from "./view.js";
 const PIN_DELAY = 250;
 const ANNOUNCE_DELAY = 500;
 const STATE_DELAY = 250;
+const WIDE = 1.6; // from this ratio on, the steps leave more room for the picture below it than beside it
 
 export const mount = (element, gradio) => new PatchViewer(element, gradio);
 
@@ -27,6 +28,7 @@ class PatchViewer {
   pinned = false;
   #pending = null; // the query that the next frame answers
   #request = null; // what is being fetched
+  #held = null; // {state} of the page's own clip, while another one is shown in its place
   #timers = {};
 
   constructor(element, { props, trigger, watch }) {
@@ -59,7 +61,10 @@ class PatchViewer {
     );
     element.replaceChildren(this.root);
     this.#listen(main);
-    watch("value", () => this.#load(this.props.value));
+    watch("value", () => {
+      if (this.#held) this.#held.state = this.props.value?.state; // it is shown when the other one goes
+      else this.#load(this.props.value);
+    });
     this.#load(this.props.value);
   }
 
@@ -71,7 +76,12 @@ class PatchViewer {
     });
     // What an address or a scene of a talk says: of the clip that is shown, or of another one with its files.
     whileThere(this.root, document, "showstate", ({ detail }) => this.views.length && this.#restore(detail));
-    whileThere(this.root, document, "showclip", ({ detail }) => this.#load(detail));
+    // While that one is held, the page's own waits; null leads back to it, as it was.
+    whileThere(this.root, document, "showclip", ({ detail }) => {
+      const own = this.#held;
+      this.#held = detail?.held ? own || { state: stateOf(this) } : null;
+      if (detail || own) this.#load(detail || { ...this.props.value, state: own.state });
+    });
     new ResizeObserver(() => {
       cancelAnimationFrame(this.#timers.layout);
       this.#timers.layout = requestAnimationFrame(() => this.#layout());
@@ -118,6 +128,8 @@ class PatchViewer {
     this.#pending = null;
     this.film.frame = 0;
     this.root.classList.toggle("pv-pair", clips.length === 2);
+    const { width, height } = this.views[0].geo.view;
+    this.root.dataset.shape = width >= WIDE * height ? "wide" : "high";
     this.root.dataset.kind = clips.every((clip) => clip.header.kind === "image") ? "image" : "video";
     controls.offerPca(clips.every((clip) => clip.pca));
     this.root.dataset.state = "ready";
@@ -135,6 +147,8 @@ class PatchViewer {
   // Show what a state says (see state.js); what it does not name stays as it is.
   #restore(state) {
     const { options, points, step } = readState(state, this.views.map((view) => view.clip));
+    const named = "patches" in state;
+    const asked = named ? points : this.options.points, pin = named ? !state.live : this.pinned;
     this.film.touched();
     Object.assign(this.options, options, { opacity: options.heat ?? this.options.heat, cursor: null });
     this.controls.show();
@@ -142,7 +156,7 @@ class PatchViewer {
     this.views.forEach((view) => view.paintFrame(this.options));
     if (step !== null) this.showFrame(2 * step);
     const first = this.views[0].clip;
-    if (points.length) this.#ask(points, { pin: true });
+    if (asked.length) this.#ask(asked, { pin });
     else {
       this.#setPinned(false);
       this.#ask([{ clip: first, index: first.header.first, sign: 1 }], {});

@@ -2,7 +2,7 @@
 // there is trusted: what does not fit the clips is left out.
 //
 //   map "similarity" or "pca" · centred, smooth, borders · heat 0 … 1 · threshold -1 … 1 · step
-//   patches [{clip: 0 or 1, at: [step, row, col], sign: 1 or -1}], those that are pinned
+//   patches [{clip: 0 or 1, at: [step, row, col], sign: 1 or -1}], those that are pinned; with `live` until the pointer comes
 
 const SWITCHES = ["centred", "smooth", "borders"];
 const RANGES = { heat: [0, 1], threshold: [-1, 1] };

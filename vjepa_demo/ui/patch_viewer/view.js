@@ -8,6 +8,7 @@ import { SpanHandles } from "./span.js";
 
 const CURVE_HEIGHT = 34;
 const CELL_GAP = 4;
+const LIT = 0.6; // of the scale: on a stage a step's best match has a ring from there on, where the map is well seen
 
 const seconds = (t) => `${t.toFixed(2)} s`;
 
@@ -151,8 +152,11 @@ export class ClipView {
   #layoutStrip() {
     const width = this.strip.clientWidth, steps = this.clip.header.kind === "image" ? 0 : this.clip.steps;
     this.places = this.rows = [];
+    this.large = false;
     if (!width || !steps) return;
     const aspect = this.geo.view.width / this.geo.view.height;
+    const { columns: fixed, rows: most } = this.#stageGrid();
+    if (fixed) return this.#placeSteps(fixed, most, aspect);
     // On a phone eight steps fit in one row.
     const least = width < 480 ? 38 : Math.max(56, Math.min(70, 64 * aspect));
     const rows = Math.ceil(steps / Math.max(1, Math.floor((width + CELL_GAP) / (least + CELL_GAP))));
@@ -172,12 +176,43 @@ export class ClipView {
       lane: { x: 0, y: r * line + height, width, height: CURVE_HEIGHT },
     }));
     this.strip.style.height = `${rows * line}px`;
+    this.#placeCells(width, rows * line);
+  }
+
+  // On a stage the style sheet says how many steps there is room for; where a clip has more, every second or third is shown.
+  #stageGrid() {
+    const style = getComputedStyle(this.strip);
+    const [columns, rows] = ["--pv-columns", "--pv-rows"].map((name) => Number(style.getPropertyValue(name)));
+    return { columns, rows };
+  }
+
+  #placeSteps(columns, most, aspect) {
+    this.strip.style.height = "";
+    const { clientWidth: width, clientHeight: height } = this.strip, { steps } = this.clip;
+    const every = Math.ceil(steps / (columns * most)), rows = Math.ceil(Math.ceil(steps / every) / columns);
+    const across = (width + CELL_GAP) / columns - CELL_GAP, down = (height + CELL_GAP) / most - CELL_GAP;
+    const inner = Math.min(across, down * aspect), tall = inner / aspect;
+    this.places = Array.from({ length: steps }, (_, step) => {
+      const i = step / every;
+      if (i % 1) return { x: 0, y: 0, width: 0, height: 0 };
+      return {
+        x: (i % columns) * (across + CELL_GAP) + (across - inner) / 2,
+        y: (height - rows * (tall + CELL_GAP) + CELL_GAP) / 2 + Math.floor(i / columns) * (tall + CELL_GAP),
+        width: inner, height: tall,
+      };
+    });
+    this.large = true;
+    this.#placeCells(width, height);
+  }
+
+  #placeCells(width, height) {
     [...this.cells.children].forEach((button, i) => {
       const place = this.places[i];
       button.style.cssText = `left:${place.x}px;top:${place.y}px;width:${place.width}px;height:${place.height}px`;
+      button.hidden = !place.width;
     });
-    this.stripBaseContext = sizeCanvas(this.stripBase, width, rows * line);
-    this.stripOverContext = sizeCanvas(this.stripOver, width, rows * line);
+    this.stripBaseContext = sizeCanvas(this.stripBase, width, height);
+    this.stripOverContext = sizeCanvas(this.stripOver, width, height);
     this.#paintStrip();
   }
 
@@ -221,6 +256,7 @@ export class ClipView {
   setScores(scores, range) {
     this.scores = scores;
     this.matches = scores && bestMatches(scores, this.clip);
+    this.lit = range && range[0] + LIT * (range[1] - range[0]);
     this.shares = scores && sharesAlike(scores, this.clip, (range[0] + range[1]) / 2);
     if (scores) this.scoresPicture.scores(scores, range, this.colours);
     else this.scoresPicture.clear();
@@ -242,7 +278,7 @@ export class ClipView {
       this.#within(context, place, () => {
         this.paintMapOn(context, place.width, place.height, step, options);
         const best = this.matches && this.matches[step].index;
-        if (this.matches && best >= 0) paintRing(context, place.width, place.height, this.clip, this.geo, best);
+        if (this.matches && best >= 0 && (!this.large || this.matches[step].score > this.lit)) paintRing(context, place.width, place.height, this.clip, this.geo, best, this.large);
         this.paintMarksOn(context, place.width, place.height, step, options, false);
       });
     }

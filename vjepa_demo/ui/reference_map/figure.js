@@ -32,7 +32,7 @@ const plain = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").re
 
 // `view` holds {set, clip, styles, isolated, step, focus, showPath, showLines, ink, paper, soft}.
 export function makeTraces(view) {
-  const { set, clip } = view, places = set.flat;
+  const { set, clip, scale = 1 } = view, places = set.flat;
   const type = places.length > 3000 && hasWebgl() ? "scattergl" : "scatter";
   const many = places.length > 1000; // outlines of so many points cost more time than they help
   const traces = [];
@@ -40,7 +40,7 @@ export function makeTraces(view) {
     const shown = clip.neighbours.slice(0, 5).flatMap((row) => [clip.flat, places[row], null]);
     traces.push({
       ...columns(shown), type: "scatter", mode: "lines", hoverinfo: "skip", meta: "lines", showlegend: false,
-      line: { color: view.ink, width: 1.25, dash: "dot" }, opacity: 0.6,
+      line: { color: view.ink, width: 1.25 * scale, dash: "dot" }, opacity: 0.6,
     });
   }
   for (const style of view.styles) {
@@ -48,7 +48,7 @@ export function makeTraces(view) {
       ...columns(style.rows.map((row) => places[row])), type, mode: "markers", meta: "references", name: plain(style.label),
       customdata: style.rows, hoverinfo: "none",
       opacity: view.isolated && view.isolated !== style.label ? FAINT : 1,
-      marker: { color: style.colour, symbol: style.symbol, size: 9, line: { color: view.ink, width: many ? 0 : 0.6 } },
+      marker: { color: style.colour, symbol: style.symbol, size: 9 * scale, line: { color: view.ink, width: many ? 0 : 0.6 } },
     });
   }
   const ring = (point, size, meta) => ({
@@ -69,7 +69,7 @@ export function makeTraces(view) {
   traces.push({
     ...columns([clip.flat]), type: "scatter", mode: "markers", meta: "clip", name: plain(clip.name || "this clip"), hoverinfo: "none",
     marker: {
-      symbol: clip.far ? "star-open" : "star", size: 20,
+      symbol: clip.far ? "star-open" : "star", size: 20 * scale,
       color: clip.far ? view.ink : "#f5c400", line: { color: view.ink, width: clip.far ? 2 : 1.5 },
     },
   });

@@ -1,5 +1,6 @@
 // The reference map in the page: builds its static frame once, then draws what each value brings.
 
+import { keptFile } from "../patch_viewer/files.js";
 import { address, button, h, toggle, watchTheme, whileThere } from "../shared/dom.js";
 import { PLOT_CONFIG, SAVED_SIZE, WAYS, columns, labelStyles, makeLayout, makeTraces, savedFigure } from "./figure.js";
 import { drawNames, drawNeighbours, drawPlayer, drawTruth, makeFilm } from "./panels.js";
@@ -30,7 +31,7 @@ const idle = () => new Promise((resolve) => {
   else setTimeout(resolve, 300);
 });
 
-function loadPlotly(url) {
+export function loadPlotly(url) {
   plotly ||= idle().then(() => new Promise((resolve, reject) => {
     const load = () => resolve(window.Plotly);
     const error = () => {
@@ -40,6 +41,14 @@ function loadPlotly(url) {
     document.head.append(h("script", { src: url, on: { load, error } }));
   }));
   return plotly;
+}
+
+async function fetchSet(url) {
+  const kept = await keptFile(url);
+  if (kept) return JSON.parse(new TextDecoder().decode(kept));
+  const answer = await fetch(url);
+  if (!answer.ok) throw new Error("The references could not be loaded: embed the clip again.");
+  return answer.json();
 }
 
 class ReferenceMap {
@@ -57,6 +66,7 @@ class ReferenceMap {
   #at = null; // the row that the keyboard is at
   #film = null; // what is in the tip, and when it starts
   #rest = 0;
+  #scale = 1; // of its marks: larger on a stage
 
   constructor(element, { props, watch }) {
     this.parts = {
@@ -97,7 +107,13 @@ class ReferenceMap {
       else if (label !== this.view.isolated) this.#isolate(label);
     });
     watchTheme(this.root, () => this.parts.plot.data && this.#draw());
-    watch("value", () => this.show(props.value));
+    // A scene of a talk has a place of its own; null leads back to that of the page's clip.
+    let held = false;
+    whileThere(this.root, document, "showmap", ({ detail }) => {
+      held = Boolean(detail);
+      this.show(detail || props.value);
+    });
+    watch("value", () => held || this.show(props.value));
     this.show(props.value);
   }
 
@@ -157,9 +173,7 @@ class ReferenceMap {
       await afterHeat();
       if (turn !== this.#turn) return;
       if (value.references !== this.path) {
-        const answer = await fetch(address(`${value.references}/set.json`));
-        if (!answer.ok) throw new Error("The references could not be loaded: embed the clip again.");
-        const set = await answer.json();
+        const set = await fetchSet(address(`${value.references}/set.json`));
         if (turn !== this.#turn) return;
         const grown = Boolean(this.set) && this.set.pooling === set.pooling && this.set.clips.every(({ file }, row) => file === set.clips[row]?.file);
         Object.assign(this, { set, path: value.references });
@@ -217,8 +231,11 @@ class ReferenceMap {
     const { plot, quality } = this.parts;
     const [ink, soft] = [this.root, quality].map((node) => getComputedStyle(node).color);
     const view = { ...this.view, set: this.set, clip: this.clip, path: this.path, ink, soft, paper: getComputedStyle(plot).backgroundColor };
+    view.scale = Number(getComputedStyle(plot).getPropertyValue("--rm-scale")) || 1;
     const first = !plot.data;
     await window.Plotly.react(plot, makeTraces(view), makeLayout(view), PLOT_CONFIG);
+    if (view.scale !== this.#scale) await window.Plotly.Plots.resize(plot);
+    this.#scale = view.scale;
     if (first) this.#listen();
   }
 

@@ -97,12 +97,12 @@ export function sizeCanvas(canvas, width, height) {
 export const address = (path) => new URL(`../../../${path}`, import.meta.url).href;
 
 // Listen as long as the widget is on the page.
-export function whileThere(node, target, type, listener) {
+export function whileThere(node, target, type, listener, capture = false) {
   const heard = (event) => {
     if (node.isConnected) listener(event);
-    else target.removeEventListener(type, heard);
+    else target.removeEventListener(type, heard, capture);
   };
-  target.addEventListener(type, heard);
+  target.addEventListener(type, heard, capture);
 }
 
 // Call when the page changes between light and dark, as long as the widget is on it.

@@ -1,0 +1,63 @@
+"""The scenes of a talk: made once for all who ask, one by one, whatever becomes of one of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vjepa_demo.errors import MediaError, Stopped
+from vjepa_demo.ui import stage
+from vjepa_demo.ui.stage.scenes import Scene
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The captions of the scenes that were made, of four; one called "broken" cannot be, until it is mended."""
+    made: list[str] = []
+    known = tuple(Scene(Path("clip.mp4"), caption) for caption in ("one", "two", "broken", "four"))
+
+    def show(scene: Scene, clips: Any) -> dict[str, Any]:
+        if scene.caption == "broken":
+            raise MediaError("This file cannot be read as a video.")
+        made.append(scene.caption)
+        return {"caption": scene.caption}
+
+    monkeypatch.setattr(stage, "known_scenes", lambda: known)
+    monkeypatch.setattr(stage, "_made", {})
+    monkeypatch.setattr(stage, "_Clips", lambda say: None)
+    monkeypatch.setattr(stage, "_show", show)
+    return made
+
+
+def test_one_that_fails_is_named_and_the_others_are_there(shown, caplog):
+    *steps, last = stage.make_all()
+    assert steps == [{"done": number, "of": 4} for number in range(4)]
+    assert last["scenes"] == [{"caption": "one"}, {"caption": "two"}, None, {"caption": "four"}]
+    assert last["missing"] == ["Scene 3 is missing. This file cannot be read as a video."]
+    assert "Scene 3 is missing" in caplog.text
+
+
+def test_what_is_made_is_made_once_and_what_failed_is_tried_again(shown, monkeypatch):
+    list(stage.make_all())
+    *steps, last = stage.make_all()
+    assert shown == ["one", "two", "four"]
+    assert steps == [{"done": 2, "of": 4}]
+    assert [scene and scene["caption"] for scene in last["scenes"]] == ["one", "two", None, "four"]
+
+
+def test_who_leaves_leaves_what_is_made_to_the_next(shown, monkeypatch):
+    show = stage._show
+
+    def stops(scene: Scene, clips: Any) -> dict[str, Any]:
+        if scene.caption == "two":
+            raise Stopped("Stopped.")
+        return show(scene, clips)
+
+    monkeypatch.setattr(stage, "_show", stops)
+    with pytest.raises(Stopped):
+        list(stage.make_all())
+    monkeypatch.setattr(stage, "_show", show)
+    list(stage.make_all())
+    assert shown == ["one", "two", "four"]

@@ -1,0 +1,157 @@
+"""The stage as a Gradio component: scenes for a speaker with a projector, a clicker and no network.
+
+Each scene is embedded once for all visitors, and its files stay where they are for as long as the app runs; the page
+fetches all of them before it says that it is ready, and asks for nothing after that.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import logging
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from vjepa_demo import explore, jobs, scratch
+from vjepa_demo.embedder import Embedder
+from vjepa_demo.errors import Stopped, UserError
+from vjepa_demo.explore import Embedded, Progress
+from vjepa_demo.references import current
+from vjepa_demo.settings import settings
+from vjepa_demo.ui import handlers
+from vjepa_demo.ui.outcome import Update, event, sentence
+from vjepa_demo.ui.patch_viewer import viewer_value
+from vjepa_demo.ui.stage.scenes import SHIPPED, Scene, read
+from vjepa_demo.ui.widget import widget
+from vjepa_demo.views.similarity import pack
+
+log = logging.getLogger(__name__)
+
+
+def stage(**kwargs: Any) -> gr.HTML:
+    """The component; its value comes from `make`, which its event `opened` asks for.
+
+    In the page it opens where the address has `talk`, with the key T and at the event `showtalk` of the document; it
+    sends `talkchange` there when it opens, closes or goes to another scene. The detail of both is {on, scene}, a number
+    from 1 or null.
+    """
+    return widget("stage", events=("opened",), **kwargs)
+
+
+@functools.cache
+def known_scenes() -> tuple[Scene, ...]:
+    """Those of the owner's file, or the shipped ones. Raises ScenesError."""
+    return tuple(read(Path(settings.scenes) if settings.scenes else SHIPPED))
+
+
+_made: dict[int, dict[str, Any]] = {}
+_making = threading.Lock()
+
+
+@functools.cache
+def _folder() -> Path:
+    """Where the scenes' files are served from: they stay, whatever their age."""
+    folder = scratch.folder(scratch.UPLOADS) / "talk"
+    folder.mkdir(exist_ok=True)
+    scratch.using(folder).__enter__()
+    return folder
+
+
+def make_all(say: Progress = explore.say_nothing) -> Iterator[dict[str, Any]]:
+    """Make what is not made yet. Yields values of the component: how far it is, then all scenes, each as `_show` gives
+    it, with a sentence for each that cannot be shown. Raises Stopped."""
+    known, missing, clips = known_scenes(), [], _Clips(say)
+    for number, scene in enumerate(known):
+        if number in _made:
+            continue
+        yield {"done": number, "of": len(known)}
+        try:
+            with jobs.locked(_making):
+                if number not in _made:
+                    _made[number] = _show(scene, clips)
+        except Stopped:
+            raise
+        except Exception as error:
+            missing.append(f"Scene {number + 1} is missing. {sentence(error)}")
+            log.warning("%s", missing[-1])
+    yield {"scenes": [_made.get(number) for number in range(len(known))], "missing": missing, "of": len(known)}
+
+
+@event("status", "talk", kind="talk", says_in=())
+def make(say: Progress, folder: Path) -> Iterator[Update]:
+    """The scenes, for whoever opens the stage."""
+    for value in make_all(say):
+        yield {"talk": value}
+
+
+class _Clips:
+    """The clips of scenes, embedded once for all scenes that one piece of work makes."""
+
+    def __init__(self, say: Progress) -> None:
+        self.say = say
+        self.options = handlers.first_options()
+        self._seen: dict[tuple[Path, int | None], Embedded] = {}
+
+    def get(self, path: Path, layer: int | None = None) -> Embedded:
+        """A clip, seen at a layer. Raises UserError."""
+        path = path.resolve()
+        if (path, layer) not in self._seen:
+            last = layer is None
+            self._seen[path, layer] = (
+                explore.embed(path, self.options, progress=self.say)
+                if last
+                else explore.at_layer(self.get(path), layer, self.say)
+            )
+        return self._seen[path, layer]
+
+    def file(self, path: Path, layer: int | None) -> Path:
+        """Where it is served from, in the form that the viewer reads."""
+        name = hashlib.sha256(f"{path.resolve()} {layer}".encode()).hexdigest()[:32]
+        file = _folder() / f"{name}.bin"
+        if not file.exists():
+            clip = self.get(path, layer)
+            file.write_bytes(pack(clip.embedding, clip.clip))
+        return file
+
+
+def _show(scene: Scene, clips: _Clips) -> dict[str, Any]:
+    """A scene for the page: its caption, what it begins with, and all that can be shown of it.
+
+    `layers` are the last one and a lower one, each with the clip alone (`one`) and beside the other one (`both`, or
+    None); `begin` is the index of the one that is shown first.
+    """
+    clip = clips.get(scene.clip)
+    count = Embedder.open(clips.options).layers
+    lower = scene.layer if scene.layer not in (None, count) else count // 2
+    layers = []
+    for layer, words in ((None, f"Layer {count} of {count}"), (lower, f"Layer {lower} of {count}")):
+        one = viewer_value(clips.file(scene.clip, layer), name=clip.name)
+        both = None
+        if scene.second:
+            second = clips.file(scene.second, layer)
+            both = viewer_value(clips.file(scene.clip, layer), second, name=clip.name, compare_name=scene.second.name)
+        layers.append({"words": words, "one": one, "both": both})
+    return {
+        "caption": scene.caption,
+        "state": scene.state(clip.embedding.grid),
+        "begin": 0 if scene.layer in (None, count) else 1,
+        "layers": layers,
+        "map": _place(clip, clips.say),
+    }
+
+
+def _place(clip: Embedded, say: Progress) -> dict[str, Any] | None:
+    """The clip on the map, where the references are embedded in its way or soon are. A scene can do without."""
+    folder = current.folder()
+    try:
+        if handlers.price(clip, folder)[1] <= handlers.AT_ONCE_S:
+            return handlers.show_map(explore.compare(clip, folder, say))
+    except Stopped:
+        raise
+    except UserError as error:
+        log.warning("no map for a scene: %s", error)
+    return None

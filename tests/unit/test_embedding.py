@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -42,22 +44,38 @@ def test_pooling_in_double_precision() -> None:
     assert embedding.pooled()[0] == np.float32(0.1), "a sum of 16,384 terms in float32 would drift"
 
 
-def slow_motion(tokens: np.ndarray) -> np.ndarray:
-    """What `motion` says, for up to 8 time steps, region by region and pair by pair."""
+def slow_motion(tokens: np.ndarray, seen: np.ndarray | None = None) -> np.ndarray:
+    """What `motion` says, for up to 8 time steps, patch by patch, region by region and pair by pair."""
     steps, rows, cols = tokens.shape[:3]
     regions = min(8, max(min(rows, cols), max(rows, cols) // 2))
-    pairs = list(itertools.combinations(range(steps), 2))
-    change = np.zeros((len(pairs), regions, regions))
-    for p, y, x in np.ndindex(change.shape):
-        part = tuple(
-            slice(n * i // regions, max(n * i // regions + 1, n * (i + 1) // regions))
-            for n, i in ((rows, y), (cols, x))
-        )
-        moved = tokens[pairs[p][1]][part].astype(np.float64) - tokens[pairs[p][0]][part]
-        change[p, y, x] = np.sqrt((moved**2).sum(-1)).mean()
-    cosines = [(a * b).sum() / np.sqrt((a**2).sum() * (b**2).sum()) for a, b in itertools.combinations(change, 2)]
-    where = change.mean(axis=0).ravel()
-    return np.concatenate([0.2 * where / np.linalg.norm(where), cosines / np.linalg.norm(cosines)])
+    patches = [(y, x) for y, x in np.ndindex(rows, cols) if seen is None or seen[y, x]]
+    maps = {}
+    for i, j in itertools.combinations(range(steps), 2):
+        moved = {
+            at: sum((float(a) - float(b)) ** 2 for a, b in zip(tokens[j][at], tokens[i][at], strict=True))
+            for at in patches
+        }
+        usual = sum(moved.values()) / len(moved)
+        maps[i, j] = np.zeros((regions, regions))
+        for top, left in np.ndindex(regions, regions):
+            ys, xs = (
+                range(n * k // regions, max(n * k // regions + 1, n * (k + 1) // regions))
+                for n, k in ((rows, top), (cols, left))
+            )
+            values = [moved[y, x] - usual if (y, x) in moved else 0.0 for y in ys for x in xs]
+            maps[i, j][top, left] = sum(values) / len(values)
+    path = [
+        maps[i, i + 1][y, x] + maps[i, i + 1][y, regions - 1 - x]
+        for i in range(steps - 1)
+        for y in range(regions)
+        for x in range(math.ceil(regions / 2))
+    ]
+    cosines = [
+        (a * b).sum() / np.sqrt((a**2).sum() * (b**2).sum()) for a, b in itertools.combinations(maps.values(), 2)
+    ]
+    return np.concatenate([part / np.linalg.norm(part) for part in (path, cosines)]) * (
+        [0.5] * len(path) + [1] * len(cosines)
+    )
 
 
 @pytest.mark.parametrize(
@@ -68,7 +86,17 @@ def test_motion_is_the_change_of_each_region_and_how_alike_the_changes_are(grid)
     tokens = np.random.default_rng(1).normal(size=(*grid, 5)).astype(np.float32)
     actual = motion(tokens)
     assert actual.dtype == np.float32
-    np.testing.assert_allclose(actual, slow_motion(tokens), rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(actual, slow_motion(tokens), atol=1e-5)
+    assert np.linalg.norm(actual) == pytest.approx(np.hypot(0.5, 1), abs=1e-5)
+
+
+def test_motion_beside_padding() -> None:
+    tokens = np.random.default_rng(1).normal(size=(4, 16, 16, 5)).astype(np.float32)
+    seen = np.zeros((16, 16), bool)
+    seen[3:12] = True
+    actual = motion(tokens, seen)
+    np.testing.assert_allclose(actual, slow_motion(tokens, seen), atol=1e-5)
+    assert not actual[: 3 * 32].reshape(3, 8, 4)[:, [0, 6, 7]].any()
 
 
 @pytest.mark.parametrize(
@@ -93,14 +121,27 @@ def test_motion_of_a_long_clip_is_that_of_eight_spans() -> None:
     np.testing.assert_allclose(motion(tokens), motion(spans), rtol=1e-5, atol=1e-7)
 
 
-def test_one_part_of_motion_knows_places_the_other_times() -> None:
+def test_motion_does_not_tell_left_from_right_but_up_from_down_and_forth_from_back() -> None:
     tokens = np.random.default_rng(3).normal(size=(5, 16, 16, 5)).astype(np.float32)
-    where, when = motion(tokens)[:64], motion(tokens)[64:]
-    mirrored, backwards = motion(tokens[:, ::-1, ::-1]), motion(tokens[::-1])
-    np.testing.assert_allclose(mirrored[64:], when, rtol=1e-4)
-    assert not np.allclose(mirrored[:64], where, rtol=1e-2)
-    np.testing.assert_allclose(backwards[:64], where, rtol=1e-4)
-    assert not np.allclose(backwards[64:], when, rtol=1e-3)
+    path, when = motion(tokens)[: 4 * 32], motion(tokens)[4 * 32 :]
+    np.testing.assert_allclose(motion(tokens[:, :, ::-1]), motion(tokens), atol=1e-6)
+    turned, backwards = motion(tokens[:, ::-1]), motion(tokens[::-1])
+    assert not np.allclose(turned[: len(path)], path, atol=1e-2)
+    np.testing.assert_allclose(turned[len(path) :], when, atol=1e-6)
+    assert not np.allclose(backwards[: len(path)], path, atol=1e-2)
+    assert not np.allclose(backwards[len(path) :], when, atol=1e-2)
+
+
+def test_what_changes_the_whole_picture_is_no_motion() -> None:
+    tokens = np.random.default_rng(4).normal(size=(1, 8, 8, 5)).astype(np.float32).repeat(4, axis=0)
+    flash = np.zeros((4, 8, 8, 5), np.float32)
+    flash[1:, ..., 0], flash[3, ..., 1] = 2, 2  # in channels of their own, so that squares add up
+    tokens[..., :2] = 0
+    assert not motion(tokens + flash).any()
+    moving = np.zeros_like(flash)
+    for step in range(4):
+        moving[step, 2 * step : 2 * step + 2, 3:5, 4] = 1
+    np.testing.assert_allclose(motion(tokens + moving + flash), motion(tokens + moving), atol=1e-6)
 
 
 def test_motion_does_not_see_what_stands_still_nor_the_padding() -> None:
@@ -111,8 +152,11 @@ def test_motion_does_not_see_what_stands_still_nor_the_padding() -> None:
     still[1, 0] += 1  # a row of padding
     assert not dataclasses.replace(embedding, tokens=still).motion().any()
     still[1, 1, 2] += 1
-    expected = np.zeros((4, 4))
-    expected[1, 2] = 0.2  # all there is; a single pair of times resembles no other
+    patches = np.zeros((4, 4))
+    patches[1:3] = -1 / 8  # less than the eight patches do on average
+    patches[1, 2] += 1
+    expected = (patches + patches[:, ::-1])[:, :2]
+    expected *= 0.5 / np.linalg.norm(expected)  # all there is; a single pair of times resembles no other
     np.testing.assert_allclose(dataclasses.replace(embedding, tokens=still).motion(), expected.ravel(), atol=1e-5)
 
 
@@ -180,4 +224,13 @@ def test_vectors_made_differently_are_not_compared(name: str) -> None:
     assert other.key != Kind(MADE).key
     with pytest.raises(FingerprintMismatch, match=name):
         Kind(MADE).require(other)
-    Kind(MADE).require(Kind.parse(json.loads(json.dumps(Kind(MADE).fields))))
+    for pooling in ("mean", "motion"):
+        Kind(MADE, pooling).require(Kind.parse(json.loads(json.dumps(Kind(MADE, pooling).fields))))
+
+
+def test_motion_as_it_was_before_is_another_kind() -> None:
+    kind = Kind(MADE, "motion")
+    before = {**kind.fields, "pooling": "motion"}
+    assert kind.key != hashlib.sha256(json.dumps(before, sort_keys=True).encode()).hexdigest()[:16]
+    with pytest.raises(KeyError):
+        Kind.parse(before)

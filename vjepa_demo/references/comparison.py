@@ -190,8 +190,8 @@ def place(cosines: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
     with distances d = 1 − cosine, weights w = exp(−d / σ) and σ such that those of all but the nearest add up to
     log2(k). Then, over EPOCHS with a falling step, each of these references pulls it in proportion to its weight while
     all references push it away; where `transform` draws the pushes at random, their expectation is taken here. Left out
-    one by one, the shipped references keep 71 % of their 10 nearest near them by the mean and 61 % by motion; at the
-    weighted mean alone it would be 65 % and 56 % (`bench/placement.py`).
+    one by one, the shipped references keep 52 % of their 10 nearest near them by the mean and 68 % by motion; at the
+    weighted mean alone it would be 39 % and 58 % (`bench/placement.py`).
 
     Args:
         cosines: float `[..., R]`, of each query with every reference.

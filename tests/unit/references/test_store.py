@@ -91,6 +91,7 @@ def forged(path: Path, **changes) -> None:
         {"sha256": "[" * 100_000},
         {"fingerprint": "[" * 100_000},
         {"fingerprint": json.dumps({"checkpoint": "x"})},
+        {"fingerprint": json.dumps({**MADE.fields, "pooling": "motion"})},
         {"sha256": "{}"},
         {"format": "1"},
         {"extra": np.zeros(3, np.float32)},

@@ -40,8 +40,8 @@ const ABOUT = {
     "Clips are compared by what they show: a clip's vector is the mean of its tokens, less the references' mean. The " +
     "background fills most tokens, so clips of one place resemble each other.",
   motion:
-    "Clips are compared by how they move: a clip's vector is in which regions its tokens change, and at which times they " +
-    "change alike, less the references' mean. What things look like cancels out; where and when they move stays.",
+    "Clips are compared by how they move: a clip's vector is where and when its tokens change, left or right alike, and " +
+    "which changes are in the same places, less the references' mean. What things look like cancels out.",
 };
 
 export function drawTruth(parts, set, clip) {

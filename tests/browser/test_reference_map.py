@@ -96,7 +96,6 @@ def url(references, clips) -> Iterator[str]:
         prevent_thread_lock=True,
         quiet=True,
         theme=theme.theme(),
-        css=theme.stylesheet(),
         ssr_mode=False,
         app_kwargs={"routes": list(serving.ROUTES)},
     )

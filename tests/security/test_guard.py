@@ -291,7 +291,9 @@ def test_an_uploads_name_is_short():
             assert ask(method, f"{path}?upload_id={name}").status_code == 200
         for query in ("upload_id=" + "x" * 101, "upload_id=", "upload_id=a&upload_id=%00", "upload_id=" + "x" * 60_000):
             assert ask(method, f"{path}?{query}").status_code == 400
-    assert ask("GET", "/?x=" + "y" * 2000).status_code == 400
+    assert ask("GET", "/config?x=" + "y" * 2000).status_code == 400
+    page = ask("GET", "/?x=" + "y" * 2000)
+    assert (page.status_code, page.headers["location"]) == (303, "./"), "a link that is none leads to the page"
 
 
 @pytest.mark.parametrize(("query", "code"), [("", 200), ("?page=", 200), ("?page=x", 404), ("?page=&%70age=x", 404)])

@@ -27,7 +27,7 @@ HALF_MINUTE = {"timeout": 60}
 # What is the same in every copy of the app, and what the page that asks for a login is made of.
 FOR_ALL = {"/", "/health", "/robots.txt", "/theme.css", "/manifest.json", "/favicon.ico", "/gradio_api/theme.css"}
 FOR_ALL |= {"/gradio_api/startup-events", "/gradio_api/app_id", "/assets/{path:path}", "/static/{path:path}"}
-FOR_ALL |= {"/svelte/{path:path}", "/login", "/login/"}
+FOR_ALL |= {"/svelte/{path:path}", "/login", "/login/", "/card.jpg"}
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,13 @@ import functools
 import html
 import io
 import re
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlencode
 
 from starlette.requests import Request
 
 from vjepa_demo.ui import examples
 from vjepa_demo.ui.handlers import opening
+from vjepa_demo.ui.link import NAMES
 
 SIZE = (1200, 630)  # what those who show links ask for
 NAME = "card.jpg"
@@ -27,10 +28,10 @@ def with_card(page: bytes, request: Request) -> bytes:
     from gradio.route_utils import get_root_url
 
     root = get_root_url(request, "/", request.scope.get("root_path") or None)
-    clip = "".join(parse_qs(request.url.query).get("clip", []))
+    asked = {name: values[0] for name, values in parse_qs(request.url.query).items() if name in NAMES}
     known = {path.stem for path in examples.files()}
-    title = f"{clip}: {TITLE}" if clip in known else TITLE
-    query = f"?{request.url.query}" if request.url.query else ""
+    title = f"{asked['clip']}: {TITLE}" if asked.get("clip") in known else TITLE
+    query = f"?{urlencode(asked)}" if asked else ""
     told = {"title": title, "description": SENTENCE, "image": f"{root}/{NAME}"}
     tags = {**{f"og:{name}": text for name, text in told.items()}, "og:url": f"{root}/{query}", "og:type": "website"}
     tags |= {"og:image:width": str(SIZE[0]), "og:image:height": str(SIZE[1])}

@@ -10,6 +10,7 @@ from pathlib import Path
 from vjepa_demo import explore, scratch
 from vjepa_demo.errors import RequestError, duration
 from vjepa_demo.explore import Embedded, Progress
+from vjepa_demo.model import hub
 from vjepa_demo.options import Options
 from vjepa_demo.settings import AUTO, settings
 from vjepa_demo.ui import sessions
@@ -75,10 +76,7 @@ def clip_of(wanted: Wanted) -> tuple[str, Options, Embedded | None]:
             "The clip of this link is not kept here any more, or was opened in another browser: open its file again. "
             f"A clip is kept for {duration(settings.keep_hours * 3600)} at most, and never beyond a restart."
         )
-    # A link is followed with a click: it may not make the app load what nobody here has chosen.
-    listed = {known.id for known in listed_checkpoints()} | {first_options().checkpoint, settings.checkpoint}
-    if wanted["checkpoint"] not in listed and not (kept and kept.options.checkpoint == wanted["checkpoint"]):
-        raise RequestError("This link names a checkpoint that is not in the list: choose it by hand, if you trust it.")
+    check_checkpoint(wanted["checkpoint"], kept)
     if frames not in {*frames_offered(opening().choice.checkpoint.frames), *([kept.options.frames] if kept else [])}:
         raise RequestError(f"This link asks for {frames:g} frames, which cannot be chosen here.")
     if wanted["by"] not in (AUTO, "mean", "motion"):
@@ -90,6 +88,18 @@ def clip_of(wanted: Wanted) -> tuple[str, Options, Embedded | None]:
     if layer is not None and layer != int(layer):
         raise RequestError("This link names a layer that the encoder does not have.")
     return kept.path if kept else example_of(wanted["clip"]), options, kept
+
+
+def check_checkpoint(name: str, kept: Embedded | None) -> None:
+    """A link is followed with a click, or by another site's page: it may not make the app load what nobody here has
+    chosen, nor download gigabytes. Raises RequestError."""
+    if name in {first_options().checkpoint, settings.checkpoint} or (kept and kept.options.checkpoint == name):
+        return
+    listed = next((known for known in listed_checkpoints() if known.id == name), None)
+    if listed is None:
+        raise RequestError("This link names a checkpoint that is not in the list: choose it by hand, if you trust it.")
+    if not (listed.folder or hub.cached(name)):
+        raise RequestError(f"This link is about {listed.name}, which has not been downloaded here: choose it by hand.")
 
 
 def shown_by(file: str, options: Options, kept: Embedded | None, wanted: Wanted, say: Progress) -> Embedded:

@@ -14,6 +14,7 @@ from loops import finish
 from starlette.requests import Request
 
 from vjepa_demo import explore
+from vjepa_demo.model import hub
 from vjepa_demo.options import Options
 from vjepa_demo.ui import card, examples, handlers, link, page
 from vjepa_demo.ui.following import CONTROLS, follow
@@ -204,6 +205,14 @@ def test_what_is_not_to_be_had_is_told_and_nothing_is_lost(changed: dict[str, An
     assert shown["link"]["failed"]
 
 
+def test_a_link_downloads_no_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "cached", lambda name: None)
+    monkeypatch.setattr(hub, "fetch", lambda name, progress: pytest.fail("it is downloaded"))
+    shown = followed(wanted(checkpoint="facebook/vjepa2-vitg-fpc64-384"))
+    assert "ViT-g, which has not been downloaded here" in shown["status"]
+    assert set(shown) == {"status", "link"}
+
+
 def test_a_page_that_only_just_opened_shows_what_it_opens_with() -> None:
     shown = followed(wanted(clip="own", opened=True))
     assert "open its file again" in shown["status"]
@@ -223,6 +232,8 @@ def test_a_page_that_only_just_opened_shows_what_it_opens_with() -> None:
         {"state": None},
         {"state": {"patches": ["x" * 20_000]}},
         {"turn": None},
+        {"opened": [[]] * 100_000},  # would stay in the visitor's state
+        {"opened": {"a": 1}},
     ],
 )
 def test_what_no_address_says_is_refused(forged: dict[str, Any]) -> None:

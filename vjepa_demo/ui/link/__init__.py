@@ -91,6 +91,7 @@ def remember_wanted(event: gr.EventData) -> Wanted | None:
     numbers += [] if sent["layer"] is None else [sent["layer"]]
     well = (
         all(isinstance(text, str) and len(text) <= MOST_TEXT for text in texts)
+        and sent["opened"] in (None, False, True)
         and all(type(n) in (int, float) and math.isfinite(n) and 0 <= n <= MOST_NUMBER for n in numbers)
         and isinstance(sent["state"], dict)
         and len(json.dumps(sent["state"])) <= MOST_STATE

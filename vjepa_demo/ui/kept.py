@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 from vjepa_demo.settings import settings
 
 T = TypeVar("T")
+MOST_ITEMS = 1024  # those that share their parts take no bytes of their own, but a place each
 
 
 @dataclass
@@ -24,14 +25,19 @@ class _Item(Generic[T]):
 
 
 class Store(Generic[T]):
-    """Keeps the most recently used results, at most `max_bytes` of them (and always the newest), none for longer than
-    `max_seconds` after its last use. Room is made by whoever takes most of it.
+    """Keeps the most recently used results, at most `max_bytes` and `max_items` of them (and always the newest), none for
+    longer than `max_seconds` after its last use. Room is made by whoever takes most of it.
 
     Ids are 128 random bits: who does not have one cannot guess it.
     """
 
-    def __init__(self, max_bytes: int = settings.store_bytes, max_seconds: float = settings.keep_hours * 3600) -> None:
-        self.max_bytes, self.max_seconds = max_bytes, max_seconds
+    def __init__(
+        self,
+        max_bytes: int = settings.store_bytes,
+        max_seconds: float = settings.keep_hours * 3600,
+        max_items: int = MOST_ITEMS,
+    ) -> None:
+        self.max_bytes, self.max_seconds, self.max_items = max_bytes, max_seconds, max_items
         self._items: OrderedDict[str, _Item[T]] = OrderedDict()
         self._lock = threading.RLock()
 
@@ -54,6 +60,9 @@ class Store(Generic[T]):
                     return known
             parts = {key: size} if isinstance(size, int) else dict(size)
             self._items[key] = _Item(item, parts, owner, time.monotonic())
+            if len(self._items) > self.max_items:
+                most = Counter(kept.owner for old, kept in self._items.items() if old != key).most_common(1)[0][0]
+                del self._items[next(old for old, kept in self._items.items() if kept.owner == most and old != key)]
             while self.bytes_held > self.max_bytes and len(self._items) > 1:
                 others = [(old, kept) for old, kept in self._items.items() if old != key]
                 owners = {kept.owner for _, kept in others}

@@ -56,6 +56,15 @@ def test_what_is_kept_already_keeps_its_id() -> None:
     assert store.bytes_held == 80
 
 
+def test_bounded_in_number_where_items_share_all_they_hold() -> None:
+    store: Store[object] = Store(100, max_items=5)
+    other = store.put(object(), 10, "other")
+    keys = [store.put(object(), {1: 60}, "one") for _ in range(20)]
+    assert [number for number, key in enumerate(keys) if store.get(key) is not None] == [16, 17, 18, 19]
+    assert store.get(other) is not None, "room is made by whoever has most"
+    assert store.put(object(), 1, "another") and store.get(keys[16]) is None
+
+
 def test_ids_cannot_be_guessed() -> None:
     store: Store[object] = Store(10**6)
     keys = {store.put(object(), 1) for _ in range(1000)}

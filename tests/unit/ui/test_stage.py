@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from vjepa_demo import scratch
 from vjepa_demo.errors import MediaError, Stopped
 from vjepa_demo.ui import stage
 from vjepa_demo.ui.stage.scenes import Scene
@@ -61,3 +62,11 @@ def test_who_leaves_leaves_what_is_made_to_the_next(shown, monkeypatch):
     monkeypatch.setattr(stage, "_show", show)
     list(stage.make_all())
     assert shown == ["one", "two", "four"]
+
+
+def test_the_files_of_scenes_stay_whatever_their_age():
+    file = stage._folder() / "scene.bin"
+    file.write_bytes(b"scene")
+    scratch.sweep(scratch.UPLOADS, 0.0, 0)
+    assert file.is_file()
+    file.unlink()

@@ -6,6 +6,7 @@ fetches all of them before it says that it is ready, and asks for nothing after 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import logging
@@ -50,6 +51,7 @@ def known_scenes() -> tuple[Scene, ...]:
 
 _made: dict[int, dict[str, Any]] = {}
 _making = threading.Lock()
+_stays = contextlib.ExitStack()  # a context that nothing refers to would end at once
 
 
 @functools.cache
@@ -57,7 +59,7 @@ def _folder() -> Path:
     """Where the scenes' files are served from: they stay, whatever their age."""
     folder = scratch.folder(scratch.UPLOADS) / "talk"
     folder.mkdir(exist_ok=True)
-    scratch.using(folder).__enter__()
+    _stays.enter_context(scratch.using(folder))
     return folder
 
 

@@ -25,8 +25,8 @@ class _Item(Generic[T]):
 
 
 class Store(Generic[T]):
-    """Keeps the most recently used results, at most `max_bytes` and `max_items` of them (and always the newest), none for
-    longer than `max_seconds` after its last use. Room is made by whoever takes most of it.
+    """Keeps the most recently used results, at most `max_bytes` and `max_items` of them (and always the newest), none
+    for longer than `max_seconds` after its last use. Room is made by whoever takes most of it.
 
     Ids are 128 random bits: who does not have one cannot guess it.
     """

@@ -47,6 +47,12 @@ def test_the_first_paint_is_a_finished_example(app: Page, console_errors, left_l
     assert not console_errors
 
 
+def test_a_page_whose_parts_cannot_be_loaded_says_so(page: Page, demo_url: str):
+    page.route("**/widgets/**", lambda route: route.abort())
+    page.goto(demo_url)
+    expect(page.get_by_text("This part of the page could not be loaded").first).to_be_visible(timeout=WAIT_MS)
+
+
 def test_a_video_gives_shape_heatmap_and_a_place_on_the_map(app: Page, video, console_errors, left_localhost):
     upload(app, video)
     done(app)

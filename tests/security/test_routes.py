@@ -142,6 +142,7 @@ def test_pages_say_what_they_may_load_and_who_may_show_them(demo_url, space_url)
         assert policy["default-src"] == "'self'"
         assert not re.search(r"https?:|\*", " ".join(v for k, v in policy.items() if k != "frame-ancestors"))
         assert headers["x-content-type-options"] == "nosniff"
+        assert headers["cache-control"] == "private, no-cache", "it names the host that it was asked for at"
 
 
 @pytest.mark.parametrize(

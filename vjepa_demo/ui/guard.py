@@ -341,6 +341,7 @@ class Guard:
             body = DESCRIPTION.sub(rb"\1null\2", body)
         headers = {name.decode("latin1"): value.decode("latin1") for name, value in sent[0].get("headers", [])}
         headers.pop("content-length", None)
+        headers["cache-control"] = "private, no-cache"  # what it says depends on who asks, and under which name
         return Response(card.with_card(body, Request(scope)) if body else body, sent[0]["status"], headers)
 
     def _file(self, path: str) -> Response:

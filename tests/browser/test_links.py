@@ -161,6 +161,54 @@ def test_back_and_forward(page: Page, demo_url: str, console_errors: list[str]) 
     assert not console_errors
 
 
+# Two steps through the history, the second before the server has answered the first.
+QUICKLY = """([first, second]) => new Promise((done) => {
+    addEventListener("popstate", () => {
+        addEventListener("popstate", done, { once: true });
+        history.go(second);
+    }, { once: true });
+    history.go(first);
+})"""
+
+
+@pytest.mark.parametrize(("steps", "name"), [((-1, 1), "walk.mp4"), ((-1, -1), "dominoes.mp4")], ids=str)
+def test_of_two_quick_steps_the_last_one_is_shown(
+    page: Page, demo_url: str, steps: tuple[int, int], name: str, console_errors: list[str]
+) -> None:
+    opened(page, demo_url)
+    for clip in ("cloth", "walk"):
+        page.get_by_role("group", name="Examples").get_by_role("button", name=clip).click()
+        name_shown(page, f"{clip}.mp4")
+        says(page, clip=clip)
+    length = page.evaluate("history.length")
+    page.evaluate(QUICKLY, list(steps))
+    page.wait_for_timeout(4000)  # whatever may still come has come
+    name_shown(page, name)
+    says(page, clip=None if name == "dominoes.mp4" else "walk")
+    assert page.evaluate("history.length") == length, "no step is added to those that were there"
+    assert not console_errors
+
+
+def test_what_does_not_fit_the_clip_goes_from_the_address_without_a_step(page: Page, demo_url: str) -> None:
+    page.add_init_script("window.began ??= history.length")
+    opened(page, f"{demo_url}/?clip=cloth&patches=99.99.99")
+    says(page, clip="cloth", patches=None)
+    assert page.evaluate("history.length === window.began"), "Back leads away, not here again"
+
+
+def test_a_label_that_is_shown_alone_stays_when_clips_are_compared_in_another_way(page: Page, demo_url: str) -> None:
+    opened(page, demo_url)
+    expect(page.get_by_label("Reference map", exact=True)).to_have_attribute("data-state", "ready", timeout=WAIT_MS)
+    alone = page.locator(".rm-on-map[aria-pressed=true]")
+    page.locator(".rm-on-map", has_text="rope").click()
+    expect(alone).to_contain_text("rope")
+    says(page, label="rope")
+    page.get_by_role("radio", name="Appearance").click()
+    expect(page.locator(".rm-way")).to_have_text("by appearance")
+    expect(alone).to_contain_text("rope")
+    says(page, label="rope", by="mean")
+
+
 def test_a_reload_brings_the_own_clip_back(page: Page, demo_url: str, video: Any) -> None:
     opened(page, demo_url)
     page.get_by_label("Video or image").set_input_files(video)

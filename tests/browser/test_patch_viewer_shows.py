@@ -326,6 +326,12 @@ def test_a_figure_shows_all_that_the_viewer_does(viewer, tmp_path):
     assert "cosine" not in said
 
 
+def test_a_figure_that_a_browser_cannot_make_is_told(viewer):
+    viewer.page.evaluate("() => { Image.prototype.decode = () => Promise.reject(new Error('no')); }")
+    viewer.control("button", "Save the figure as PNG").click()
+    expect(viewer.root.get_by_role("alert")).to_contain_text("save it as SVG")
+
+
 def test_a_figure_of_two_clips_or_a_photo(viewer, tmp_path):
     viewer.show("crop|second|one.mp4")
     viewer.click(5, 5)

@@ -182,11 +182,38 @@ def test_digits_and_the_clicker_lead_from_scene_to_scene(talk: Talk):
 def test_the_address_names_a_scene_and_back_leads_through_them(open_page, app):
     talk = Talk(open_page(), f"{app[0]}/?talk=1&scene=3").ready()
     talk.shows(3)
-    talk.send(on=True, scene=2)
+    talk.press("2")
     talk.shows(2)
-    talk.send(on=False, scene=None)
+    assert "scene=2" in talk.page.url
+    talk.page.go_back()
+    talk.shows(3)
+    talk.page.go_forward()
+    talk.shows(2)
+    talk.press("Escape")
     expect(talk.root).to_be_hidden()
     assert talk.page.evaluate("window.told.at(-1)") == {"on": False, "scene": None}
+    assert "talk" not in talk.page.url
+    talk.page.go_back()
+    talk.shows(2)
+
+
+def test_back_out_of_a_talk_leads_to_what_the_address_says(open_page, app):
+    """Also where that is not what the page showed last."""
+    page = open_page(viewport={"width": 1280, "height": 720})
+    talk = Talk(page, app[0])
+    viewer = page.get_by_label("Patch viewer", exact=True)
+    expect(viewer).to_have_attribute("data-state", "ready")
+    viewer.get_by_role("application").first.click(position={"x": 150, "y": 200})
+    page.wait_for_function("location.search.includes('patches')")
+    talk.press("t").ready()
+    talk.go("4", 4)
+    length = page.evaluate("history.length")
+    page.evaluate("history.go(-3)")
+    expect(talk.root).to_be_hidden()
+    page.wait_for_timeout(1000)  # the viewer has told its state
+    expect(viewer.get_by_role("figure").first).to_have_attribute("aria-label", "dominoes.mp4")
+    expect(viewer).to_have_attribute("data-pinned", "false")
+    assert page.evaluate("[location.search, history.length]") == ["", length]
 
 
 def test_colours_heat_layer_and_second_clip_come_and_go(talk: Talk):

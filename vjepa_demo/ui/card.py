@@ -50,13 +50,14 @@ def picture() -> bytes:
 
     example = opening().example
     if isinstance(example, str):
-        return examples.posters()
-    from vjepa_demo.views.heatmap import heatmap_frame
-    from vjepa_demo.views.similarity import first_patch, similarity
+        shown = examples.poster(examples.files()[0])
+    else:
+        from vjepa_demo.views.heatmap import heatmap_frame
+        from vjepa_demo.views.similarity import first_patch, similarity
 
-    embedding, clip = example.embedding, example.clip
-    at = (0, *divmod(first_patch(embedding, clip), embedding.grid[2]))
-    frame = heatmap_frame(clip, embedding, similarity(embedding, at), at)
+        embedding, clip = example.embedding, example.clip
+        at = (0, *divmod(first_patch(embedding, clip), embedding.grid[2]))
+        shown = Image.fromarray(heatmap_frame(clip, embedding, similarity(embedding, at), at))
     out = io.BytesIO()
-    ImageOps.pad(Image.fromarray(frame), SIZE, Image.Resampling.BICUBIC, DARK).save(out, "JPEG", quality=88)
+    ImageOps.pad(shown, SIZE, Image.Resampling.BICUBIC, DARK).save(out, "JPEG", quality=88)
     return out.getvalue()

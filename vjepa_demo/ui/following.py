@@ -6,12 +6,13 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 from vjepa_demo import explore, scratch
 from vjepa_demo.errors import RequestError, duration
 from vjepa_demo.explore import Embedded, Progress
 from vjepa_demo.model import hub
-from vjepa_demo.options import Options
+from vjepa_demo.options import Options, Pooling
 from vjepa_demo.settings import AUTO, settings
 from vjepa_demo.ui import sessions
 from vjepa_demo.ui.handlers import (
@@ -79,7 +80,7 @@ def clip_of(wanted: Wanted) -> tuple[str, Options, Embedded | None]:
     check_checkpoint(wanted["checkpoint"], kept)
     if frames not in {*frames_offered(opening().choice.checkpoint.frames), *([kept.options.frames] if kept else [])}:
         raise RequestError(f"This link asks for {frames:g} frames, which cannot be chosen here.")
-    if wanted["by"] not in (AUTO, "mean", "motion"):
+    if wanted["by"] not in (AUTO, *get_args(Pooling)):
         raise RequestError("This link compares clips in a way that is not known here.")
     options = make_options(
         wanted["checkpoint"], frames, wanted["from"], wanted["to"], wanted["sampling"], wanted["fit"]

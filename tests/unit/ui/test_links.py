@@ -270,9 +270,12 @@ def test_a_card_of_an_unknown_clip_does_not_repeat_its_name() -> None:
     assert 'og:title" content="V-JEPA 2 Explorer"' in text
 
 
-def test_the_picture_is_of_the_size_that_is_asked_for() -> None:
+@pytest.mark.parametrize("example", ["as it is", "It could not be embedded."])
+def test_the_picture_is_of_the_size_that_is_asked_for(example: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import io
 
     from PIL import Image
 
-    assert Image.open(io.BytesIO(card.picture())).size == card.SIZE
+    if example != "as it is":
+        monkeypatch.setattr(card, "opening", lambda: SimpleNamespace(example=example))
+    assert Image.open(io.BytesIO(card.picture.__wrapped__())).size == card.SIZE

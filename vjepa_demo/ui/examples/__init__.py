@@ -47,13 +47,13 @@ def posters() -> bytes:
 
     sheet = Image.new("RGB", (POSTER_SIZE[0], POSTER_SIZE[1] * len(files())))
     for number, path in enumerate(files()):
-        sheet.paste(_poster(path), (0, POSTER_SIZE[1] * number))
+        sheet.paste(poster(path), (0, POSTER_SIZE[1] * number))
     out = io.BytesIO()
     sheet.save(out, "JPEG", quality=80)
     return out.getvalue()
 
 
-def _poster(path: Path) -> Any:
+def poster(path: Path) -> Any:
     """The middle of the end of a clip, as a PIL image."""
     from PIL import Image, ImageOps
 

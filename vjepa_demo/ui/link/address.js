@@ -1,15 +1,13 @@
 // What an address says of the page, and back. Every part is left out where it is what the page opens with. Nothing in an
 // address is trusted: what is none of these values is left out.
 
+import { FIRST, MOST_PATCHES } from "../patch_viewer/state.js";
+
 const SIGN = { 1: "", "-1": "-" };
-const FLAGS = { raw: ["centred", false], smooth: ["smooth", true], borders: ["borders", true] };
+const FLAGS = { raw: "centred", smooth: "smooth", borders: "borders" }; // 1: it is not as at first
 const NUMBERS = { frames: [2, 1024], from: [0, 1e6], to: [0, 1e6], layer: [0, 1000] };
 const TEXTS = { clip: 200, checkpoint: 200, sampling: 20, fit: 20, by: 20, label: 200 };
-// As the viewer has them at first.
-const VIEWER = { map: "similarity", heat: 0.6, threshold: 1, step: 0 };
 export const NAMES = [...Object.keys(TEXTS), ...Object.keys(NUMBERS), "map", "step", "patches", "heat", "outline", ...Object.keys(FLAGS)];
-
-const MOST_PATCHES = 64; // as the viewer takes from a state
 
 const round = (x) => Math.round(x * 1000) / 1000;
 
@@ -28,12 +26,12 @@ export function partsOf({ made, label, state }, usual) {
     .filter((name) => (made[name] ?? null) !== null && made[name] !== usual[name])
     .map((name) => [name, String(typeof made[name] === "number" ? round(made[name]) : made[name])]);
   if (label) parts.push(["label", label]);
-  if (map && map !== VIEWER.map) parts.push(["map", "colours"]);
+  if (map && map !== FIRST.map) parts.push(["map", "colours"]);
   if (step) parts.push(["step", String(step)]);
   if (patches?.length) parts.push(["patches", patches.slice(0, MOST_PATCHES).map(writePatch).join("_")]);
-  if (heat !== undefined && heat !== VIEWER.heat) parts.push(["heat", String(round(heat))]);
-  if (threshold !== undefined && threshold !== VIEWER.threshold) parts.push(["outline", String(round(threshold))]);
-  for (const [name, [key, value]] of Object.entries(FLAGS)) if (state[key] === value) parts.push([name, "1"]);
+  if (heat !== undefined && heat !== FIRST.heat) parts.push(["heat", String(round(heat))]);
+  if (threshold !== undefined && threshold !== FIRST.threshold) parts.push(["outline", String(round(threshold))]);
+  for (const [name, key] of Object.entries(FLAGS)) if (state[key] === !FIRST[key]) parts.push([name, "1"]);
   return parts;
 }
 
@@ -52,13 +50,13 @@ export function readQuery(query, usual) {
   }
   const share = (name, low, usually) => (/^-?\d(\.\d+)?$/.test(text(name)) ? Math.max(low, Math.min(1, Number(text(name)))) : usually);
   const state = {
-    map: text("map") === "colours" ? "pca" : VIEWER.map,
-    step: number("step") ?? VIEWER.step,
+    map: text("map") === "colours" ? "pca" : FIRST.map,
+    step: number("step") ?? 0,
     patches: text("patches").split("_", MOST_PATCHES).map(readPatch).filter(Boolean),
-    heat: share("heat", 0, VIEWER.heat),
-    threshold: share("outline", -1, VIEWER.threshold),
+    heat: share("heat", 0, FIRST.heat),
+    threshold: share("outline", -1, FIRST.threshold),
   };
-  for (const [name, [key, value]] of Object.entries(FLAGS)) state[key] = text(name) === "1" ? value : !value;
+  for (const [name, key] of Object.entries(FLAGS)) state[key] = (text(name) === "1") !== FIRST[key];
   const label = text("label").length <= TEXTS.label ? text("label") : "";
   return { made, label, state, any: NAMES.some((name) => given.has(name)) };
 }

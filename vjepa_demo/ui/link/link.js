@@ -1,7 +1,7 @@
 // Keeps what is shown in the address: a link, a reload, Back and Forward lead to it again. A visitor's own clip is found by
 // an id that stands in the browser's history alone, not in the address: a link that is passed on does not show it.
 
-import { h } from "../shared/dom.js";
+import { h, whileThere } from "../shared/dom.js";
 import { partsOf, readQuery, withParts } from "./address.js";
 
 export const mount = (element, gradio) => new Link(element, gradio);
@@ -16,7 +16,7 @@ class Link {
   #label = "";
   #talk = { on: false, scene: null };
   #turn = 0; // of what the server was asked for
-  #asked = null; // what it was asked for and has not shown yet
+  #asked = null; // what it was asked for and has not shown yet, since the turn `first`
   #fresh = false; // nothing was heard yet of what the viewer shows
 
   constructor(element, { props, trigger, watch }) {
@@ -33,11 +33,11 @@ class Link {
       act("stage", "Stage (T): for a projector", () => this.#tell("showtalk", { on: true, scene: null })),
       this.said,
     ));
-    const listen = (type, run) => document.addEventListener(type, ({ detail }) => element.isConnected && run(detail));
+    const listen = (type, run) => whileThere(element, document, type, ({ detail }) => run(detail));
     listen("statechange", (state) => this.#heard(state));
     listen("labelchange", ({ label }) => this.#chose({ label }));
     listen("talkchange", (talk) => this.#chose({ talk }));
-    addEventListener("popstate", () => this.#go());
+    whileThere(element, window, "popstate", () => this.#go());
     watch("value", () => this.#shown(this.props.value));
     const query = readQuery(location.search, this.usual);
     if (query.any) this.#ask({ ...query, id: history.state?.id ?? "", opened: true });
@@ -48,16 +48,19 @@ class Link {
   #shown(value) {
     if (!value) return undefined;
     const asked = this.#asked;
-    const answers = asked && value.turn === asked.turn;
+    const answers = asked && value.turn >= asked.first;
     const before = this.#made, { id, view } = this;
-    this.#asked = null; // also where something else was chosen meanwhile
     if (value.made) [this.#made, this.id, this.view] = [{ ...value.made }, value.id, value.view];
+    // An address before this one: the server may have been asked for both in the other order, and have ended this one.
+    if (asked && value.turn && !answers) return this.#send();
+    this.#asked = null; // also where something else was chosen meanwhile
     if (!this.#made) return undefined;
     if (answers && !value.failed) {
+      this.#fresh = true; // the viewer leaves out what does not fit the clip
       this.#state = asked.state;
       this.#label = asked.label;
       this.#tell("showlabel", { label: asked.label });
-    } else if (before && (JSON.stringify(before) !== JSON.stringify(this.#made) || (this.#made.clip === "own" && id !== this.id))) {
+    } else if (before && !value.turn && (JSON.stringify(before) !== JSON.stringify(this.#made) || (this.#made.clip === "own" && id !== this.id))) {
       if (view !== this.view) { // the viewer tells which patches stay pinned when it shows it
         this.#state = { ...this.#state, patches: [], step: 0 };
         this.#fresh = true;
@@ -89,16 +92,16 @@ class Link {
   // Back, Forward, or an address that was changed by hand.
   #go() {
     const query = new URLSearchParams(location.search);
-    const talk = { on: query.get("talk") === "1", scene: Number(query.get("scene")) || null };
-    if (talk.on !== this.#talk.on || (talk.on && talk.scene !== this.#talk.scene)) {
+    const on = query.get("talk") === "1", talk = { on, scene: on ? Number(query.get("scene")) || null : null };
+    if (talk.on !== this.#talk.on || talk.scene !== this.#talk.scene) {
       this.#talk = talk;
       this.#tell("showtalk", talk);
-      if (talk.on) return;
     }
+    if (talk.on) return; // a scene is shown
     const wanted = { ...readQuery(location.search, this.usual), id: history.state?.id ?? "" };
     const same = JSON.stringify(wanted.made) === JSON.stringify(this.#made) && (wanted.made.clip !== "own" || wanted.id === this.id);
-    if (!same) return this.#ask(wanted);
-    this.#asked = null;
+    if (!same || this.#asked) return this.#ask(wanted); // the last one asked for ends those before it
+    this.#fresh = true;
     this.#state = wanted.state;
     this.#label = wanted.label;
     this.#tell("showstate", wanted.state);
@@ -106,9 +109,12 @@ class Link {
   }
 
   #ask({ made, state, label, id, opened = false }) {
-    const turn = ++this.#turn;
-    this.#asked = { turn, state, label };
-    this.trigger("go", { ...made, id, state, turn, opened });
+    this.#asked = { first: this.#turn + 1, state, label, sent: { ...made, id, state, opened } };
+    this.#send();
+  }
+
+  #send() {
+    this.trigger("go", { ...this.#asked.sent, turn: ++this.#turn });
   }
 
   #tell(type, detail) {

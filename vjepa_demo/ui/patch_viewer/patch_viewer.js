@@ -7,7 +7,7 @@ import { Film } from "./film.js";
 import { actionOf } from "./keys.js";
 import { saveFigure } from "./picture.js";
 import { bestElsewhere, makeQuery, scoreClip, scoreRange } from "./scores.js";
-import { readState, stateOf } from "./state.js";
+import { FIRST, readState, stateOf } from "./state.js";
 import { ClipView } from "./view.js";
 
 const PIN_DELAY = 250;
@@ -21,13 +21,13 @@ class PatchViewer {
   // What is chosen with the controls, and the query: {clip, index, sign} for each patch; `cursor` is the square, `best`
   // the best match elsewhere. The map is painted at `opacity`: `heat`, but for the moment in which a clip is new.
   options = {
-    map: "similarity", mode: "pin", centred: true, borders: false, smooth: false, heat: 0.6, opacity: 0.6, threshold: 1,
-    points: [], cursor: null, best: null, range: [0, 1],
+    ...FIRST, mode: "pin", opacity: FIRST.heat, points: [], cursor: null, best: null, range: [0, 1],
   };
   views = []; // those slots that show a clip
   pinned = false;
   #pending = null; // the query that the next frame answers
   #request = null; // what is being fetched
+  #coming = null; // the value that it is fetched for, until it is shown
   #held = null; // {state} of the page's own clip, while another one is shown in its place
   #timers = {};
 
@@ -49,7 +49,7 @@ class PatchViewer {
       play: () => this.togglePlay(),
       stepBy: (steps) => this.stepBy(steps),
       clear: () => this.clear(),
-      figure: (kind) => this.views.length && saveFigure(this.views, this.options, kind),
+      figure: (kind) => this.#saveFigure(kind),
       goToBest: () => this.goToBest(),
     });
     const clips = h("div", { class: "pv-clips" }, ...this.slots.map((view) => view.node));
@@ -62,7 +62,8 @@ class PatchViewer {
     element.replaceChildren(this.root);
     this.#listen(main);
     watch("value", () => {
-      if (this.#held) this.#held.state = this.props.value?.state; // it is shown when the other one goes
+      // It is shown when the other one goes.
+      if (this.#held) this.#held.state = this.props.value?.state || { ...this.#held.state, patches: [], step: 0 };
       else this.#load(this.props.value);
     });
     this.#load(this.props.value);
@@ -75,11 +76,15 @@ class PatchViewer {
       if (this.views.length && detail.step !== null) this.showFrame(2 * detail.step);
     });
     // What an address or a scene of a talk says: of the clip that is shown, or of another one with its files.
-    whileThere(this.root, document, "showstate", ({ detail }) => this.views.length && this.#restore(detail));
+    whileThere(this.root, document, "showstate", ({ detail }) => {
+      const coming = this.#coming; // it is meant for this one, where one is on its way
+      if (coming && (coming.state || "patches" in detail)) coming.state = { ...coming.state, ...detail };
+      else if (this.views.length) this.#restore(detail);
+    });
     // While that one is held, the page's own waits; null leads back to it, as it was.
     whileThere(this.root, document, "showclip", ({ detail }) => {
       const own = this.#held;
-      this.#held = detail?.held ? own || { state: stateOf(this) } : null;
+      this.#held = detail?.held ? own || { state: this.#coming?.state || stateOf(this) } : null;
       if (detail || own) this.#load(detail || { ...this.props.value, state: own.state });
     });
     new ResizeObserver(() => {
@@ -96,7 +101,7 @@ class PatchViewer {
   async #load(value) {
     if (!value || !value.primary) return;
     if (this.#request) this.#request.abort();
-    const request = (this.#request = new AbortController());
+    const request = (this.#request = new AbortController()), coming = (this.#coming = { ...value });
     this.root.dataset.state = "loading";
     this.root.setAttribute("aria-busy", "true");
     this.controls.message.textContent = "";
@@ -106,9 +111,10 @@ class PatchViewer {
     const refused = (fetched.find((result) => result.status === "rejected") || {}).reason || mismatch(clips);
     if (request !== this.#request || refused) clips.forEach((clip) => clip.bitmap.close());
     if (request !== this.#request) return;
+    this.#coming = null;
     this.root.removeAttribute("aria-busy");
     if (refused) this.controls.message.textContent = refused.message;
-    else this.#show(clips, [value.name || "", value.compare_name || ""], value);
+    else this.#show(clips, [value.name || "", value.compare_name || ""], coming);
     this.root.dataset.state = refused ? "error" : "ready";
   }
 
@@ -240,6 +246,17 @@ class PatchViewer {
     if (!this.pinned) this.#setPinned(true);
     this.options.cursor = { clip: best.clip, index: best.index };
     this.showFrame(2 * position(best.clip, best.index).step);
+  }
+
+  async #saveFigure(kind) {
+    if (!this.views.length) return;
+    this.controls.message.textContent = "";
+    try {
+      await saveFigure(this.views, this.options, kind);
+    } catch (error) {
+      console.warn(error);
+      this.controls.message.textContent = "This browser could not make the figure: save it as SVG, or in another browser.";
+    }
   }
 
   #numberOf(clip) {

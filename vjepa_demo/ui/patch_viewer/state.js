@@ -4,9 +4,11 @@
 //   map "similarity" or "pca" · centred, smooth, borders · heat 0 … 1 · threshold -1 … 1 · step
 //   patches [{clip: 0 or 1, at: [step, row, col], sign: 1 or -1}], those that are pinned; with `live` until the pointer comes
 
+// What a page opens with.
+export const FIRST = { map: "similarity", centred: true, smooth: false, borders: false, heat: 0.6, threshold: 1 };
+export const MOST_PATCHES = 64;
 const SWITCHES = ["centred", "smooth", "borders"];
 const RANGES = { heat: [0, 1], threshold: [-1, 1] };
-const MOST_PATCHES = 64;
 
 export function stateOf({ options, pinned, views, film }) {
   const { points, map, centred, smooth, borders, heat, threshold } = options;

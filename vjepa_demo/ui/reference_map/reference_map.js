@@ -177,9 +177,11 @@ class ReferenceMap {
         if (turn !== this.#turn) return;
         const grown = Boolean(this.set) && this.set.pooling === set.pooling && this.set.clips.every(({ file }, row) => file === set.clips[row]?.file);
         Object.assign(this, { set, path: value.references });
-        Object.assign(this.view, { styles: labelStyles(set.clips), isolated: grown ? this.view.isolated : null });
-        if (!grown && this.#label) this.view.isolated = this.view.styles.find(({ label }) => label === this.#label)?.label ?? null;
+        this.view.styles = labelStyles(set.clips);
+        const alone = this.#label || this.view.isolated; // stays so, where there is such a label
         this.#label = "";
+        this.view.isolated = this.view.styles.find(({ label }) => label === alone)?.label ?? null;
+        if (alone && !this.view.isolated) this.#tellLabel();
         if (!grown) this.#stopPlaying();
       }
       this.clip = value.clip;
@@ -264,10 +266,14 @@ class ReferenceMap {
     const { view: { styles }, parts: { names } } = this;
     const held = names.contains(document.activeElement);
     this.view.isolated = label;
-    this.root.dispatchEvent(new CustomEvent("labelchange", { bubbles: true, detail: { label: label ?? "" } }));
+    this.#tellLabel();
     this.#drawNames();
     if (held) names.children[styles.findIndex((style) => style.label === label)]?.focus();
     this.#draw();
+  }
+
+  #tellLabel() {
+    this.root.dispatchEvent(new CustomEvent("labelchange", { bubbles: true, detail: { label: this.view.isolated ?? "" } }));
   }
 
   #drawNames() {

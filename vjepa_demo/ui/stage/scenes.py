@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +124,7 @@ def _file(name: str, folder: Path) -> Path | None:
 @dataclass(frozen=True)
 class _Field:
     fits: Callable[[Any], bool]
-    words: str = field(default="")
+    words: str
 
 
 def _whole(value: Any) -> bool:

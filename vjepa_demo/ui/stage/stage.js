@@ -28,7 +28,7 @@ class Stage {
   #pictures = []; // that the map shows: held, so that the browser keeps them
   #layer = 0;
   #pair = false;
-  #map = "similarity";
+  #colours = false;
   #heat = 0.75;
   #asked = false; // for full screen
   #sizes = null; // of the number
@@ -50,7 +50,7 @@ class Stage {
     this.#listen();
     watch("value", () => this.#take(props.value));
     const asked = new URLSearchParams(location.search);
-    if (asked.get("talk") && asked.get("talk") !== "0") this.open(Number(asked.get("scene")) || 1);
+    if (asked.get("talk") === "1") this.open(Number(asked.get("scene")) || 1);
   }
 
   #listen() {
@@ -186,7 +186,7 @@ class Stage {
       return;
     }
     const count = this.#scenes.length;
-    this.number = Math.max(1, Math.min(count, number));
+    this.number = Math.max(1, Math.min(count, Math.round(number) || 1));
     const { number: asked } = this, scene = this.#scenes[asked - 1];
     this.#tell();
     this.#over("");
@@ -202,7 +202,7 @@ class Stage {
     }
     this.#layer = scene.begin;
     this.#pair = Boolean(scene.layers[0].both);
-    this.#map = scene.state.map;
+    this.#colours = scene.state.map === "pca";
     this.#heat = scene.state.heat;
     this.#show(scene.state);
     if (scene.begin) this.#remark(scene.layers[this.#layer].words);
@@ -241,8 +241,8 @@ class Stage {
   }
 
   colours() {
-    this.#map = this.#map === "pca" ? "similarity" : "pca";
-    send("showstate", { map: this.#map });
+    this.#colours = !this.#colours;
+    send("showstate", { map: this.#colours ? "pca" : "similarity" });
   }
 
   heat() {

@@ -342,6 +342,27 @@ def test_a_figure_of_two_clips_or_a_photo(viewer, tmp_path):
     assert "cosine" not in words(parsed(figure(viewer, tmp_path, "SVG"))), "no heat, no scale"
 
 
+def test_the_figure_of_a_clip_that_plays_is_named_after_the_step_that_it_shows(viewer, tmp_path):
+    viewer.page.evaluate(
+        """() => {
+            const made = URL.createObjectURL, decode = HTMLImageElement.prototype.decode;
+            URL.createObjectURL = (blob) => {
+                if (blob.type === "image/svg+xml") window.drawn = blob.text();
+                return made(blob);
+            };
+            HTMLImageElement.prototype.decode = async function () { // long enough for other steps to be shown
+                await new Promise((resolve) => setTimeout(resolve, 1500));
+                return decode.call(this);
+            };
+        }"""
+    )
+    viewer.click(5, 5)
+    viewer.control("button", "Play").click()
+    path = figure(viewer, tmp_path, "PNG")
+    (step,) = re.findall(r"  step ([0-9]+),", viewer.page.evaluate("() => window.drawn"))
+    assert path.stem.endswith(f"-step-{step}")
+
+
 # --- failures, names, themes, widths ---------------------------------------------------------------------------------
 
 

@@ -154,3 +154,9 @@ def test_on_a_phone_all_is_within_reach(page: Page, demo_url: str):
     for name in ("Open a clip", "Record", "Dark"):
         box = page.get_by_role("button", name=name).bounding_box()
         assert box["x"] + box["width"] <= 390 - 10, name
+    # All of the name is seen: its letters end before the first button.
+    ends = page.evaluate(
+        "() => { const name = document.createRange(); name.selectNodeContents(document.querySelector('h1'));"
+        "return name.getBoundingClientRect().right; }"
+    )
+    assert ends <= page.get_by_role("button", name="Open a clip").bounding_box()["x"]

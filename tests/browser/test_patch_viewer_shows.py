@@ -348,6 +348,48 @@ def test_a_figure_of_two_clips_or_a_photo(viewer, tmp_path):
     assert "cosine" not in words(parsed(figure(viewer, tmp_path, "SVG"))), "no heat, no scale"
 
 
+def test_the_figure_of_a_clip_that_plays_is_named_after_the_step_that_it_shows(viewer, tmp_path):
+    viewer.page.evaluate(
+        """() => {
+            const made = URL.createObjectURL, decode = HTMLImageElement.prototype.decode;
+            URL.createObjectURL = (blob) => {
+                if (blob.type === "image/svg+xml") window.drawn = blob.text();
+                return made(blob);
+            };
+            HTMLImageElement.prototype.decode = async function () { // long enough for other steps to be shown
+                await new Promise((resolve) => setTimeout(resolve, 1500));
+                return decode.call(this);
+            };
+        }"""
+    )
+    viewer.click(5, 5)
+    viewer.control("button", "Play").click()
+    path = figure(viewer, tmp_path, "PNG")
+    (step,) = re.findall(r"  step ([0-9]+),", viewer.page.evaluate("() => window.drawn"))
+    assert path.stem.endswith(f"-step-{step}")
+
+
+def test_a_clip_that_comes_while_another_is_held_is_shown_as_was_chosen_before(viewer):
+    viewer.show("crop||one.mp4")
+    heat = viewer.control("slider", "Heat")
+    before = heat.input_value()
+    hold = """(state) => {
+        const { name: url } = performance.getEntriesByType("resource").findLast(({ name }) => name.includes(".bin"));
+        const detail = state && { primary: { url }, name: "held.mp4", held: true, state };
+        document.dispatchEvent(new CustomEvent("showclip", { detail }));
+    }"""
+    viewer.page.evaluate(hold, {"heat": 0.85, "step": 3, "patches": [{"at": [3, 4, 4]}]})
+    expect(viewer.page.get_by_text("held.mp4")).to_be_visible()
+    expect(heat).not_to_have_value(before)
+    field = viewer.page.get_by_label("Which clip")
+    field.fill("crop||two.mp4")
+    field.press("Enter")
+    viewer.page.wait_for_timeout(3000)  # it waits
+    viewer.page.evaluate(hold, None)
+    expect(viewer.page.get_by_text("two.mp4")).to_be_visible()
+    expect(heat).to_have_value(before)
+
+
 # --- failures, names, themes, widths ---------------------------------------------------------------------------------
 
 

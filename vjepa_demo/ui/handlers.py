@@ -240,14 +240,16 @@ def compare_anyway(say: Progress, folder: Path, result_id: str | None, own_id: s
     yield {"status": status("Done."), "map": show_map(compared), **NO_OFFER}
 
 
-def cancel(result_id: str | None, own_id: str | None) -> tuple[Any, Any, Any]:
-    """End all that is under way for the page. Returns what the two lines of status say, and the offer."""
+def cancel(result_id: str | None, own_id: str | None) -> tuple[Any, Any, Any, Any]:
+    """End all that is under way for the page. Returns what the two lines of status say, the offer, and that what an
+    address may have asked for does not come."""
     kinds = under_way.end(visits.visitor())
     result = results.get(result_id)
     return (
         status("Cancelled. The last result is still here.") if kinds else NOT_BUSY,
         OWN_CANCELLED if "own" in kinds else gr.skip(),
         gr.skip() if result is None else offer(*price(result, sessions.folder_of(own_id))),
+        {"failed": time.time()},  # what is the same as before is not told to the page
     )
 
 

@@ -153,7 +153,7 @@ def build() -> gr.Blocks:
         )
         _wire_more(more, status, viewer, result_id, here)
         for button in (cancel, offer_cancel):
-            button.click(handlers.cancel, [result_id, own_id], [status, own["said"], offer], **RUN)
+            button.click(handlers.cancel, [result_id, own_id], [status, own["said"], offer, here], **RUN)
         own_references.wire(own, own_id, result_id, space, demo)
         demo.load(first_paint, None, outputs, **RUN)
     # Whose work is next is decided in jobs.py, which knows visitors; here only floods are turned away.

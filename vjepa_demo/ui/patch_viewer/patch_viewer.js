@@ -62,8 +62,8 @@ class PatchViewer {
     element.replaceChildren(this.root);
     this.#listen(main);
     watch("value", () => {
-      // It is shown when the other one goes.
-      if (this.#held) this.#held.state = this.props.value?.state || { ...this.#held.state, patches: [], step: 0 };
+      // It is shown when the other one goes, with what was chosen before that one came.
+      if (this.#held) this.#held.state = { ...this.#held.state, patches: [], step: 0, ...this.props.value?.state };
       else this.#load(this.props.value);
     });
     this.#load(this.props.value);

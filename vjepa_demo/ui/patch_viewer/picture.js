@@ -24,11 +24,11 @@ const clean = (text) => text.replace(/[\p{Cc}\p{Cs}\u202a-\u202e\u2066-\u2069\uf
 
 // Saves what the views show; `kind` is "png" or "svg".
 export async function saveFigure(views, options, kind) {
-  const [view] = views;
+  const name = `${fileStem(views[0])}.${kind}`; // before a clip that plays goes on
   const figure = draw(views, options);
   const blob = kind === "svg" ? written(figure) : await rasterised(figure);
   const url = URL.createObjectURL(blob);
-  h("a", { href: url, download: `${fileStem(view)}.${kind}` }).click();
+  h("a", { href: url, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }
 

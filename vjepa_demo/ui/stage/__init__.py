@@ -19,9 +19,11 @@ import gradio as gr
 
 from vjepa_demo import explore, jobs, scratch
 from vjepa_demo.embedder import Embedder
+from vjepa_demo.embedding import Kind
 from vjepa_demo.errors import Stopped, UserError
 from vjepa_demo.explore import Embedded, Progress
 from vjepa_demo.references import current
+from vjepa_demo.references.preparing import missing as missing_references
 from vjepa_demo.settings import settings
 from vjepa_demo.ui import handlers
 from vjepa_demo.ui.outcome import Update, event, sentence
@@ -69,6 +71,7 @@ def make_all(say: Progress = explore.say_nothing) -> Iterator[dict[str, Any]]:
     known, missing, clips = known_scenes(), [], _Clips(say)
     for number, scene in enumerate(known):
         if number in _made:
+            _place_late(number, scene, clips)
             continue
         yield {"done": number, "of": len(known)}
         try:
@@ -142,11 +145,22 @@ def _show(scene: Scene, clips: _Clips) -> dict[str, Any]:
         "state": scene.state(clip.embedding.grid),
         "begin": 0 if scene.layer in (None, count) else 1,
         "layers": layers,
-        "map": _place(clip, clips.say),
+        "map": _place(scene, clip, clips.say),
     }
 
 
-def _place(clip: Embedded, say: Progress) -> dict[str, Any] | None:
+_unplaced: dict[Path, Kind] = {}  # clips of scenes whose references were not embedded in their way at first
+
+
+def _place_late(number: int, scene: Scene, clips: _Clips) -> None:
+    """Put a scene on the map that has none, if its references have been embedded since it was made."""
+    kind = _unplaced.get(scene.clip)
+    if kind and _made[number].get("map") is None and not missing_references(current.folder(), kind):
+        with jobs.locked(_making), contextlib.suppress(UserError):
+            _made[number] = {**_made[number], "map": _place(scene, clips.get(scene.clip), clips.say)}
+
+
+def _place(scene: Scene, clip: Embedded, say: Progress) -> dict[str, Any] | None:
     """The clip on the map, where the references are embedded in its way or soon are. A scene can do without."""
     folder = current.folder()
     try:
@@ -156,4 +170,5 @@ def _place(clip: Embedded, say: Progress) -> dict[str, Any] | None:
         raise
     except UserError as error:
         log.warning("no map for a scene: %s", error)
+    _unplaced[scene.clip] = clip.kind
     return None

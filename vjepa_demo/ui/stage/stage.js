@@ -10,6 +10,8 @@ export const mount = (element, gradio) => new Stage(element, gradio);
 
 const IDLE_MS = 2000; // the pointer rests for so long before it is hidden
 const NOTE_MS = 2500;
+const MAKING_MS = 60_000;
+const SLOW = "The next scene takes long, or is not coming: Esc, then T, asks again.";
 const SHOWN_NEIGHBOURS = 4; // beside the map
 
 // The parts of the page are mounted in no fixed order.
@@ -79,7 +81,7 @@ class Stage {
     // The caption has what the number leaves of the line.
     if (!this.#sizes) this.#measure();
     if (!this.#scenes) {
-      this.#say("Scenes are made …");
+      this.#sayMaking("Scenes are made …");
       this.trigger("opened");
     }
     return this.go(this.number);
@@ -131,16 +133,21 @@ class Stage {
 
   // What comes from the server: how far it is, or all scenes.
   #take(value) {
-    if (!value) return;
-    if (!value.scenes) {
-      this.#say(`${value.done} of ${value.of} scenes are made`);
-      return;
-    }
+    if (!value) return undefined;
+    clearTimeout(this.#timers.making);
+    if (!value.scenes) return this.#sayMaking(`${value.done} of ${value.of} scenes are made`);
     this.#scenes = value.scenes;
     this.missing = value.missing;
     this.number = Math.min(this.number, this.#scenes.length);
     this.go(this.number);
-    this.#warmAll();
+    return this.#warmAll();
+  }
+
+  // Nothing tells the stage that the server will not make them: it was cancelled, or turned away.
+  #sayMaking(words) {
+    this.#say(words);
+    clearTimeout(this.#timers.making);
+    this.#timers.making = setTimeout(() => this.#say(SLOW), MAKING_MS);
   }
 
   async #warmAll() {

@@ -64,14 +64,14 @@ def test_who_leaves_leaves_what_is_made_to_the_next(shown, monkeypatch):
     assert shown == ["one", "two", "four"]
 
 
-<<<<<<< HEAD
 def test_the_files_of_scenes_stay_whatever_their_age():
     file = stage._folder() / "scene.bin"
     file.write_bytes(b"scene")
     scratch.sweep(scratch.UPLOADS, 0.0, 0)
     assert file.is_file()
     file.unlink()
-=======
+
+
 def test_a_scene_gets_its_map_once_the_references_are_embedded(shown, monkeypatch):
     """Who opens the stage before that and once more after it has the map, and the scenes are not made again."""
     rest = {"count": 128}
@@ -91,4 +91,3 @@ def test_a_scene_gets_its_map_once_the_references_are_embedded(shown, monkeypatc
     rest["count"] = 0
     assert {scene["map"] for scene in list(stage.make_all())[-1]["scenes"] if scene} == {"map of clip.mp4"}
     assert shown == ["one", "two", "four"]
->>>>>>> eyes15

@@ -70,7 +70,7 @@ def test_a_pinned_patch_and_its_scale_stay(viewer):
     before, count = legend.get_attribute("aria-label"), len(viewer.queries())
     assert "held while pinned" in before
     viewer.hover(10, 10)
-    viewer.control("button", "Step on").click()
+    viewer.page.keyboard.press("]")
     viewer.hover(2, 12)
     viewer.page.wait_for_timeout(200)
     assert len(viewer.queries()) == count

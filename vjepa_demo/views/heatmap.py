@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vjepa_demo import jobs
 from vjepa_demo.embedding import Embedding
 from vjepa_demo.errors import RequestError
 from vjepa_demo.media.clip import Clip
@@ -162,6 +163,7 @@ class Painter:
         """
         from PIL import Image
 
+        jobs.check()  # who waits for a film may have left or cancelled it
         source = Image.fromarray(np.ascontiguousarray(self.frames[min(index, len(self.frames) - 1)].transpose(1, 2, 0)))
         left, top, width, height = self.place
         base = Image.new("RGB", (self.width, self.height), (PADDING,) * 3)

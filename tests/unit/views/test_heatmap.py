@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from vjepa_demo.embedding import Embedding, Fingerprint
-from vjepa_demo.errors import RequestError
+from vjepa_demo.errors import RequestError, Stopped
+from vjepa_demo.jobs import Job
 from vjepa_demo.media.clip import Clip, Source
 from vjepa_demo.media.reader import read_clip
 from vjepa_demo.model.encoder import get_encoder
@@ -105,6 +106,16 @@ def test_the_film_marks_the_query_in_its_step(tmp_path):
     around = frames[:, 90:112, 160:200]  # patch 4, 4 is 22.5 pixels high and 40 wide
     assert (around.max(axis=(1, 2)) > 220).tolist() == [False, False, True, True, False, False, False, False]
     assert (around.min(axis=(1, 2)) < 80).all(), "a faint square in the other steps"
+
+
+def test_a_film_that_nobody_waits_for_ends(tmp_path):
+    clip, embedding = make("crop")
+    job = Job()
+    with job.running():
+        job.stop()
+        for write in (heatmap_video, heat_loop):
+            with pytest.raises(Stopped):
+                write(clip, embedding, embedding.tokens[..., 0], tmp_path / "film.mp4", [Mark(0, 1, 1)])
 
 
 def test_an_image_becomes_a_film_of_its_steps(tmp_path):

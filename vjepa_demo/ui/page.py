@@ -43,7 +43,7 @@ from vjepa_demo.views import loop
 
 TITLE = "V-JEPA 2 Explorer"
 TITLE_HTML = f'<div class="page-title"><h1>{TITLE}</h1></div>'
-THEME_HTML = '<button type="button" class="theme-switch" aria-label="Dark" title="Dark"></button>'
+THEME_HTML = '<button type="button" class="theme-switch" tabindex="-1" aria-label="Dark" title="Dark"></button>'
 WATCH_S = 3.0
 ABOUT = Path(__file__).parent / "about.html"
 

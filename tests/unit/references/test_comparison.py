@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vjepa_demo.embedding import Fingerprint, Kind, Vector
+from vjepa_demo.embedding import POOLING_NAMES, Fingerprint, Kind, Vector
 from vjepa_demo.errors import FingerprintMismatch, ReferencesError, RequestError
 from vjepa_demo.media.worker import read_clip
 from vjepa_demo.options import Sampling
@@ -87,7 +87,7 @@ def test_a_reference_is_its_own_nearest_neighbour():
 @pytest.mark.parametrize("field", ["checkpoint", "revision", "precision", "sampling", "fit", "pooling"])
 def test_vectors_made_otherwise_are_refused(field):
     references = make_set(clusters())
-    other = Kind.parse({**MADE.fields, field: "other"})
+    other = Kind.parse({**MADE.fields, field: POOLING_NAMES["motion"] if field == "pooling" else "other"})
     with pytest.raises(FingerprintMismatch, match=field):
         references.compare(Vector(references.vectors[0], other))
 

@@ -10,6 +10,18 @@ const COPIED = "Link copied.";
 const COPIED_OWN = "Link copied. Your clip is not in it: it leads there in this browser alone.";
 const TOLD_MS = 4000;
 
+// The small buttons of the head are one stop of the keyboard; arrow keys go along them.
+const HEAD = ".lk-button, .theme-switch";
+
+function moveAlong({ key, target }) {
+  const move = { ArrowRight: 1, ArrowLeft: -1 }[key];
+  if (!move || !target.matches?.(HEAD)) return;
+  const all = [...document.querySelectorAll(HEAD)].filter((node) => node.checkVisibility());
+  const next = all[(all.indexOf(target) + move + all.length) % all.length];
+  for (const one of all) one.tabIndex = one === next ? 0 : -1;
+  next.focus();
+}
+
 class Link {
   #made = null; // how the clip is embedded that is shown, as the server told it last
   #state = { patches: [] }; // the viewer's
@@ -26,7 +38,7 @@ class Link {
     this.#talk.on = new URLSearchParams(location.search).get("talk") === "1";
     this.said = h("p", { class: "lk-said", role: "status" });
     const act = (name, label, run) =>
-      h("button", { type: "button", class: `lk-button lk-${name}`, "aria-label": label, title: label, on: { click: run } }, h("i"));
+      h("button", { type: "button", class: `lk-button lk-${name}`, "aria-label": label, title: label, tabindex: name === "share" ? 0 : -1, on: { click: run } }, h("i"));
     element.replaceChildren(h(
       "div", { class: "lk-root w-root" },
       act("share", "Share: copy a link to what is shown", () => this.#share()),
@@ -38,6 +50,7 @@ class Link {
     listen("labelchange", ({ label }) => this.#chose({ label }));
     listen("talkchange", (talk) => this.#chose({ talk }));
     whileThere(element, window, "popstate", () => this.#go());
+    whileThere(element, document, "keydown", (event) => moveAlong(event));
     watch("value", () => this.#shown(this.props.value));
     const query = readQuery(location.search, this.usual);
     if (query.any) this.#ask({ ...query, id: history.state?.id ?? "", opened: true });

@@ -51,7 +51,7 @@ export class Film {
     if (!this.viewer.root.isConnected) this.stop();
     else if (!document.hidden) {
       if (!this.#touched && this.frame + 1 >= this.viewer.frames && ++this.#rounds >= ROUNDS) this.stop();
-      this.viewer.showFrame(this.frame + 1);
+      this.viewer.showFrame(this.frame + 1, false);
     }
   }
 

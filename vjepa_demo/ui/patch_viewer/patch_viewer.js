@@ -363,11 +363,12 @@ class PatchViewer {
     return Math.max(0, ...this.views.map((view) => 2 * view.clip.steps));
   }
 
-  showFrame(frame) {
+  // A step that the film came past, and where it happened to stop, nobody chose.
+  showFrame(frame, chosen = true) {
     this.film.frame = (frame + this.frames) % this.frames;
     for (const view of this.views) view.showFrame(this.film.frame, this.options);
     this.paint();
-    this.#tellState();
+    if (chosen) this.#tellState();
   }
 
   stepBy(steps) {

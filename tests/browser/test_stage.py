@@ -322,7 +322,7 @@ def test_tab_reaches_nothing_that_is_hidden(talk: Talk):
     )
     for _ in range(14):
         talk.press("Tab")
-        assert talk.page.evaluate(seen)
+        assert talk.page.evaluate(seen), talk.page.evaluate(f"{at}.outerHTML.slice(0, 300)")
 
 
 def test_the_heat_follows_the_pointer_which_hides_when_it_rests(talk: Talk):

@@ -58,7 +58,8 @@ def content(value: Any) -> Any:
 
 
 def test_another_layer_is_shown_of_the_same_clip_and_kept(result: Embedded, result_id: str) -> None:
-    status, viewer, kept, _ = last(shown.change_layer, result_id, 5, read=content)
+    status, viewer, kept, link, _ = last(shown.change_layer, result_id, 5, read=content)
+    assert link["made"]["layer"] == 5
     assert "Layer 5" in status
     other = handlers.results.get(kept)
     assert other is not None
@@ -70,7 +71,9 @@ def test_another_layer_is_shown_of_the_same_clip_and_kept(result: Embedded, resu
     np.testing.assert_allclose(other.embedding.tokens, expected.tokens, atol=1e-5)
     assert viewer["primary"] == pack(other.embedding, other.clip)
     assert viewer["primary"] != pack(result.embedding, result.clip)
-    status, viewer, kept, second = last(shown.change_layer, kept, Embedder.open(Options("nano")).layers, read=content)
+    status, viewer, kept, _, second = last(
+        shown.change_layer, kept, Embedder.open(Options("nano")).layers, read=content
+    )
     assert "The last layer" in status
     assert second is None
     assert viewer["primary"] == pack(result.embedding, result.clip)

@@ -320,6 +320,8 @@ def test_tab_reaches_nothing_that_is_hidden(talk: Talk):
     seen = (
         f"{at}.matches('body') || ({at}.matches('.pv-root *') && {at}.checkVisibility({{ visibilityProperty: true }}))"
     )
+    # Gradio lets buttons go in a fifth of a second.
+    talk.page.wait_for_function("getComputedStyle(document.querySelector('.in-open')).visibility === 'hidden'")
     for _ in range(14):
         talk.press("Tab")
         assert talk.page.evaluate(seen), talk.page.evaluate(f"{at}.outerHTML.slice(0, 300)")

@@ -110,8 +110,8 @@ def embed(
         progress(f"Encoding {what} on {embedder.encoder.device}")
         embedding = embedder.embed(clip, layer)
     embedding = replace(embedding, timings_ms={"decode": decode_ms, **embedding.timings_ms})
-    asked = pooling is None
-    return Embedded(clip, embedding, pooling_of(pooling, options.checkpoint, clip), str(path), asked, options)
+    auto = pooling is None
+    return Embedded(clip, embedding, pooling_of(pooling, options.checkpoint, clip), str(path), auto, options)
 
 
 def at_layer(shown: Embedded, layer: int | None, progress: Progress = say_nothing) -> Embedded:

@@ -53,10 +53,10 @@ def picture() -> bytes:
         shown = examples.poster(examples.files()[0])
     else:
         from vjepa_demo.views.heatmap import heatmap_frame
-        from vjepa_demo.views.similarity import first_patch, similarity
+        from vjepa_demo.views.similarity import first_position, similarity
 
         embedding, clip = example.embedding, example.clip
-        at = (0, *divmod(first_patch(embedding, clip), embedding.grid[2]))
+        at = first_position(embedding, clip)
         shown = Image.fromarray(heatmap_frame(clip, embedding, similarity(embedding, at), at))
     out = io.BytesIO()
     ImageOps.pad(shown, SIZE, Image.Resampling.BICUBIC, DARK).save(out, "JPEG", quality=88)

@@ -31,7 +31,7 @@ from vjepa_demo.ui.handlers import (
     results,
     show,
 )
-from vjepa_demo.ui.link import OWN, Wanted, example_of, made_of, require
+from vjepa_demo.ui.link import OWN, Wanted, example_of, name_of, require
 from vjepa_demo.ui.outcome import Update, event, sentence, status
 from vjepa_demo.ui.reference_map import WAITING
 
@@ -70,7 +70,7 @@ def clip_of(wanted: Wanted) -> tuple[str, Options, Embedded | None]:
     """The file, how it is to be embedded, and what is kept of it, if anything is. Raises UserError."""
     kept = results.get(wanted["id"])
     frames, layer = wanted["frames"], wanted["layer"]
-    if kept and made_of(kept.path, kept.options)["clip"] != wanted["clip"]:
+    if kept and name_of(kept.path) != wanted["clip"]:
         kept = None
     if wanted["clip"] == OWN and kept is None:
         raise RequestError(

@@ -62,8 +62,8 @@ CALL = re.compile(f"/gradio_api/(queue/join|call/(?P<second>v2/)?(?P<name>{NAME}
 TOLD = re.compile(f"/gradio_api/(queue/data|call/(v2/)?{NAME}/(?P<event>{NAME}))")
 # Where agents ask, by POST: what Gradio has for others there, it has on the page too.
 AGENTS = "/gradio_api/mcp/"
-# Gradio compresses what has an ending: not the page itself, nor the descriptions of it.
-COMPRESSED = re.compile("/|/config/?|/gradio_api/info/?|/gradio_api/mcp/schema")
+# Gradio compresses what has an ending: not the descriptions of the page. The page itself is ours to send.
+COMPRESSED = re.compile("/config/?|/gradio_api/info/?|/gradio_api/mcp/schema")
 HASHED = "/assets/"  # Gradio's chunks, whose names hold a hash of what is in them
 MAX_JSON_BYTES = 1024 * 1024
 MOST_QUERY_BYTES = 2000

@@ -33,6 +33,7 @@ from vjepa_demo.ui import (
     unheard,
 )
 from vjepa_demo.ui.accounts import read as read_accounts
+from vjepa_demo.ui.card import TITLE
 from vjepa_demo.ui.drawer import drawer
 from vjepa_demo.ui.gate import GatedBlocks
 from vjepa_demo.ui.link import NAMES, link, made_of, remember_wanted
@@ -41,7 +42,6 @@ from vjepa_demo.ui.patch_viewer import patch_viewer
 from vjepa_demo.ui.reference_map import reference_map
 from vjepa_demo.views import loop
 
-TITLE = "V-JEPA 2 Explorer"
 TITLE_HTML = f'<div class="page-title"><h1>{TITLE}</h1></div>'
 THEME_HTML = '<button type="button" class="theme-switch" tabindex="-1" aria-label="Dark" title="Dark"></button>'
 WATCH_S = 3.0

@@ -27,7 +27,7 @@ from vjepa_demo.ui.handlers import (
 from vjepa_demo.ui.outcome import Handler, Update, event, status
 from vjepa_demo.views.heatmap import Mark, heatmap_video
 from vjepa_demo.views.loop import heat_loop
-from vjepa_demo.views.similarity import first_patch, similarity
+from vjepa_demo.views.similarity import first_position, similarity
 from vjepa_demo.views.snippet import snippet
 
 SAVED = "Saved where your browser puts downloads."
@@ -160,7 +160,7 @@ def take_loop(ending: str) -> Handler:
             if query_places(query, "add"):
                 scores = pinned_scores(result, query)
             else:
-                at = (0, *divmod(first_patch(result.embedding, result.clip), result.embedding.grid[2]))
+                at = first_position(result.embedding, result.clip)
                 scores, marks, ends = similarity(result.embedding, at, centred=centred), [Mark(*at)], None
                 words = f"{SAVED} No patch of this clip is pinned: the loop is about row {at[1]}, column {at[2]}."
             heat_loop(result.clip, result.embedding, scores, path, marks, centred=centred, ends=ends)

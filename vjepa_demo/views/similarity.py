@@ -240,6 +240,12 @@ def first_patch(embedding: Embedding, clip: Clip) -> int:
     return int(np.argmax(np.where(embedding.patch_mask, stands + 1e-9 * middle, -1.0) * np.where(inner, 1.0, 1e-6)))
 
 
+def first_position(embedding: Embedding, clip: Clip) -> Position:
+    """The (step, row, column) of `first_patch`."""
+    row, col = divmod(first_patch(embedding, clip), embedding.grid[2])
+    return 0, row, col
+
+
 def _change(embedding: Embedding, clip: Clip) -> np.ndarray:
     """float `[H', W']`: how much the pixels of each patch change from the first frame to the second, fourth and eighth
     after it, in levels of 256, on a few points of each; 0 for an image."""

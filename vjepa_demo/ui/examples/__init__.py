@@ -32,6 +32,11 @@ def files() -> tuple[Path, ...]:
         return tuple(ASSETS / "examples" / row["file"] for row in csv.DictReader(table))
 
 
+def named(name: str) -> Path | None:
+    """The example of this name, without its ending; None where there is none."""
+    return next((path for path in files() if path.stem == name), None)
+
+
 def file_of(value: Any) -> str:
     """The path of the chosen example. Raises RequestError."""
     number = value.get("example") if isinstance(value, dict) else None

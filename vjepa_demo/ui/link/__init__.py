@@ -58,10 +58,14 @@ def made_of(file: str | Path, options: Options, layer: int | None = None, by: st
         layer: of the encoder; None for the last, normalised.
         by: how it is compared with the references.
     """
-    name = Path(file).stem if Path(file) in examples.files() else OWN
     frames = options.frames or checkpoints.find(options.checkpoint).frames
-    texts = (name, options.checkpoint, options.sampling, options.fit, by)
+    texts = (name_of(file), options.checkpoint, options.sampling, options.fit, by)
     return dict(zip(MADE, (*texts, frames, round(options.start, 3), round(options.end or 0, 3), layer), strict=True))
+
+
+def name_of(file: str | Path) -> str:
+    """A clip's name in an address."""
+    return Path(file).stem if Path(file) in examples.files() else OWN
 
 
 def link_value(result: Embedded, result_id: str, turn: int | None = None) -> dict[str, Any]:
@@ -101,9 +105,8 @@ def remember_wanted(event: gr.EventData) -> Wanted | None:
 
 def example_of(name: str) -> str:
     """The path of the example of this name. Raises RequestError."""
-    for path in examples.files():
-        if path.stem == name:
-            return str(path)
+    if path := examples.named(name):
+        return str(path)
     names = ", ".join(path.stem for path in examples.files())
     raise RequestError(f"This link names a clip that is not here. The clips here are {names}.")
 

@@ -25,6 +25,7 @@ from typing import Any
 
 from vjepa_demo.errors import ScenesError, cut
 from vjepa_demo.settings import ASSETS
+from vjepa_demo.ui import examples
 
 SHIPPED = ASSETS / "examples" / "scenes.json"
 MOST_SCENES, MOST_PATCHES, MOST_CAPTION = 40, 16, 120
@@ -117,8 +118,8 @@ def _scene(number: int, line: Any, folder: Path) -> Scene:
 
 def _file(name: str, folder: Path) -> Path | None:
     """The file of this name beside the scenes, or the example of this name."""
-    places = [folder / name, *sorted((ASSETS / "examples").glob("*.mp4"))]
-    return next((path for path in places if path.is_file() and (path == places[0] or path.stem == name)), None)
+    beside = folder / name
+    return beside if beside.is_file() else examples.named(name)
 
 
 @dataclass(frozen=True)

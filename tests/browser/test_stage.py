@@ -197,13 +197,19 @@ def test_the_address_names_a_scene_and_back_leads_through_them(open_page, app):
     talk.shows(2)
 
 
-def test_back_out_of_a_talk_leads_to_what_the_address_says(open_page, app):
-    """Also where that is not what the page showed last."""
+def pinned(open_page, app) -> tuple[Page, Talk, Locator]:
+    """The page with a patch that was clicked, the stage that is not open yet, and the viewer."""
     page = open_page(viewport={"width": 1280, "height": 720})
     talk = Talk(page, app[0])
     viewer = page.get_by_label("Patch viewer", exact=True)
     expect(viewer).to_have_attribute("data-state", "ready")
     viewer.get_by_role("application").first.click(position={"x": 150, "y": 200})
+    return page, talk, viewer
+
+
+def test_back_out_of_a_talk_leads_to_what_the_address_says(open_page, app):
+    """Also where that is not what the page showed last."""
+    page, talk, viewer = pinned(open_page, app)
     page.wait_for_function("location.search.includes('patches')")
     talk.press("t").ready()
     talk.go("4", 4)
@@ -281,11 +287,7 @@ def test_escape_closes_what_lies_over_the_picture_then_the_stage(talk: Talk):
 
 
 def test_the_page_comes_back_as_it_was(open_page, app):
-    page = open_page(viewport={"width": 1280, "height": 720})
-    talk = Talk(page, app[0])
-    viewer = page.get_by_label("Patch viewer", exact=True)
-    expect(viewer).to_have_attribute("data-state", "ready")
-    viewer.get_by_role("application").first.click(position={"x": 150, "y": 200})
+    page, talk, viewer = pinned(open_page, app)
     expect(viewer).to_have_attribute("data-pinned", "true")
     page.wait_for_function("JSON.parse(window.state ?? '{}').patches?.length")
     before, address = page.evaluate("window.state"), page.evaluate("location.search")

@@ -120,6 +120,7 @@ class Embedding:
         source_size: (width, height) of the upright source, in pixels.
         timings_ms: milliseconds for "decode", "preprocess", "encode".
         notes: sentences about what was done differently from what was asked.
+        speed: how the precision does on the machine, in words; none where that was not measured.
 
     Raises:
         ValueError: the arrays are not of these shapes.
@@ -133,6 +134,7 @@ class Embedding:
     source_size: tuple[int, int]
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    speed: str = ""
 
     def __post_init__(self) -> None:
         if self.tokens.ndim != 4 or self.tokens.dtype != np.float32:
@@ -217,6 +219,7 @@ class Embedding:
             "checkpoint": self.fingerprint.checkpoint,
             "revision": self.fingerprint.revision,
             "precision": self.fingerprint.precision,
+            "speed": self.speed,
             "sampling": self.fingerprint.sampling,
             "fit": self.fingerprint.fit,
             "pooling": "mean",

@@ -103,7 +103,7 @@ class Options:
         start, end: the span, in seconds from the first frame; None means the end.
         sampling: see `Sampling.mode`.
         fit: how a picture becomes the model's input (`Encoder.encode`).
-        precision: "auto" takes bf16 where it is faster.
+        precision: "auto" takes bf16 where that was measured to be faster.
     """
 
     checkpoint: str = field(
@@ -134,7 +134,8 @@ class Options:
         },
     )
     precision: Precision = field(
-        default="auto", metadata={"help": "auto takes bf16 where it is faster", "choices": get_args(Precision)}
+        default="auto",
+        metadata={"help": "auto takes bf16 where that was measured to be faster", "choices": get_args(Precision)},
     )
 
     def check(self) -> None:

@@ -87,6 +87,7 @@ class Settings:
         talk: whether they are embedded before the app answers, and not when somebody first opens the stage.
         space: owner/name of the Space that this is, from where the copied code can fetch nano.
         device: "auto", "cuda", "mps" or "cpu".
+        forward: "fast", or "reference" for transformers' own forward pass, to compare with (`model/forward.py`).
         proxies: how many proxies in front of the app are trusted to say whom they were asked by; one on a Space.
         server_name: address that the app is bound to; all of the machine's on a Space, else the machine itself alone.
         hosts: names under which an app on the machine itself may be asked for, beside localhost; any where it is bound
@@ -135,6 +136,7 @@ class Settings:
     talk: bool = False
     space: str = ""
     device: str = "auto"
+    forward: str = "fast"
     proxies: int = 0
     server_name: str = "127.0.0.1"
     hosts: str = ""

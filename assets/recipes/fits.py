@@ -53,7 +53,8 @@ def rope_of(config: Any, grid: tuple[int, int], *, scaled: bool) -> Rope:
     head = config.hidden_size // config.num_attention_heads
     rope = Rope(config, head, grid=grid)
     if scaled:
-        rope.cos, cols, side = rope.cos.clone(), grid[1], config.crop_size // config.patch_size
+        rope.cos, rope.sin = rope.cos.clone(), rope.sin.clone()  # they are everybody's
+        cols, side = grid[1], config.crop_size // config.patch_size
         columns = torch.arange(len(rope.cos)) % cols * min(1.0, (side - 1) / (cols - 1))
         axis = 2 * (head // 3 // 2)  # channels that one axis turns; the columns' are the third
         omega = 10000.0 ** -(torch.arange(axis // 2, dtype=torch.float64) / (axis / 2))

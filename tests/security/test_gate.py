@@ -68,8 +68,8 @@ async def ask(client: httpx.AsyncClient, body: dict[str, Any]) -> str:
                 output = {**message["output"], "duration": 0, "average_duration": 0}
                 lines.append(json.dumps([message["success"], output], sort_keys=True))
                 break
-    # A set of references of one's own has a key that nobody can guess, and so has the folder of a file to be saved; what
-    # failed tells when.
+    # A set of references of one's own has a key that nobody can guess, and so has the folder of a file to be saved;
+    # what failed tells when.
     return re.sub(r"references/[\w-]+|/run-[^\"]*|(?<=\"failed\": )[\d.]+", "…", "\n".join(lines))
 
 

@@ -24,9 +24,11 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Size:
-    """How large an encoder is: channels, layers, channels inside an MLP, and the pixels of its square and patch."""
+    """How large an encoder is: channels, attention heads, layers, channels inside an MLP, and the pixels of its square
+    and patch."""
 
     channels: int
+    heads: int
     layers: int
     inside: int
     side: int
@@ -46,7 +48,12 @@ class Size:
     def of(cls, config: Any) -> Size:
         channels = config.hidden_size
         return cls(
-            channels, config.num_hidden_layers, int(channels * config.mlp_ratio), config.crop_size, config.patch_size
+            channels,
+            config.num_attention_heads,
+            config.num_hidden_layers,
+            int(channels * config.mlp_ratio),
+            config.crop_size,
+            config.patch_size,
         )
 
 
@@ -78,10 +85,10 @@ class Checkpoint:
 
 
 NANO = Checkpoint(
-    "nano", "nano · 192 channels, 128 px (embedded)", 16, Size(192, 12, 768, 128, 8), ASSETS / "nano", "motion"
+    "nano", "nano · 192 channels, 128 px (embedded)", 16, Size(192, 3, 12, 768, 128, 8), ASSETS / "nano", "motion"
 )
 
-SIZES = {"vitl": (1024, 24, 4096), "vith": (1280, 32, 5120), "vitg": (1408, 40, 6144)}
+SIZES = {"vitl": (1024, 16, 24, 4096), "vith": (1280, 16, 32, 5120), "vitg": (1408, 22, 40, 6144)}
 
 # https://huggingface.co/collections/facebook/v-jepa-2-6841bad8413014e185b497a6
 HUB = tuple(
@@ -134,7 +141,7 @@ def choose(*, gpu: bool) -> Choice:
 
 
 def _has_gpu() -> bool:
-    from vjepa_demo.model.encoder import choose_device
+    from vjepa_demo.model.device import choose_device
 
     return settings.device in ("auto", "cuda") and choose_device("auto") == "cuda"
 
@@ -255,7 +262,7 @@ def load(
         checkpoint: which.
         progress: told what is being done.
         folder: where its files are, as `files_of` gives it, which is asked when None.
-        device, precision: "cpu", "cuda" or "mps"; "fp32" or "bf16".
+        device, precision: "cpu", "cuda" or "mps"; "fp32", or "bf16" for all but the norms.
 
     Raises:
         CheckpointError: the Hub does not give the files, or they do not hold a V-JEPA 2 that can be used.
@@ -308,6 +315,8 @@ def _fill(model: Any, files: list[Path], device: str, dtype: Any) -> None:
     """Give a model on the meta device its weights. Raises ValueError or RuntimeError where they are not its own."""
     from safetensors import safe_open
 
+    from vjepa_demo.model.forward import precision_of
+
     wanted, weights = set(model.state_dict()), {}
     for path in files:
         # Read, not mapped: the pages of a mapped file count as this process's memory.
@@ -315,7 +324,7 @@ def _fill(model: Any, files: list[Path], device: str, dtype: Any) -> None:
             for name in file.keys():  # noqa: SIM118  # it is no dictionary
                 own = name.removeprefix(f"{model.base_model_prefix}.")  # a classifier keeps its encoder under that
                 if own in wanted:
-                    weights[own] = file.get_tensor(name).to(device=device, dtype=dtype)
+                    weights[own] = file.get_tensor(name).to(device=device, dtype=precision_of(own, dtype))
     missing = wanted - set(weights)
     if of_encoder := [name for name in missing if name.startswith("encoder.")]:
         raise ValueError(f"{len(of_encoder)} weights of the encoder are missing, e.g. {min(of_encoder)}")

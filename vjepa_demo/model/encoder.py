@@ -21,7 +21,8 @@ from vjepa_demo.errors import CheckpointError, GpuError, RequestError, UserError
 from vjepa_demo.media.clip import Clip
 from vjepa_demo.media.pictures import NEUTRAL_GROUND
 from vjepa_demo.model import checkpoints, zero_gpu
-from vjepa_demo.model.forward import use_rotation_table
+from vjepa_demo.model.device import DTYPES, Way, choose_device, choose_precision, measured
+from vjepa_demo.model.forward import Rope, encode, fuse, pack, patchify, reference
 from vjepa_demo.options import FITS, IMAGE_FRAMES, Fit, Sampling
 from vjepa_demo.settings import ZERO_GPU, settings
 
@@ -36,41 +37,6 @@ MAX_ASPECT = 20.0
 BATCH_TOKENS = 32_768
 
 
-def choose_device(wanted: str = "auto") -> str:
-    """ "cuda", "mps" or "cpu": the first that is there, or the one that is wanted.
-
-    Raises:
-        RequestError: the wanted device is not there.
-    """
-    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if wanted == "auto":
-        return next(device for device, there in present.items() if there)
-    if not present.get(wanted, False):
-        raise RequestError(f"There is no device {cut(wanted)} on this machine: use auto.")
-    return wanted
-
-
-def choose_precision(wanted: str, device: str) -> str:
-    """ "fp32" or "bf16": bf16 where it is faster, that is on CUDA from Ampere on and on CPUs with AMX.
-
-    Raises:
-        RequestError: the precision is unknown.
-    """
-    if wanted not in ("auto", "fp32", "bf16"):
-        raise RequestError(f"The precision must be auto, fp32 or bf16, not {cut(wanted)}.")
-    if wanted != "auto":
-        return wanted
-    if device == "cuda":
-        return "bf16" if torch.cuda.get_device_capability()[0] >= 8 else "fp32"
-    # avx512_bf16 without AMX is slower than fp32.
-    return "bf16" if device == "cpu" and torch.cpu._is_amx_tile_supported() else "fp32"
-
-
-def device_name(device: str) -> str:
-    """What to show a person, e.g. "NVIDIA H200" or "CPU"."""
-    return torch.cuda.get_device_name() if device == "cuda" else device.upper()
-
-
 class Encoder:
     """A checkpoint on a device, ready to embed clips. Make it with `get_encoder`, which keeps it."""
 
@@ -80,14 +46,22 @@ class Encoder:
         self.processor = loaded.processor
         self.device = device
         self.precision = precision
-        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-        self.model = loaded.model.to(device=device, dtype=dtype)
+        self.dtype = DTYPES[precision]
+        self.model = loaded.model.to(device)
         self.config: Any = self.model.config
+        found = measured(loaded.checkpoint.size) if device == "cpu" else None
+        # How the precision does on this machine, in words; none where that was not measured.
+        self.speed = found.words(precision) if found else ""
+        way = found.way(precision) if found else Way()
+        self._attend = way.attention
+        if settings.forward == "reference":
+            self.model.to(self.dtype)
+        else:
+            fuse(self.model, self.dtype)
         # Bytes of its weights; on ZeroGPU they can only be counted before the page is launched.
         self.nbytes = sum(weights.nbytes for weights in self.model.parameters())
-        self._grid = use_rotation_table(self.model)
-        for layer in self.model.encoder.layer:  # between two layers a forward pass can be given up, or rest
-            layer.register_forward_pre_hook(lambda *_: jobs.give_way())
+        if way.packed and settings.forward != "reference":
+            pack(self.model)
 
     @property
     def layers(self) -> int:
@@ -198,7 +172,7 @@ class Encoder:
             tokens = run(self.key, np.stack([inputs[number][1] for number in batch]), layer)
             if isinstance(tokens, UserError):
                 raise tokens
-            arrays = [_to_float(own) for own in tokens]
+            arrays = [tokens[0]] if len(batch) == 1 else [own.copy() for own in tokens]  # none holds the others' memory
             share = (time.perf_counter() - started) * 1e3 / len(batch)
             for number, array in zip(batch, arrays, strict=True):
                 clip, frames, window, preprocessed = inputs[number]
@@ -212,6 +186,7 @@ class Encoder:
                     source_size=(clip.source.width, clip.source.height),
                     timings_ms={"preprocess": preprocessed, "encode": share},
                     notes=clip.notes,
+                    speed=self.speed,
                 )
         return [found[number] for number in range(len(inputs))]
 
@@ -249,17 +224,18 @@ class Encoder:
         return self.checkpoint.id, self.device, self.precision
 
     def forward(self, frames: torch.Tensor, layer: int | None = None) -> torch.Tensor:
-        """Frames of `preprocess`, uint8 `[B, T, 3, H, W]` -> tokens `[B, N, D]` of the model's type, on the CPU."""
+        """Frames of `preprocess`, uint8 `[B, T, 3, H, W]` -> tokens, float32 `[B, N, D]`, on the CPU."""
+        # Between two layers a forward pass can be given up, or rest.
         with torch.inference_mode():
-            self._grid.rows, self._grid.cols = (n // self.config.patch_size for n in frames.shape[-2:])
-            pixels = self.normalise(frames.to(self.device)).to(self.model.dtype)
-            if layer is None:
-                tokens = self.model.get_vision_features(pixels)
-            else:
-                tokens = self.model.encoder.embeddings(pixels)
-                for block in self.model.encoder.layer[: layer + 1]:
-                    tokens = block(tokens, None)[0]
-            return tokens.cpu()
+            pixels = self.normalise(frames.to(self.device))
+            if settings.forward == "reference":
+                return reference(self.model, pixels.to(self.dtype), layer=layer, between=jobs.give_way).float().cpu()
+            steps, height, width = (pixels.shape[1] // self.config.tubelet_size, *pixels.shape[-2:])
+            grid = height // self.config.patch_size, width // self.config.patch_size
+            head = self.config.hidden_size // self.config.num_attention_heads
+            rope = Rope(self.config, head, self.device, grid, steps)
+            options: dict[str, Any] = {"layer": layer, "attend": self._attend, "between": jobs.give_way}
+            return encode(self.model, patchify(pixels, self.config), None, rope, self.dtype, **options).cpu()
 
 
 def whole_grid(width: int, height: int, side: int) -> tuple[int, int]:
@@ -430,7 +406,7 @@ def _chosen(name: str, device: str, precision: str) -> tuple[checkpoints.Checkpo
     if wanted == "auto" and ZERO_GPU and checkpoint is checkpoints.NANO:
         wanted = "cpu"  # nano takes less time there than it takes to be given a GPU, and costs visitors no quota
     chosen = choose_device(wanted)
-    return checkpoint, (checkpoint.id, chosen, choose_precision(precision, chosen))
+    return checkpoint, (checkpoint.id, chosen, choose_precision(precision, chosen, checkpoint.size))
 
 
 def _forward(key: Key, frames: np.ndarray, layer: int | None) -> np.ndarray | UserError:
@@ -442,9 +418,8 @@ def _forward(key: Key, frames: np.ndarray, layer: int | None) -> np.ndarray | Us
         layer: as `Encoder.encode` takes it.
 
     Returns:
-        Tokens `[B, N, D]` of the model's type; those of bfloat16, which numpy does not know, as int16 of the same bits:
-        arrays go through the pipe between processes, tensors through shared memory, of which a container may have
-        little. Or, for the same reason, the error to raise, whose words would otherwise be lost on the way.
+        Tokens, float32 `[B, N, D]`: arrays go through the pipe between processes, tensors through shared memory, of
+        which a container may have little. Or the error to raise, whose words would otherwise be lost on the way.
 
     Raises:
         GpuError: the GPU fails.
@@ -459,13 +434,7 @@ def _forward(key: Key, frames: np.ndarray, layer: int | None) -> np.ndarray | Us
             raise
         log.exception("the GPU failed")
         raise GpuError from error
-    return (tokens.view(torch.int16) if tokens.dtype == torch.bfloat16 else tokens).numpy()
-
-
-def _to_float(tokens: np.ndarray) -> np.ndarray:
-    """float32 `[N, D]`, an array of its own, of tokens as `_forward` returns them."""
-    bits = torch.from_numpy(tokens)
-    return (bits.view(torch.bfloat16) if bits.dtype == torch.int16 else bits).to(torch.float32, copy=True).numpy()
+    return tokens.numpy()
 
 
 def _gpu_seconds(key: Key, frames: np.ndarray, layer: int | None) -> int:

@@ -23,7 +23,8 @@ from vjepa_demo.errors import RequestError, UserError, duration, out_of_memory
 from vjepa_demo.explore import Compared, Embedded, Progress
 from vjepa_demo.model import checkpoints
 from vjepa_demo.model.checkpoints import Checkpoint, Choice
-from vjepa_demo.model.encoder import device_name, get_encoder
+from vjepa_demo.model.device import device_name
+from vjepa_demo.model.encoder import get_encoder
 from vjepa_demo.options import IMAGE_FRAMES, Fit, Options, Sampling, SamplingMode, page_fit
 from vjepa_demo.references import current
 from vjepa_demo.references.filling import Filling, fill, on_its_way
@@ -65,7 +66,7 @@ def summary(result: Embedded) -> str:
     facts = " · ".join(
         [
             *(f"{name} {times[name]:,.0f} ms" for name in ("decode", "preprocess", "encode") if name in times),
-            f"{made.precision} on {device_name(embedding.device)}",
+            f"{made.precision} on {device_name(embedding.device)}{embedding.speed and f' ({embedding.speed})'}",
             f"{result.clip.source.width} × {result.clip.source.height} px {result.clip.source.codec}",
         ]
     )

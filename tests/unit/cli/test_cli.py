@@ -23,7 +23,7 @@ from vjepa_demo.options import Sampling
 
 ROOT = Path(__file__).parents[3]
 META = {
-    *("shape", "grid", "checkpoint", "revision", "precision", "sampling", "fit", "pooling", "device", "layer"),
+    *("shape", "grid", "checkpoint", "revision", "precision", "speed", "sampling", "fit", "pooling", "device", "layer"),
     *("timings_ms", "crop", "window", "source_size", "notes"),
 }
 

@@ -98,7 +98,7 @@ def test_sizes_are_those_of_the_configuration(small_checkpoint: Path) -> None:
         hidden_size=1408, num_hidden_layers=40, num_attention_heads=22, mlp_ratio=48 / 11, crop_size=384
     )
     assert checkpoints.Size.of(giant) == checkpoints.find("facebook/vjepa2-vitg-fpc64-384").size
-    assert checkpoints.find(str(small_checkpoint)).size == checkpoints.Size(88, 3, 352, 64)
+    assert checkpoints.find(str(small_checkpoint)).size == checkpoints.Size(88, 4, 3, 352, 64)
 
 
 def test_a_local_folder(small_checkpoint: Path) -> None:

@@ -16,7 +16,6 @@ import torch
 from conftest import MakeVideo, save_checkpoint
 from PIL import Image
 from transformers import AutoModel, AutoVideoProcessor, VJEPA2Config
-from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2RopeAttention
 
 from vjepa_demo import jobs
 from vjepa_demo.embedding import Kind
@@ -25,7 +24,7 @@ from vjepa_demo.jobs import Job
 from vjepa_demo.media.clip import Clip, Source
 from vjepa_demo.media.reader import read_clip
 from vjepa_demo.model import checkpoints, encoder
-from vjepa_demo.model.forward import Rope, encode, patchify, use_rotation_table
+from vjepa_demo.model.forward import Rope, encode, patchify
 from vjepa_demo.options import Sampling
 
 NATURAL = "mandelbrot=size=160x120:rate=25,format=yuv420p"
@@ -203,31 +202,6 @@ def test_uint8_frames_become_what_the_processor_makes_at_once(
 # --- rotary positions ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("head_dim", [6, 8, 16, 20, 22, 24, 32, 48, 64, 80, 88])
-@pytest.mark.parametrize(("steps", "side"), [(1, 1), (2, 3), (8, 4), (32, 2)])
-def test_rotation_table_turns_as_transformers_does(head_dim: int, steps: int, side: int) -> None:
-    heads, patch = 2, 16
-    config = VJEPA2Config(hidden_size=heads * head_dim, num_attention_heads=heads, crop_size=side * patch)
-    attention = VJEPA2RopeAttention(config, heads * head_dim, heads)
-    qk = torch.randn(1, heads, steps * side * side, head_dim, generator=torch.Generator().manual_seed(head_dim))
-    positions = attention.get_position_ids(torch.empty(1, steps * side * side, heads * head_dim))
-    expected = attention.apply_rotary_embeddings(qk, positions)
-
-    model = torch.nn.Module()
-    model.encoder = torch.nn.Module()
-    block = torch.nn.Module()
-    block.attention = attention
-    model.encoder.layer = torch.nn.ModuleList([block])
-    use_rotation_table(model)
-    found = attention.apply_rotary_embeddings(qk, attention.get_position_ids(qk))
-    assert found.dtype == qk.dtype
-    assert (found - expected).abs().max() < 2e-5
-    rest = head_dim - 3 * attention.d_dim
-    assert rest == 0 or torch.equal(found[..., -rest:], qk[..., -rest:])
-    if steps * side > 1:
-        assert (found - qk).abs().max() > 0.1
-
-
 def test_bf16_is_close_to_fp32_and_closer_than_transformers(small_checkpoint: Path) -> None:
     """A long clip, where transformers' own angles in bf16 are off most."""
     clip = make_clip(noise(64, 3, 64, 64))
@@ -257,9 +231,9 @@ def test_shapes_of_the_real_vit_l(frames: int, tokens: int) -> None:
         tokens,
         1024,
     )
-    use_rotation_table(model)
-    patched = model.get_vision_features(torch.empty(1, frames, 3, 256, 256, device="meta"))
-    assert tuple(patched.shape) == (1, tokens, 1024)
+    patches = patchify(torch.empty(1, frames, 3, 256, 256, device="meta"), config)
+    rope = Rope(config, 64, "meta", steps=frames // 2)
+    assert tuple(encode(model, patches, None, rope).shape) == (1, tokens, 1024)
 
 
 # --- what the model saw ----------------------------------------------------------------------------------------------
@@ -395,7 +369,7 @@ def test_a_clip_of_low_priority_rests_in_the_middle_while_a_visitors_of_another_
             while not jobs.turns._waiting:
                 time.sleep(0.01)
 
-    hook = small.model.encoder.layer[0].register_forward_pre_hook(begin)
+    hook = small.model.encoder.layer[0].norm1.register_forward_pre_hook(begin)
     with Job(low=True).running(), jobs.turn():
         tokens = small.encode(wide, "whole").tokens
         order.append("low")
@@ -469,7 +443,7 @@ def test_padding_is_left_out_of_the_mean(small, width: int, height: int) -> None
 # --- what cannot be done ---------------------------------------------------------------------------------------------
 
 
-def test_options_that_are_refused(small) -> None:
+def test_options_that_are_refused(small, small_checkpoint: Path) -> None:
     clip = make_clip(noise(2, 3, 64, 64))
     for wrong in ({"fit": "stretch"}, {"layer": 3}, {"layer": -1}):
         with pytest.raises(RequestError):
@@ -477,9 +451,9 @@ def test_options_that_are_refused(small) -> None:
     with pytest.raises(RequestError, match="narrow"):
         small.encode(make_clip(noise(1, 3, 4000, 1), image=True))
     with pytest.raises(RequestError, match="precision"):
-        encoder.choose_precision("fp16", "cpu")
+        encoder.get_encoder(str(small_checkpoint), precision="fp16")
     with pytest.raises(RequestError, match="device"):
-        encoder.choose_device("tpu")
+        encoder.get_encoder(str(small_checkpoint), device="tpu")
 
 
 @pytest.mark.parametrize(
@@ -494,10 +468,10 @@ def test_options_that_are_refused(small) -> None:
 def test_a_device_that_fails_or_is_full_is_a_sentence(
     small, monkeypatch: pytest.MonkeyPatch, error: Exception, words: str
 ) -> None:
-    def fails(*_: object) -> None:
+    def fails(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(small.model, "get_vision_features", fails)
+    monkeypatch.setattr(encoder, "encode", fails)
     with pytest.raises(CheckpointError, match=words):
         small.encode(make_clip(noise(2, 3, 64, 64)))
 
@@ -506,7 +480,7 @@ def full_once(*failures: bool):
     """A function that says that the GPU's memory is full as often as asked, and how often it was called."""
     left, calls = list(failures), []
 
-    def work(*given: object):
+    def work(*given: object, **_: object):
         calls.append(given)
         if left and left.pop(0):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
@@ -527,14 +501,14 @@ def test_where_memory_is_full_checkpoints_that_nobody_uses_make_room_and_it_is_t
     idle = weakref.ref(encoder.get_encoder(str(tmp_path / "idle"), "cpu", "fp32").model)
     assert encoder.get_encoder(str(small_checkpoint), "cpu", "fp32") is small
     work, calls = full_once(True)
-    monkeypatch.setattr(small.model, "get_vision_features", work)
+    monkeypatch.setattr(encoder, "encode", work)
     assert small.encode(make_clip(noise(2, 3, 64, 64))).tokens.shape == (1, 4, 4, 88)
     assert len(calls) == 2
     assert idle() is None, "its memory is given back at once"
     assert [key[0] for key in encoder._kept] == [str(small_checkpoint)]
     assert used.model is not None
     work, calls = full_once(True, True)
-    monkeypatch.setattr(small.model, "get_vision_features", work)
+    monkeypatch.setattr(encoder, "encode", work)
     with pytest.raises(CheckpointError, match="too little memory"):
         small.encode(make_clip(noise(2, 3, 64, 64)))
     assert len(calls) == 2
@@ -598,10 +572,10 @@ def test_who_waits_for_a_checkpoint_that_another_fetches_can_leave(
 
 
 def test_other_failures_of_the_model_are_not_called_memory(small, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr(small.model, "get_vision_features", broken)
+    monkeypatch.setattr(encoder, "encode", broken)
     with pytest.raises(RuntimeError, match="shapes"):
         small.encode(make_clip(noise(2, 3, 64, 64)))
 
@@ -613,7 +587,7 @@ def test_a_forward_pass_is_given_up_between_two_layers(small) -> None:
         reached.append("a layer")
         job.stop()
 
-    hooks = [block.register_forward_hook(after) for block in small.model.encoder.layer]
+    hooks = [block.norm2.register_forward_hook(after) for block in small.model.encoder.layer]
     try:
         with job.running(), pytest.raises(Stopped):
             small.encode(make_clip(noise(2, 3, 64, 64)))
@@ -644,18 +618,3 @@ def test_fingerprints_tell_options_apart(small, small_checkpoint: Path, tmp_path
     retrained = encoder.get_encoder(str(save_checkpoint(tmp_path / "small", seed=1)), device="cpu", precision="fp32")
     others.append(retrained.fingerprint(Sampling(16)))
     assert len({Kind(made).key for made in (base, *others)}) == 6
-
-
-def test_precision_follows_the_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
-    for amx, expected in ((True, "bf16"), (False, "fp32")):
-        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda amx=amx: amx)
-        assert encoder.choose_precision("auto", "cpu") == expected
-    for capability, expected in (((7, 5), "fp32"), ((8, 0), "bf16"), ((9, 0), "bf16")):
-        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda capability=capability: capability)
-        assert encoder.choose_precision("auto", "cuda") == expected
-    assert encoder.choose_precision("auto", "mps") == "fp32"
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert encoder.choose_device() == "cuda"
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    assert encoder.choose_device() == "mps"

@@ -138,7 +138,8 @@ def test_the_worker_makes_the_tokens_and_little_is_sent(small_checkpoint: Path, 
         for how in ({}, {"seed": 1}, {"count": 1, "image": True}):
             found = embed(**how)
             assert found.device == "cuda" and found.fingerprint.precision == "bf16"
-            assert np.array_equal(found.tokens, here.encode(clip(**how)).tokens), how
+            expected = here.encode(clip(**how)).tokens  # a CPU's products may round otherwise
+            assert np.abs(found.tokens - expected).max() < 0.05 * np.abs(expected).max(), how
             assert found.tokens.dtype == np.float32
         several = visitor(lambda: encoder.get_encoder(NAME).encode_many([clip(seed=n) for n in range(3)]))
         for number, made in enumerate(several):
@@ -150,7 +151,7 @@ def test_the_worker_makes_the_tokens_and_little_is_sent(small_checkpoint: Path, 
     )
     assert [call["kind"] for call in calls] == ["ok"] * 4
     assert len({call["worker"] for call in calls}) == 1, "the worker is used again"
-    frame, token = 3 * 64 * 64, 2 * 88  # bytes, uint8 and bf16
+    frame, token = 3 * 64 * 64, 4 * 88  # bytes, uint8 and fp32
     for call, frames, tokens in zip(calls, (4, 4, 1, 12), (32, 32, 128, 96), strict=True):
         assert 0 < call["sent"] - frames * frame < 1000
         assert 0 < call["received"] - tokens * token < 1000

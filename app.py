@@ -48,6 +48,7 @@ def main() -> None:
         import uvicorn.config
 
         from vjepa_demo.model.encoder import prepare
+        from vjepa_demo.ui import addresses
         from vjepa_demo.ui.janitor import clearing_up
         from vjepa_demo.ui.page import build, launch_options
 
@@ -57,11 +58,13 @@ def main() -> None:
 
             most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each visitor takes two or three
+        addresses.settle_port()
         prepare()
         demo = build()
         with clearing_up(demo):
             with contextlib.suppress(KeyboardInterrupt):
-                demo.launch(**launch_options(), prevent_thread_lock=True)
+                with addresses.no_proxy():
+                    demo.launch(**launch_options(), prevent_thread_lock=True)
                 if settings.talk:
                     print(f"The talk:  {TALK.format(demo.server_port)}", flush=True)
                 while True:

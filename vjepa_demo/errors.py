@@ -47,6 +47,10 @@ class ReferencesError(UserError):
     """A set of reference clips is missing, damaged or empty."""
 
 
+class PortError(UserError):
+    """The app cannot listen where it was told to."""
+
+
 class ScenesError(UserError):
     """The scenes of a talk are not written as they have to be."""
 

@@ -160,3 +160,20 @@ def test_on_a_phone_all_is_within_reach(page: Page, demo_url: str):
         "return name.getBoundingClientRect().right; }"
     )
     assert ends <= page.get_by_role("button", name="Open a clip").bounding_box()["x"]
+
+
+def test_the_theme_switches_where_storage_is_blocked(page: Page, demo_url: str):
+    """As in a frame of a browser that takes no cookies of third parties: there even the name of the storage throws."""
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.add_init_script(
+        """for (const name of ["localStorage", "sessionStorage"])
+             Object.defineProperty(window, name, { get() { throw new DOMException("denied", "SecurityError"); } });"""
+    )
+    opened(page, demo_url, "dark")
+    switch = page.locator(".theme-switch")
+    expect(switch).to_have_attribute("title", "Light")
+    switch.click()
+    expect(switch).to_have_attribute("title", "Dark")
+    assert page.evaluate("document.body.classList.contains('dark')") is False
+    assert not [error for error in errors if "denied" in error], errors

@@ -5,14 +5,22 @@ Only coordinates leave this module. A UMAP object would have to be pickled, embe
 
 from __future__ import annotations
 
+import importlib.util
+import logging
+import os
+import tempfile
 import threading
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from vjepa_demo.embedding import unit_vectors
 from vjepa_demo.references.comparison import BLOCK, PLACE_NEIGHBOURS, measured_rows, place
+from vjepa_demo.settings import settings
+
+log = logging.getLogger(__name__)
 
 SEED = 2506
 MIN_DIST = 0.1
@@ -60,6 +68,7 @@ def fit_map(vectors: np.ndarray) -> np.ndarray:
         return _principal_components(units)
     with UMAP_LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        _let_numba_cache()
         import umap
 
         # Where labels are well apart the neighbour graph falls into pieces, and a spectral start lays them out anyhow;
@@ -74,6 +83,23 @@ def fit_map(vectors: np.ndarray) -> np.ndarray:
         )
         found = np.asarray(mapper.fit_transform(units), np.float32)
     return found if np.isfinite(found).all() else _principal_components(units)
+
+
+def _let_numba_cache() -> None:
+    """numba keeps what it compiles beside umap's own files; where it finds no place that can be written, umap's import
+    fails. Then it gets one in the cache, or among the temporary files."""
+    found = importlib.util.find_spec("umap")
+    beside = Path(found.origin).parent if found and found.origin else Path()
+    if os.environ.get("NUMBA_CACHE_DIR") or os.access(beside, os.W_OK):
+        return
+    folder = Path(settings.cache_dir) / "numba"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError:
+        folder = Path(tempfile.mkdtemp(prefix="vjepa-demo-numba-"))
+    log.info("numba keeps what it compiles in %s", folder)
+    os.environ["NUMBA_CACHE_DIR"] = str(folder)
 
 
 def _principal_components(units: np.ndarray) -> np.ndarray:

@@ -1,17 +1,26 @@
-"""Addresses of this app's own that stand for files: what was uploaded here, and the examples. None is ever fetched."""
+"""Where the app is, and addresses of its own that stand for files: uploads and examples. None is ever fetched."""
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import re
+import socket
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
 
 from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 
+from vjepa_demo.errors import PortError
 from vjepa_demo.settings import ASSETS, settings
 
+log = logging.getLogger(__name__)
+
+PORT = "VJEPA_DEMO_PORT"
+MOST_TRIED = 100  # ports, as Gradio looks for one
 EXAMPLES = ASSETS / "examples"
 FOLDER = "/examples/v-jepa-2-explorer/"  # that nobody else has
 EXAMPLE = f"{FOLDER}(?P<example>[a-z]{{1,40}}[.]mp4)"
@@ -21,7 +30,49 @@ OURS = re.compile(f"https?://[^/?#]+(/[^?#]*)?({EXAMPLE}|/gradio_api/file=(?P<up
 
 def port() -> int:
     """The port that the app listens at."""
-    return int(os.environ.get("VJEPA_DEMO_PORT", os.environ.get("GRADIO_SERVER_PORT", "7860")))
+    return int(os.environ.get(PORT, os.environ.get("GRADIO_SERVER_PORT", "7860")))
+
+
+def settle_port() -> None:
+    """Where another program has the port, take the next one that is free, and say so; for an app that others reach, and
+    look for where it was put, that is an error.
+
+    Raises:
+        PortError: the port is no number of one, or taken.
+    """
+    try:
+        wanted = port()
+        free = next((number for number in range(wanted, wanted + MOST_TRIED) if _is_free(number)), None)
+    except (ValueError, OverflowError):
+        raise PortError(f"{PORT} must be the number of a port, 1 to 65535.") from None
+    if free == wanted:
+        return
+    if free is None or not settings.loopback:
+        raise PortError(f"Another program has port {wanted}: end it, or let {PORT} name another one.")
+    log.warning("another program has port %d: this app takes %d", wanted, free)
+    os.environ[PORT] = str(free)
+
+
+def _is_free(number: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1" if settings.loopback else "", number))
+        except OSError:
+            return False
+    return True
+
+
+@contextlib.contextmanager
+def no_proxy() -> Iterator[None]:
+    """Within this, no proxy of the environment counts: at its start Gradio asks its own page for an answer, through one
+    that knows nothing of this machine, or that its client cannot speak to at all."""
+    names = [name for name in os.environ if name.lower().endswith("_proxy")]
+    kept = {name: os.environ.pop(name) for name in names}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
 
 
 def of_example(name: str) -> str:

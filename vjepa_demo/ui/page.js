@@ -57,13 +57,14 @@
     open?.click();
     open?.click();
   }
-  const stored = localStorage.getItem(KEY);
+  // A browser that blocks storage says so by an error at the very name of it.
+  const stored = (() => { try { return localStorage.getItem(KEY); } catch { return null; } })();
   const asked = new URLSearchParams(location.search).get("__theme");
   apply(asked ? asked === "dark" : stored ? stored === "dark" : dark());
   if (button) {
     button.addEventListener("click", () => {
       apply(!dark());
-      localStorage.setItem(KEY, dark() ? "dark" : "light");
+      try { localStorage.setItem(KEY, dark() ? "dark" : "light"); } catch { /* it is not remembered */ }
     });
   }
 }

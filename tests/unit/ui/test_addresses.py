@@ -1,12 +1,17 @@
-"""Addresses that stand for files of this app: which they are, and that the gate has the last word."""
+"""Addresses that stand for files of this app, over which the gate has the last word; and its port."""
 
 from __future__ import annotations
 
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 
-from vjepa_demo.errors import RequestError
+from vjepa_demo.errors import PortError, RequestError
 from vjepa_demo.settings import ASSETS
 from vjepa_demo.ui import addresses, examples
 from vjepa_demo.ui.gate import admit
@@ -54,3 +59,62 @@ def test_the_address_of_an_example_is_where_the_app_is(monkeypatch):
     assert addresses.of_example("arm.mp4") == "http://localhost:7999/examples/v-jepa-2-explorer/arm.mp4"
     monkeypatch.setenv("SPACE_HOST", "somebody-explorer.hf.space")
     assert addresses.of_example("arm.mp4") == "https://somebody-explorer.hf.space/examples/v-jepa-2-explorer/arm.mp4"
+
+
+# --- the port --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """The number of a port on which another program listens, which the app is told to take."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        number = other.getsockname()[1]
+        monkeypatch.setenv("VJEPA_DEMO_PORT", str(number))
+        yield number
+
+
+def test_the_next_free_port_is_taken_and_told(taken: int, caplog: pytest.LogCaptureFixture) -> None:
+    addresses.settle_port()
+    found = addresses.port()
+    assert taken < found < taken + addresses.MOST_TRIED
+    assert f"port {taken}: this app takes {found}" in caplog.text
+    assert f":{found}/" in addresses.of_example("cradle.mp4")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", found))
+
+
+def test_an_app_that_others_look_for_does_not_move(taken: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(addresses, "settings", replace(addresses.settings, server_name="0.0.0.0"))  # noqa: S104
+    with pytest.raises(PortError, match=rf"port {taken}: .*VJEPA_DEMO_PORT"):
+        addresses.settle_port()
+
+
+@pytest.mark.parametrize("text", ["", "http", "99999", "-1", "7860.5", "9" * 30])
+def test_what_is_no_port_is_a_sentence(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VJEPA_DEMO_PORT", text)
+    with pytest.raises(PortError, match="1 to 65535"):
+        addresses.settle_port()
+
+
+def test_a_free_port_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        number = probe.getsockname()[1]
+    monkeypatch.setenv("VJEPA_DEMO_PORT", str(number))
+    addresses.settle_port()
+    assert addresses.port() == number
+
+
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:9/", "socks://127.0.0.1:9/", "socks5://127.0.0.1:9/"])
+def test_no_proxy_stands_between_the_app_and_itself(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, proxy)
+    with pytest.raises((httpx.ConnectError, ImportError, ValueError)):  # as without it
+        httpx.get("http://127.0.0.1:1/", timeout=1)
+    with addresses.no_proxy(), pytest.raises(httpx.ConnectError):
+        httpx.get("http://127.0.0.1:1/", timeout=1)
+    with addresses.no_proxy():
+        httpx.Client().close()
+    assert os.environ["ALL_PROXY"] == os.environ["http_proxy"] == proxy, "the Hub is asked through it"

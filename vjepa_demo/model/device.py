@@ -32,6 +32,7 @@ DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 # A layer is timed on the tokens of 16 frames, of which attention asks as many as make about the same work of any width.
 TOKENS, LEAST_QUERIES = 2048, 512
+PROBE = 16  # rows of the product by which it is told whether bf16 is worth a try
 RUNS = 2  # the quickest counts: what else the machine does only ever takes time
 HOPELESS = 3.0  # a way that takes so many times the best one's time is not tried again; a first run may be slow
 BLOCKS = (Attention(128), Attention(256), Attention(256, by_head=True), Attention(512, by_head=True))
@@ -124,7 +125,12 @@ def _measured(channels: int, heads: int, inside: int) -> Measured:
     if found := _known(path).get(key):
         return found
     started = time.perf_counter()
-    found = Measured(*(measure(channels, heads, inside, dtype) for dtype in DTYPES.values()))
+    fp32, cost = measure(channels, heads, inside, torch.float32), cost_of_bf16(channels, inside)
+    if cost > HOPELESS:  # a CPU without any such products: all of a layer would take it minutes
+        bf16 = Way(milliseconds=cost * fp32.milliseconds)
+    else:
+        bf16 = measure(channels, heads, inside, torch.bfloat16)
+    found = Measured(fp32, bf16)
     log.info("%s: %s, after %.1f s", key, found, time.perf_counter() - started)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -148,6 +154,18 @@ def _known(path: Path) -> dict[str, Measured]:
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         log.warning("%s cannot be read: it is measured again", path.name, exc_info=True)
         return {}
+
+
+def cost_of_bf16(channels: int, inside: int) -> float:
+    """How many times as long as in float32 a small product takes in bfloat16."""
+
+    def product(dtype: torch.dtype) -> Callable[[], Any]:
+        weight, x = torch.ones(inside, channels, dtype=dtype), torch.ones(PROBE, channels, dtype=dtype)
+        return lambda: F.linear(x, weight)
+
+    with torch.inference_mode():
+        fp32, bf16 = (quickest({dtype: product(dtype)})[1] for dtype in DTYPES.values())
+    return bf16 / fp32
 
 
 def measure(channels: int, heads: int, inside: int, dtype: torch.dtype) -> Way:

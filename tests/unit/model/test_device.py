@@ -40,6 +40,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ti
         device._measured.cache_clear()
         times = Times(fp32, bf16)
         monkeypatch.setattr(device, "measure", times)
+        monkeypatch.setattr(device, "cost_of_bf16", lambda *_: 1.0)
         monkeypatch.setattr(device, "cpu_name", lambda: cpu)
         return times
 
@@ -68,6 +69,14 @@ def test_a_width_is_measured_once_and_then_known_also_to_the_next_start(machine,
     assert device.measured(replace(SIZE, channels=96)).fp32.milliseconds == 1.0
     assert device.measured(SIZE) == first, "the other width has not taken its place"
     assert len(json.loads((tmp_path / "cache" / "speed.json").read_text())) == 2
+
+
+def test_a_cpu_without_products_in_bf16_is_not_kept_busy_with_them(machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = machine(fp32=10.0)
+    monkeypatch.setattr(device, "cost_of_bf16", lambda *_: 40.0)
+    assert device.choose_precision("auto", "cpu", SIZE) == "fp32"
+    assert times.asked == [(88, 4, 352, torch.float32)]
+    assert device.measured(SIZE).words("fp32") == "bf16 measured 0.03 × as fast here"
 
 
 def test_another_cpu_is_measured_anew(machine) -> None:

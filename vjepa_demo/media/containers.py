@@ -17,8 +17,41 @@ from vjepa_demo.settings import Settings, settings
 
 log = logging.getLogger(__name__)
 
-# "index" containers have times for all frames; the others are named as FFmpeg names their demuxers.
-Container = Literal["image", "gif", "indexed", "avi", "mpeg", "mpegts"]
+# "indexed" containers have times for all frames; the others are named as FFmpeg names their demuxers.
+Container = Literal["image", "gif", "indexed", "avi", "mpeg", "mpegts", "yuv4mpegpipe"]
+COPIED = {"avi", "mpeg", "mpegts", "yuv4mpegpipe"}
+
+HEAD = 4096  # bytes that are looked at
+# Packets of a transport stream: alone, after the 4 bytes of a time (AVCHD, Blu-ray), before 16 of error correction.
+PACKETS = (188, 192, 204)
+FIRST_BOXES = {  # of an MP4 or MOV
+    *(
+        b"ftyp",
+        b"moov",
+        b"mdat",
+        b"free",
+        b"skip",
+        b"wide",
+        b"uuid",
+        b"styp",
+        b"sidx",
+        b"pnot",
+        b"emsg",
+        b"prft",
+        b"moof",
+    ),
+    *(b"udta", b"meta", b"PICT", b"pdin", b"bloc"),
+}
+BEGINNINGS = (
+    *(b"\x1a\x45\xdf\xa3", b"FLV\x01", b"OggS"),  # Matroska and WebM, Flash, Ogg
+    b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",  # ASF, as WMV is
+    b"\x06\x0e\x2b\x34\x02\x05\x01\x01\x0d\x01\x02\x01\x01\x02",  # MXF
+    *(b".RMF\0", b"DKIF\0", b"nut/multimedia container\0", b"\x1f\x07\x00"),  # RealMedia, IVF, NUT, DV
+    *(b"\x00\x00\x00\x01", b"\x00\x00\x01"),  # H.264, H.265 and MPEG-4 without a container
+)
+# What FFmpeg takes for playlists, wherever in a text it stands; a text is what comes before the first zero.
+PLAYLISTS = (b"<mpd", b"<compositionplaylist", b"#extm3u", b"c=in ip", b"ffconcat", b"<smoothstreamingmedia")
+MOST_TEXT = 2**20 + 32  # bytes that FFmpeg looks at to tell what a file is
 
 COPY_SECONDS = 120  # far more than it takes to copy max_bytes
 
@@ -43,14 +76,17 @@ def sniff(path: Path, limits: Settings = settings) -> Container:
         )
     try:
         with path.open("rb") as file:
-            head = file.read(512)
+            head = file.read(HEAD)
+            text = head if b"\0" in head else head + file.read(MOST_TEXT)
     except OSError as error:
         raise MediaError("The file cannot be opened: check that you may read it.") from error
     kind = _kind(head, size)
+    if kind not in ("image", "gif") and any(word in text.split(b"\0")[0].lower() for word in PLAYLISTS):
+        kind = None
     if kind is None:
         raise MediaError(
             "The file is neither a video nor an image that can be read here, whatever its name says: "
-            "choose MP4, MOV, MKV, WebM, AVI, GIF, JPEG, PNG, WebP or AVIF."
+            "choose MP4, MOV, MKV, WebM, AVI, WMV, MPEG, GIF, JPEG, PNG, WebP or AVIF."
         )
     return kind
 
@@ -79,17 +115,27 @@ def _kind(head: bytes, size: int) -> Container | None:
         return "avi"
     if head[:4] in {b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3"}:  # MPEG program stream, MPEG video
         return "mpeg" if head[3] == 0xBA else "indexed"
-    if head[:1] == b"\x47" and head[188:189] == b"\x47":  # packets of 188 bytes
-        return "mpegts"
-    if head[:4] in {b"\x1a\x45\xdf\xa3", b"FLV\x01", b"OggS"}:  # Matroska and WebM
+    if head.startswith(BEGINNINGS):
         return "indexed"
-    if head[4:8] in {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide"}:  # MP4, MOV
+    if head.startswith(b"YUV4MPEG2 "):
+        return "yuv4mpegpipe"
+    if head[4:8] in FIRST_BOXES:  # MP4, MOV
         # The length of this first part: 1 where it follows in 64 bits, 0 where it goes to the end. Letters in its place
         # (`<!--free`) mean more than there is.
         length = int.from_bytes(head[:4], "big")
         length = int.from_bytes(head[8:16], "big") if length == 1 else length or size
         return "indexed" if 8 <= length <= size else None
-    return None
+    return "mpegts" if _has_packets(head) else None
+
+
+def _has_packets(head: bytes) -> bool:
+    """Whether packets of a transport stream follow one another; a recording may begin in the midst of one."""
+    for length in PACKETS:
+        for begin in range(min(length, len(head))):
+            places = range(begin, len(head), length)
+            if len(places) > 1 and all(head[place] == 0x47 for place in places[: max(2, len(places))]):
+                return True
+    return False
 
 
 @contextlib.contextmanager
@@ -108,7 +154,7 @@ def searchable(path: Path, container: Container) -> Iterator[Path]:
             link.symlink_to(path.resolve())
         except OSError:  # Windows lets not everybody make links
             shutil.copyfile(path, link)
-        if container not in {"avi", "mpeg", "mpegts"} or program is None:
+        if container not in COPIED or program is None:
             yield link
             return
         copy = Path(folder) / "copy.mkv"

@@ -5,17 +5,27 @@ from __future__ import annotations
 from vjepa_demo.media.containers import Container
 
 VIDEO_TYPES = {
+    ".3gp": "video/3gpp",
+    ".asf": "video/x-ms-asf",
     ".avi": "video/x-msvideo",
+    ".dv": "video/dv",
     ".flv": "video/x-flv",
     ".gif": "image/gif",
+    ".m2ts": "video/mp2t",
     ".m4v": "video/mp4",
     ".mkv": "video/x-matroska",
     ".mov": "video/quicktime",
     ".mp4": "video/mp4",
     ".mpeg": "video/mpeg",
     ".mpg": "video/mpeg",
+    ".mts": "video/mp2t",
+    ".mxf": "application/mxf",
+    ".ogv": "video/ogg",
     ".ts": "video/mp2t",
+    ".vob": "video/mpeg",
     ".webm": "video/webm",
+    ".wmv": "video/x-ms-wmv",
+    ".y4m": "video/x-yuv4mpeg",
 }
 IMAGE_TYPES = {
     ".avif": "image/avif",
@@ -33,4 +43,5 @@ ENDINGS: dict[Container, str] = {
     "avi": ".avi",
     "mpeg": ".mpg",
     "mpegts": ".ts",
+    "yuv4mpegpipe": ".y4m",
 }

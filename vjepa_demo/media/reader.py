@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from vjepa_demo.errors import MediaError, UserError, cut
+from vjepa_demo.media.boxes import Track, picture_tracks
 from vjepa_demo.media.clip import Clip, Source
 from vjepa_demo.media.containers import Container, searchable, sniff
+from vjepa_demo.media.inorder import decoded_in_order
 from vjepa_demo.media.pictures import open_picture
 from vjepa_demo.options import ROUNDING, Sampling
 from vjepa_demo.settings import Settings, settings
@@ -22,6 +25,13 @@ log = logging.getLogger(__name__)
 # A video frame costs some time however small it is, about as much as this many pixels.
 LEAST_PIXELS = 50_000
 
+LEAST_HALF = 0.02  # seconds that a frame may be off where the file tells no frame rate; else half of a frame's time
+
+ENCRYPTED = "The video is encrypted: export it again without protection, or choose another one."
+EMPTY = "The video holds no frames (it lasts 0 seconds): export it again."
+DAMAGED = (
+    "The video breaks off or is damaged where frames were to be read: copy it again, or choose another part of it."
+)
 TOO_MUCH_MEMORY = "Reading the file takes more memory than there is for one file: scale it down or cut it first."
 
 T = TypeVar("T")
@@ -99,35 +109,79 @@ def _read_video(path: Path, container: Container, sampling: Sampling, limits: Se
         ) from error
     from torchcodec.transforms import Resize
 
-    def decode(seek_mode: Literal["exact", "approximate"]) -> Clip:
+    tracks = {track.stream: track for track in picture_tracks(path)}
+
+    def decode(file: Path, seek_mode: Literal["exact", "approximate"]) -> Clip:
         # 0 lets FFmpeg use all cores: a long stretch between key frames has to be decoded as a whole.
         options: dict[str, Any] = {"seek_mode": seek_mode, "num_ffmpeg_threads": 0}
-        decoder = VideoDecoder(path, **options)
+        decoder = VideoDecoder(file, **options)
         meta = decoder.metadata
+        track = tracks.get(meta.stream_index) if file == path else None
+        if track and track.encrypted:
+            raise MediaError(ENCRYPTED)
+        if not meta.num_frames or not float(meta.end_stream_seconds or 0.0) > float(meta.begin_stream_seconds or 0.0):
+            raise _Lost("it does not tell how many there are", EMPTY)
         source = _describe(meta, limits)
         size = _size_within(source, sampling.frames, limits.max_clip_bytes)
         if size != (meta.height, meta.width):
-            decoder = VideoDecoder(path, transforms=[Resize(size)], **options)
+            decoder = VideoDecoder(file, transforms=[Resize(size)], **options)
         begin = float(meta.begin_stream_seconds or 0.0)
         shown = np.clip(sampling.moments(source.duration) + ROUNDING, 0.0, source.duration - 1e-6)
         if seek_mode == "exact":
             _check_work(decoder, shown / source.duration, meta, limits)
         batch = decoder.get_frames_played_at((shown + begin).tolist())
-        stamps = batch.pts_seconds.double().numpy() - begin
-        if container == "avi":  # it has a fixed frame rate, and holds no display times of frames out of order
+        frames, stamps = batch.data.numpy(), batch.pts_seconds.double().numpy() - begin
+        if (
+            container == "avi" and file == path
+        ):  # it has a fixed frame rate, and holds no display times of frames out of order
             stamps = np.floor(shown * source.fps) / source.fps
-        if not (np.isfinite(stamps).all() and (np.diff(stamps) >= 0).all()):
-            raise MediaError(
-                "The video's times run backwards, so its frames cannot be told apart: re-encode it, or export it again."
-            )
-        notes = _notes(source, size, stamps, sampling.frames)
-        return Clip(batch.data.numpy(), stamps, source, sampling, notes)
+        half = 0.5 / source.fps if source.fps else LEAST_HALF
+        ends = stamps + batch.duration_seconds.double().numpy()
+        if not np.isfinite(stamps).all() or (np.diff(stamps) < 0).any() or (stamps > shown + half).any():
+            raise _Lost("the times of its frames run backwards")
+        if track and track.cuts > 1 and (ends < shown - half).any():
+            raise _Lost("its pieces do not begin where its frames can be found")
+        if track and track.mirrored:
+            # torchcodec has turned the frames by the angle of the matrix; what is left of it is one mirror.
+            on_its_side = round(source.rotation / 90) % 2 == 1
+            frames = np.ascontiguousarray(np.flip(frames, axis=3 if on_its_side else 2))
+        return Clip(frames, stamps, source, sampling, _notes(source, size, stamps, sampling.frames))
 
-    return _video_errors(decode)
+    try:
+        return _video_errors(lambda seek_mode: decode(path, seek_mode), list(tracks.values()))
+    except _Lost as lost:
+        log.warning("%s: %s", path.name, lost)
+        with decoded_in_order(path, limits) as copy:
+            if copy is None:
+                raise MediaError(lost.otherwise) from lost
+            try:
+                clip = _video_errors(lambda seek_mode: decode(copy, seek_mode))
+            except (_Lost, MediaError) as error:
+                raise MediaError(lost.otherwise) from error
+        note = f"Single frames of this video cannot be found ({lost}), so all were decoded in their order."
+        return replace(clip, notes=(*clip.notes, note))
 
 
-def _video_errors(decode: Callable[[Literal["exact", "approximate"]], T]) -> T:
-    """Decode exactly; MPEG program streams fail so and are read by their header's times instead."""
+class _Lost(Exception):
+    """Frames cannot be had one by one.
+
+    Args:
+        why: the reason, as a part of a sentence.
+        otherwise: what to tell where they cannot be had in order either.
+    """
+
+    def __init__(self, why: str, otherwise: str = DAMAGED) -> None:
+        super().__init__(why)
+        self.otherwise = otherwise
+
+
+def _video_errors(decode: Callable[[Literal["exact", "approximate"]], T], tracks: Sequence[Track] = ()) -> T:
+    """Decode exactly; MPEG program streams fail so and are read by their header's times instead.
+
+    Raises:
+        MediaError: what a person can know of why it cannot be read.
+        _Lost: decoding it from its beginning might do.
+    """
     try:
         return decode("exact")
     except (RuntimeError, ValueError, IndexError) as error:
@@ -137,23 +191,32 @@ def _video_errors(decode: Callable[[Literal["exact", "approximate"]], T]) -> T:
                 return decode("approximate")
         if any(words in str(error) for words in ("allocate memory", "bad_alloc", "Resource temporarily unavailable")):
             raise MediaError(TOO_MUCH_MEMORY) from error
+        if any(track.encrypted for track in tracks):
+            raise MediaError(ENCRYPTED) from error
         if "best video stream is unknown" in str(error) or "No valid stream found" in str(error):
-            raise MediaError("The file has sound but no pictures: choose a video or an image.") from error
+            if tracks:
+                codec = cut("".join(letter for letter in tracks[0].tag if letter.isprintable()))
+                raise MediaError(
+                    f"The video's pictures are in a codec that cannot be read here ({codec}): export it as H.264."
+                ) from error
+            raise MediaError(
+                "The file has sound but no pictures, or pictures in a codec that cannot be read here: choose a video "
+                "or an image, or export it as H.264."
+            ) from error
         if "Could not open input file" in str(error):
             raise MediaError(
                 "The video cannot be opened (it is damaged, cut short before its index, or holds no frames): "
                 "export or copy it again."
             ) from error
         if "Could not seek file to pts=0" in str(error):
-            raise MediaError("The video holds no frames (it lasts 0 seconds): export it again.") from error
-        raise MediaError(
-            "The video breaks off or is damaged where frames were to be read: copy it again, or choose an earlier end."
-        ) from error
+            raise _Lost("they have no times", EMPTY) from error
+        size = "pre-allocated tensor" in str(error)
+        raise _Lost("their size changes" if size else "some are damaged or missing") from error
 
 
 def _describe(meta: Any, limits: Settings) -> Source:
     if not meta.num_frames or not meta.width or not meta.height:
-        raise MediaError("The video holds no frames (it lasts 0 seconds): export it again.")
+        raise MediaError(EMPTY)
     if meta.width * meta.height > limits.max_frame_pixels:
         raise MediaError(
             f"The frames have {meta.width:,} × {meta.height:,} pixels and at most "

@@ -215,8 +215,8 @@ def test_long_nothing_behind_a_head_is_not_walked_byte_by_byte(tmp_path: Path, n
     with (tmp_path / name).open("wb") as file:
         file.write(MAGIC[name])
         file.truncate(200 * 2**20)
-    began = time.perf_counter()
+    began = time.process_time()  # of this process alone, whatever else the machine does
     header = read_header(tmp_path / name)
     assert header is not None
     assert header.durations == ()
-    assert time.perf_counter() - began < 2.0
+    assert time.process_time() - began < 2.0

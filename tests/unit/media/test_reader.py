@@ -486,7 +486,6 @@ def test_damaged_and_foreign_files(make_video: MakeVideo, tmp_path: Path) -> Non
     assert "neither a video nor an image" in refused(file("list.mp4", b"#EXTM3U\nhttp://localhost/a.ts\n"))
     assert "neither a video nor an image" in refused(file("byte.mp4", b"\x47"))
     assert "cut short" in refused(file("no_index.mp4", plain[: len(plain) // 2]))
-    assert "breaks off" in refused(file("half.mp4", faststart.read_bytes()[: faststart.stat().st_size // 2]))
     assert "damaged" in refused(file("head.mp4", b"\0\0\0\x18ftypisom" + b"\0" * 100))
     assert "damaged" in refused(file("zeros.mkv", b"\x1a\x45\xdf\xa3" + b"\0" * 1000))
     assert "damaged" in refused(file("half.jpg", photo.read_bytes()[: photo.stat().st_size // 2]))

@@ -27,6 +27,7 @@ LEAST_PIXELS = 50_000
 
 LEAST_HALF = 0.02  # seconds that a frame may be off where the file tells no frame rate; else half of a frame's time
 
+HDR = {"smpte2084": "PQ", "arib-std-b67": "HLG"}  # as FFmpeg names what light a value stands for
 ENCRYPTED = "The video is encrypted: export it again without protection, or choose another one."
 EMPTY = "The video holds no frames (it lasts 0 seconds): export it again."
 DAMAGED = (
@@ -145,7 +146,10 @@ def _read_video(path: Path, container: Container, sampling: Sampling, limits: Se
             # torchcodec has turned the frames by the angle of the matrix; what is left of it is one mirror.
             on_its_side = round(source.rotation / 90) % 2 == 1
             frames = np.ascontiguousarray(np.flip(frames, axis=3 if on_its_side else 2))
-        return Clip(frames, stamps, source, sampling, _notes(source, size, stamps, sampling.frames))
+        notes = _notes(source, size, stamps, sampling.frames)
+        if light := HDR.get(str(meta.color_transfer_characteristic)):
+            notes = (*notes, f"The video is HDR ({light}): as on the model card it is not tone-mapped, and looks dull.")
+        return Clip(frames, stamps, source, sampling, notes)
 
     try:
         return _video_errors(lambda seek_mode: decode(path, seek_mode), list(tracks.values()))

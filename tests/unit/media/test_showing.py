@@ -239,6 +239,13 @@ def test_an_encrypted_movie(make_video: MakeVideo, tmp_path: Path) -> None:
         read_clip(tmp_path / "clip.mp4")
 
 
+@pytest.mark.parametrize(("transfer", "light"), [("smpte2084", "PQ"), ("arib-std-b67", "HLG"), ("bt709", "")])
+def test_hdr_is_told(make_video: MakeVideo, transfer: str, light: str) -> None:
+    colours = f"log-level=none:colorprim=bt2020:transfer={transfer}:colormatrix=bt2020nc"
+    clip = read_clip(make_video("hdr.mp4", "libx265", pixels="yuv420p10le", options=("-x265-params", colours)))
+    assert [f"HDR ({light})" in note for note in clip.notes] == ([True] if light else [])
+
+
 def test_odd_boxes_tell_nothing(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     odd = [b"", b"\0" * 100, b"\0\0\0\1moov" + b"\xff" * 8, struct.pack(">I", 8) + b"moov", b"\xff" * 64]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import struct
 import subprocess
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,13 @@ CORNERS = (
 )
 
 MakeVideo = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_kept() -> None:
+    """No test finds what another one has embedded."""
+    if explore := sys.modules.get("vjepa_demo.explore"):
+        explore.kept.clear()
 
 
 def ffmpeg(*arguments: str | Path) -> None:

@@ -121,6 +121,7 @@ class Embedding:
         timings_ms: milliseconds for "decode", "preprocess", "encode".
         notes: sentences about what was done differently from what was asked.
         speed: how the precision does on the machine, in words; none where that was not measured.
+        kept: the names of those times that are of an earlier call, whose result was kept and not computed again.
 
     Raises:
         ValueError: the arrays are not of these shapes.
@@ -135,6 +136,7 @@ class Embedding:
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     speed: str = ""
+    kept: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.tokens.ndim != 4 or self.tokens.dtype != np.float32:
@@ -226,6 +228,7 @@ class Embedding:
             "device": self.device,
             "layer": self.layer,
             "timings_ms": {name: round(ms, 2) for name, ms in self.timings_ms.items()},
+            "kept": list(self.kept),
             "crop": [round(x, 3) for x in self.crop],
             "window": [round(x, 3) for x in self.window],
             "source_size": list(self.source_size),

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
@@ -16,12 +16,16 @@ from vjepa_demo import jobs
 from vjepa_demo.embedder import DEFAULTS, Embedder, read_timed, sampling_of
 from vjepa_demo.embedding import Embedding, Kind, Pooling, Vector
 from vjepa_demo.errors import RequestError, cut
+from vjepa_demo.files import known_hash, look_of
 from vjepa_demo.media.clip import Clip
+from vjepa_demo.media.containers import sniff
 from vjepa_demo.media.worker import warm
+from vjepa_demo.memo import Memo
 from vjepa_demo.model import checkpoints
-from vjepa_demo.options import Options
+from vjepa_demo.options import Options, Sampling
 from vjepa_demo.references.background import prepared
 from vjepa_demo.references.comparison import Comparison, ReferenceSet
+from vjepa_demo.settings import ASSETS, settings
 from vjepa_demo.views.similarity import similarity
 
 Progress = Callable[[str], None]
@@ -31,12 +35,84 @@ def say_nothing(message: str) -> None:
     """The progress of a caller who does not want to hear of it."""
 
 
+class Content(NamedTuple):
+    """What a file holds: the SHA-256 of its bytes, and for whom that is kept: a visitor's address, or "" for all."""
+
+    sha256: str
+    owner: str
+
+
+Read = tuple[Clip, float]  # a file's clip, and how many milliseconds it took to read it
+ENCODED = ("preprocess", "encode")
+
+
+def _seal(value: Read | Embedding) -> int:
+    """The bytes of what is kept, to which nobody may write any more: many share it."""
+    if isinstance(value, Embedding):
+        arrays = value.tokens, value.timestamps
+    else:
+        arrays = value[0].frames, value[0].timestamps
+    for array in arrays:
+        array.setflags(write=False)
+    return sum(array.nbytes for array in arrays)
+
+
+# Clips by their content and sampling, embeddings by these, how they were made, and where.
+kept: Memo[Any] = Memo(_seal)
+
+
+class _File:
+    """A file that is embedded, read once. Raises MediaError where its first bytes are of no file that can be."""
+
+    def __init__(self, path: str | Path, sampling: Sampling) -> None:
+        sniff(Path(path))
+        self._path, self._sampling = Path(path), sampling
+        self.content: Content | None = None
+        if settings.memo_bytes:
+            with contextlib.suppress(OSError):
+                self._look, self.content = look_of(self._path.stat()), self._content()
+        self._clip: Clip | None = None
+        self.decode_ms, self.kept = 0.0, False
+
+    def read(self, turn: contextlib.ExitStack, progress: Progress) -> Clip:
+        """Its clip; where that has to be read, in a turn that lasts as long as the context. Raises UserError."""
+
+        def read() -> Read:
+            turn.enter_context(jobs.turn(progress))
+            progress("Reading the file")
+            return read_timed(self._path, self._sampling)
+
+        if self._clip is None:
+            key = self.content and (self.content, self._sampling)
+            (self._clip, self.decode_ms), self.kept = kept.get(key, read, self.unchanged)
+        return self._clip
+
+    def unchanged(self) -> bool:
+        """Whether it still holds what it did at first, when it is kept."""
+        with contextlib.suppress(OSError):
+            return look_of(self._path.stat()) == self._look or self._content() == self.content
+        return False
+
+    def _content(self) -> Content:
+        # Strangers do not share: by the time that it takes, one would learn that another had embedded the same file.
+        job = jobs.current()
+        shared = not settings.public or self._path.resolve().is_relative_to(ASSETS)
+        return Content(known_hash(self._path), "" if shared or job is None else job.visitor.address)
+
+
+def _way(content: Content | None, sampling: Sampling, embedder: Embedder, layer: int | None) -> tuple[Any, ...] | None:
+    """By what an embedding is kept: all that it depends on."""
+    encoder = embedder.encoder
+    fingerprint = encoder.fingerprint(sampling, embedder.fit, layer)
+    return content and (content, sampling, fingerprint, encoder.device)
+
+
 @dataclass(frozen=True, eq=False)
 class Embedded:
     """A clip with its embedding.
 
     `pooling` is how it is compared with references, `auto` whether nobody asked for that; `path` is the file, whose
-    name is the user's own text; `options` is what was asked for.
+    name is the user's own text; `options` is what was asked for; `content` is what the file held, if that is known.
     """
 
     clip: Clip
@@ -45,6 +121,7 @@ class Embedded:
     path: str = ""
     auto: bool = False
     options: Options = DEFAULTS
+    content: Content | None = None
 
     @property
     def name(self) -> str:
@@ -98,20 +175,29 @@ def embed(
     check_pooling(pooling)
     sampling = sampling_of(options)
     warm()  # the child that decodes imports its libraries while this process imports the encoder's
+    file = _File(path, sampling)
     with contextlib.ExitStack() as turn:
-        turn.enter_context(jobs.turn(progress))
-        progress("Reading the file")
-        clip, decode_ms = read_timed(path, sampling)
         if not Embedder.is_open(options):
+            file.read(turn, progress)
             turn.close()  # a download can take minutes, and needs no turn
         embedder = Embedder.open(options, progress)
-        turn.enter_context(jobs.turn(progress))
-        what = "the image" if clip.is_image else f"{len(clip.frames)} frames"
-        progress(f"Encoding {what} on {embedder.encoder.device}")
-        embedding = embedder.embed(clip, layer)
-    embedding = replace(embedding, timings_ms={"decode": decode_ms, **embedding.timings_ms})
-    auto = pooling is None
-    return Embedded(clip, embedding, pooling_of(pooling, options.checkpoint, clip), str(path), auto, options)
+
+        def encode() -> Embedding:
+            clip = file.read(turn, progress)
+            turn.enter_context(jobs.turn(progress))
+            what = "the image" if clip.is_image else f"{len(clip.frames)} frames"
+            progress(f"Encoding {what} on {embedder.encoder.device}")
+            return embedder.embed(clip, layer)
+
+        embedding, encoded = kept.get(_way(file.content, sampling, embedder, layer), encode, file.unchanged)
+        clip = file.read(turn, progress)
+    embedding = replace(
+        embedding,
+        timings_ms={"decode": file.decode_ms, **embedding.timings_ms},
+        kept=("decode",) * file.kept + ENCODED * encoded,
+    )
+    pooled = pooling_of(pooling, options.checkpoint, clip)
+    return Embedded(clip, embedding, pooled, str(path), pooling is None, options, file.content)
 
 
 def at_layer(shown: Embedded, layer: int | None, progress: Progress = say_nothing) -> Embedded:
@@ -119,11 +205,14 @@ def at_layer(shown: Embedded, layer: int | None, progress: Progress = say_nothin
     if layer == shown.embedding.layer:
         return shown
     embedder = Embedder.open(shown.embedding.fingerprint.options, progress)
-    with jobs.turn(progress):
-        embedding = embedder.embed(shown.clip, layer)
-    return replace(
-        shown, embedding=replace(embedding, timings_ms={**shown.embedding.timings_ms, **embedding.timings_ms})
-    )
+
+    def encode() -> Embedding:
+        with jobs.turn(progress):
+            return embedder.embed(shown.clip, layer)
+
+    embedding, encoded = kept.get(_way(shown.content, shown.clip.sampling, embedder, layer), encode)
+    times = {**shown.embedding.timings_ms, **embedding.timings_ms}
+    return replace(shown, embedding=replace(embedding, timings_ms=times, kept=("decode",) + ENCODED * encoded))
 
 
 def alike(path: str | Path, first: Embedded, progress: Progress = say_nothing) -> Embedded:

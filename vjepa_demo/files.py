@@ -172,10 +172,15 @@ def known_hash(path: Path) -> str:
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "no regular file")
-    look = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    look = look_of(status)
     if time.time() - max(status.st_mtime, status.st_ctime) < SETTLED_S:
         return file_hash(path)
     return _hash_of(path, look)
+
+
+def look_of(status: os.stat_result) -> tuple[int, ...]:
+    """Place, size and times of a file: while they are the same, so are its bytes, but for what was just written."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 @functools.lru_cache(maxsize=20_000)

@@ -70,6 +70,8 @@ class Settings:
         most_each: most pieces of work of one address, whatever they wait for.
         encoder_bytes: most bytes of checkpoints in memory: the longest unused go first, the newest always stays.
         store_bytes: most bytes of results kept between events for all visitors together.
+        memo_bytes: most bytes of clips and embeddings kept so that the same file is not decoded or embedded twice in
+            one way, also of those that results hold; 0 keeps none.
         keep_hours: how long an upload, a result or a visitor's own references are kept after their last use, in hours.
         own_bytes, own_bytes_each, own_bytes_all: most bytes of disk that the references of one visitor on a public app
             may take, those of one address, and those of all visitors together.
@@ -121,6 +123,7 @@ class Settings:
     most_each: int = 24
     encoder_bytes: int = 12 * 1024 * MIB
     store_bytes: int = 1024 * MIB
+    memo_bytes: int = 512 * MIB
     keep_hours: float = 6.0
     own_bytes: int = 256 * MIB
     own_bytes_each: int = 1024 * MIB

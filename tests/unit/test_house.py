@@ -24,7 +24,7 @@ PACKAGE = ROOT / "vjepa_demo"
 
 # The way of the data: a room imports only from those before it, and a folder is one room.
 ROOMS = (
-    *("settings", "errors", "jobs", "files", "scratch", "logs", "options", "embedding"),
+    *("settings", "errors", "jobs", "memo", "files", "scratch", "logs", "options", "embedding"),
     *("media", "model", "embedder", "views", "references", "explore", "cli", "__main__", "ui"),
 )
 # What a first visitor or `--help` waits for may not take seconds to import; these may.

@@ -194,6 +194,7 @@ class Worker:
         self._socket, theirs = socket.socketpair()
         environment = {name: value for name, value in os.environ.items() if not SECRET.search(name)}
         environment.update(TMPDIR=self._scratch, CUDA_VISIBLE_DEVICES="", MALLOC_ARENA_MAX="2", PYTHONFAULTHANDLER="1")
+        environment["THP_MEM_ALLOC_ENABLE"] = "1"  # torch has the frames in huge pages, which are there sooner
         try:
             self._process = subprocess.Popen(
                 list(program),

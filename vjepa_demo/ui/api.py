@@ -38,7 +38,8 @@ HOW = (
     "embedded, `speed` what was measured here of the precision; `shape` is [1, tokens, channels], `grid` [time steps, "
     "rows, columns]; `timestamps` are the seconds of the sampled frames; `crop` is what the model saw, `window` what "
     "the grid covers (left, top, right, bottom in pixels of the upright source), `source_size` its width and height; "
-    "`timings_ms` is how long it took; `notes` tell what was done otherwise than asked"
+    "`timings_ms` is how long it took, `kept` which of these were kept from an earlier call and took none now; `notes` "
+    "tell what was done otherwise than asked"
 )
 NPZ = "an .npz of `tokens` (float32 [time steps, rows, columns, channels]), `pooled`, `timestamps` and `meta` (JSON)"
 SCORES = (

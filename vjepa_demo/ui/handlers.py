@@ -62,10 +62,11 @@ def summary(result: Embedded) -> str:
     batch, count, channels = embedding.shape
     steps, rows, cols = embedding.grid
     made, times = embedding.fingerprint, embedding.timings_ms
+    spent = [f"{name} {times[name]:,.0f} ms" + " (kept)" * (name in embedding.kept) for name in times]
     seen = "one image, repeated" if result.clip.is_image else f"{len(embedding.timestamps)} frames"
     facts = " · ".join(
         [
-            *(f"{name} {times[name]:,.0f} ms" for name in ("decode", "preprocess", "encode") if name in times),
+            *spent,
             f"{made.precision} on {device_name(embedding.device)}{embedding.speed and f' ({embedding.speed})'}",
             f"{result.clip.source.width} × {result.clip.source.height} px {result.clip.source.codec}",
         ]
@@ -532,6 +533,7 @@ def opening() -> Opening:
 
 def _embed_example(checkpoint: str) -> Embedded:
     for _ in range(2):  # the first pass loads libraries and weights, and its times would say nothing of the clip
+        explore.kept.clear()
         frames = checkpoints.find(checkpoint).frames
         embedded = explore.embed(examples.files()[0], Options(checkpoint, frames=frames, fit=page_fit()))
     return embedded

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import gradio as gr
 
-from vjepa_demo import scratch
+from vjepa_demo import explore, scratch
 from vjepa_demo.scratch import UPLOADS, Janitor
 from vjepa_demo.settings import settings
 from vjepa_demo.ui import sessions
@@ -25,6 +25,7 @@ def clearing_up(demo: gr.Blocks) -> Iterator[None]:
         lambda: scratch.sweep(UPLOADS, seconds, settings.upload_bytes, own),
         lambda: scratch.sweep(scratch.WORK, seconds),
         results.drop_old,
+        explore.kept.drop_old,
         sessions.own.drop_old,
         Unheard(demo._queue).drop,
         every=min(EVERY_S, max(seconds / 4, 0.1)),

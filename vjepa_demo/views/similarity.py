@@ -295,7 +295,7 @@ def _sheet(frames: np.ndarray, side: int) -> tuple[bytes, dict[str, Any]]:
     count, _, height, width = frames.shape
     shrink = min(1.0, side / max(height, width))
     height, width = max(1, round(height * shrink)), max(1, round(width * shrink))
-    small = torch.nn.functional.interpolate(torch.from_numpy(frames), (height, width), mode="bilinear", antialias=True)
+    small = torch.nn.functional.interpolate(torch.from_dlpack(frames), (height, width), mode="bilinear", antialias=True)
     columns = math.ceil(math.sqrt(count * height / width))
     rows = math.ceil(count / columns)
     canvas = np.zeros((rows * columns, height, width, 3), dtype=np.uint8)

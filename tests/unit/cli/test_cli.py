@@ -24,7 +24,7 @@ from vjepa_demo.options import Sampling
 ROOT = Path(__file__).parents[3]
 META = {
     *("shape", "grid", "checkpoint", "revision", "precision", "speed", "sampling", "fit", "pooling", "device", "layer"),
-    *("timings_ms", "crop", "window", "source_size", "notes"),
+    *("timings_ms", "kept", "crop", "window", "source_size", "notes"),
 }
 
 Run = Callable[..., dict]

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from demo import running_demo
 from visitor import Visitor
 
 FRAMES = 64  # a forward pass of some seconds, so that there is something to stop
+
+
+@pytest.fixture(scope="module")
+def demo_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An app that computes everything anew: what comes from memory cannot be stopped."""
+    with running_demo(tmp_path_factory.mktemp("demo"), VJEPA_DEMO_MEMO_BYTES="0") as address:
+        yield address
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ LABEL_LENGTH = 60
 LENGTHS = {"label": LABEL_LENGTH, "description": 1000, "licence": 200, "split": 20}
 NO_CSV = "The file clips.csv cannot be opened: check that it may be read."
 # What may stand between the cells, with the marks of encodings that spreadsheets write.
-SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "blanks"}
 MARKS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 HEADER_WITHIN = 10  # lines: above it may stand a title, as Numbers exports one, or `sep=`, as Excel reads it
 LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|$)")
@@ -255,7 +255,7 @@ class Table:
         table.newline = ends[0] if ends else "\n"
         above = len(re.findall(r"\r\n|\r|\n", table.first))
         # Whoever writes a blank after each separator writes it before quotation marks, too.
-        blanks = bool(re.search(rf'{re.escape(delimiter)} +"', text))
+        blanks = delimiter != " " and bool(re.search(rf'{re.escape(delimiter)} +"', text))
         reader = csv.reader(
             io.StringIO(text[start:], newline=""), delimiter=delimiter, skipinitialspace=blanks, strict=True
         )
@@ -415,7 +415,7 @@ def _header(text: str) -> tuple[int, str]:
 
 def _cells(line: str, separator: str) -> list[str]:
     with contextlib.suppress(csv.Error):
-        return next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
+        return next(csv.reader([line], delimiter=separator, skipinitialspace=separator != " "), [])
     return []
 
 

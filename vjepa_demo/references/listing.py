@@ -333,9 +333,10 @@ class Table:
         listed = set(map(composed, found))
         for (line, _), name, (values, cells) in zip(self.rows, found, rows, strict=True):
             own = disk.spelling(name)
-            if composed(own) != composed(name) and composed(own) in listed:
-                own = name  # a file of another line
-            first = lines.setdefault(composed(own), line)
+            key = composed(own)
+            if own != name and key != composed(name) and key in listed:
+                own, key = name, composed(name)  # the other is that of another line
+            first = lines.setdefault(key, line)
             if first != line:
                 raise ReferencesError(
                     f"A file stands in clips.csv more than once, in lines {first} and {line}: keep one line for each."
@@ -437,7 +438,7 @@ class _Disk:
     umlauts."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder = os.fspath(folder)
         self.roots = [Path(os.path.abspath(folder)), Path(os.path.realpath(folder))]
         self._listed: dict[str, dict[str, str]] = {}
 
@@ -451,7 +452,7 @@ class _Disk:
 
     def spelling(self, name: str) -> str:
         """The name as the disk has it, where it differs in form or case alone, and from one file alone."""
-        if os.path.lexists(self.folder / name):
+        if os.path.lexists(os.path.join(self.folder, name)):
             return name
         way = ""
         for part in name.split("/"):
@@ -465,7 +466,7 @@ class _Disk:
         if way not in self._listed:
             self._listed[way] = names = {}
             with contextlib.suppress(OSError):
-                for name in os.listdir(self.folder / way):
+                for name in os.listdir(os.path.join(self.folder, way)):
                     key = composed(name).casefold()
                     names[key] = "" if key in names else name
         return self._listed[way]

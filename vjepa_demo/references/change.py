@@ -117,7 +117,7 @@ def take(
                 addition.refused += unpack(path, inside, notes=notes)
                 root = root_of(inside)
             except ReferencesError as error:
-                addition.refused.append((name, str(error)))
+                addition.refused.append((name, " ".join([str(error), *(f"It {note}." for note in notes)])))
                 continue
             listed = (root / CSV_NAME).is_file()
             if not listed:

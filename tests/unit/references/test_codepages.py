@@ -140,6 +140,12 @@ def test_hidden_files_of_a_zip_and_names_that_lead_out_are_counted(tmp_path):
     assert notes == ["holds 3 hidden files, 2 names that lead out of it: passed over"]
 
 
+def test_a_zip_of_nothing_but_hidden_files_says_so(tmp_path):
+    path = packed(tmp_path / "a.zip", [b"__MACOSX/run/._0.png", b".Trash-1000/files/1.png"])
+    with pytest.raises(ReferencesError, match=r"no videos or images.* It holds 2 hidden files: passed over\."):
+        take(tmp_path / "set", [(path, "a.zip")], "x", Colours())
+
+
 def test_very_many_names_are_guessed_from_some_of_them():
     names = ["走る人".encode("cp932")] * 3000
     assert guess([*names, b"\xff\xff\xff" * 1000]) == ("cp932", "Japanese")

@@ -28,6 +28,8 @@ from vjepa_demo.references.listing import (
     LABEL_LENGTH,
     MOST_FILES,
     STORED,
+    Table,
+    as_moved,
     clip_name,
     clips_of,
     composed,
@@ -110,11 +112,12 @@ def take(
                 loose.append((path, name, ""))
                 continue
             inside, refused, known = Path(scratch) / str(number), len(addition.refused), len(addition.clips)
+            notes: list[str] = []
             try:
-                addition.refused += unpack(path, inside)
+                addition.refused += unpack(path, inside, notes=notes)
                 root = root_of(inside)
             except ReferencesError as error:
-                addition.refused.append((name, str(error)))
+                addition.refused.append((name, " ".join([str(error), *(f"It {note}." for note in notes)])))
                 continue
             listed = (root / CSV_NAME).is_file()
             if not listed:
@@ -122,6 +125,7 @@ def take(
             if listed or any(path.is_dir() for path in root.iterdir()):
                 addition.collect(root, clips_of(root, MOST_FILES, exported=True))
                 unproven.append(root / STORED)
+            addition.notes += [(name, note) for note in notes]
             addition.refused[refused:] = [(f"{file} in {name}", told) for file, told in addition.refused[refused:]]
             zipped |= dict.fromkeys((clip.file for clip in addition.clips[known:]), name)
             if len(loose) + len(addition.clips) > MOST_FILES:
@@ -159,7 +163,7 @@ def copy_set(folder: Path, target: Path) -> None:
         addition.collect(folder, [clip for clip in clips if clip_name(clip.file)])
         if (folder / CSV_NAME).is_file() and not addition.before:  # with the columns that only its owner knows
             target.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(folder / CSV_NAME, target / CSV_NAME)
+            (target / CSV_NAME).write_bytes(as_moved(folder))
         else:
             write_csv(target, [*addition.before, *addition.clips])
         for source in (cache_of(folder), folder / STORED):
@@ -241,7 +245,7 @@ def bring_back(folder: Path) -> int:
             raise ReferencesError("There is nothing to bring back: the references were changed again since.")
         rows = clips_of(folder)
         here = {clip.file for clip in rows}
-        back = [clip for clip in clips_of(gone) if clip.file not in here]
+        back = [clip for clip, _ in Table.read(gone / CSV_NAME).clips(folder) if clip.file not in here]
         for clip in back:
             if os.path.lexists(gone / clip.file) and not os.path.lexists(folder / clip.file):
                 (folder / clip.file).parent.mkdir(parents=True, exist_ok=True)

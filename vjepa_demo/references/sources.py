@@ -24,10 +24,13 @@ from vjepa_demo.references.listing import (
     CSV_NAME,
     NAME_BYTES,
     STORED,
+    Passed,
     clip_name,
     clips_of,
     composed,
+    fault_of,
     read_folder,
+    told,
     write_csv,
 )
 from vjepa_demo.references.preparing import Progress, cache_of, prepare
@@ -38,7 +41,6 @@ log = logging.getLogger(__name__)
 
 # hf://datasets/OWNER/NAME[@REVISION][/FOLDER], as huggingface_hub's file system writes it.
 HUB_SOURCE = re.compile(r"hf://datasets/(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w.-]+))?(?:/(?P<folder>.+?))?/*")
-NO_CLIP_NAME = "Only videos and images are taken, under names that are not hidden and lie in the folder: rename it."
 
 
 def build(
@@ -68,14 +70,20 @@ def build(
         ReferencesError: the source cannot be reached or holds no clip that can be embedded, or `out` cannot be written.
     """
     folder, out = fetch(source), Path(out)
-    clips = read_folder(folder)
+    passed = Passed()
+    clips = read_folder(folder, passed=passed)
+    notes = [(source, told(passed))] if passed else []
     if folder.resolve() == out.resolve():
         listed = (out / CSV_NAME).is_file()
         made = settle(out, embedder, pooling, progress=progress, refit=refit)
         if not listed and made.failures:
             with lock(out / CSV_LOCK), disk_errors():
                 write_csv(out, made.clips)
-        return made
+        return replace(made, notes=tuple(notes))
+    if not (folder / CSV_NAME).is_file():  # a set made within its source is not its own source the next time
+        with contextlib.suppress(ValueError):
+            own = out.resolve().relative_to(folder.resolve()).as_posix()
+            clips = [clip for clip in clips if not clip.file.startswith(f"{own}/")]
     addition = Addition(out)
     with addition.undone_on_failure():
         addition.begin_list()
@@ -91,7 +99,7 @@ def build(
             refit=refit,
         )
         addition.drop(made)
-    return replace(made, failures=(*addition.refused, *made.failures), notes=tuple(addition.notes))
+    return replace(made, failures=(*addition.refused, *made.failures), notes=(*notes, *addition.notes))
 
 
 class Addition:
@@ -134,7 +142,7 @@ class Addition:
             jobs.check()
             name = clip_name(clip.file)
             if name is None:
-                self.refused.append((clip.file, NO_CLIP_NAME))
+                self.refused.append((clip.file, fault_of(clip.file)))
             elif not os.path.isfile(source / clip.file):
                 self.refused.append((clip.file, "The file is missing: check that it is there."))
             elif self._is_below_a_file(name):

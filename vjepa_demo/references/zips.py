@@ -7,25 +7,34 @@ import io
 import logging
 import os
 import stat
+import struct
 import zipfile
-from collections.abc import Collection, Iterator
+import zlib
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from vjepa_demo import jobs
 from vjepa_demo.errors import ReferencesError, UserError, is_full
 from vjepa_demo.files import DISK_FULL, disk_errors
 from vjepa_demo.media.formats import MEDIA_TYPES
+from vjepa_demo.references.codepages import guess
 from vjepa_demo.references.listing import (
     CSV_NAME,
+    HIDDEN_FILE,
+    LINK,
     MOST_CSV_BYTES,
     MOST_FILES,
     NAME_BYTES,
+    OUTSIDE,
     STORED,
+    UNSEEN,
+    Passed,
     as_exported,
     composed,
     is_hidden,
     name_within,
     read_folder,
+    told,
 )
 from vjepa_demo.references.store import THUMBNAILS, copy_stored
 from vjepa_demo.settings import Settings, settings
@@ -37,6 +46,9 @@ MOST_LIST_BYTES = 4 * 2**20
 MOST_FOLDERS = 20  # in each other: one takes as much of the disk as a small clip
 TOO_MANY = f"The zip holds more than {MOST_FILES} files: take fewer at a time."
 UTF8_NAME = 0x800  # the flag of an entry whose name is said to be UTF-8
+UNICODE_PATH = 0x7075  # the extra field that holds the name in UTF-8 beside an older one (Info-ZIP's APPNOTE, 4.6.9)
+ENDINGS = (*MEDIA_TYPES, CSV_NAME, ".safetensors")
+NO_NAMES = "The names in the zip are written in a way that is not known: pack it again, with names in UTF-8."
 
 
 class _Bounded(io.FileIO):
@@ -50,17 +62,29 @@ class _Bounded(io.FileIO):
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, list[tuple[zipfile.ZipInfo, str]]]]:
+def opened(
+    path: Path, notes: list[str] | None = None
+) -> Iterator[tuple[zipfile.ZipFile, list[tuple[zipfile.ZipInfo, str]]]]:
     """A zip, and those of its entries that are taken, with the names under which they are.
+
+    Args:
+        path: the zip.
+        notes: is told how names were read, and what is passed over, each as the end of a sentence about the zip.
 
     Raises:
         ReferencesError: it holds too many files, or is damaged, also where that shows only within the context.
     """
     try:
         with _Bounded(path) as file, zipfile.ZipFile(file) as archive:
-            entries = [(entry, name) for entry in archive.infolist() if (name := _wanted(entry))]
+            infos, passed = archive.infolist(), Passed()
+            names, language = _names(infos)
+            wanted = [(info, _wanted(info, name, passed)) for info, name in zip(infos, names, strict=True)]
+            entries = [(info, name) for info, name in wanted if name]
             if len(entries) > MOST_FILES:
                 raise ReferencesError(TOO_MANY)
+            if notes is not None:
+                notes += [f"has names in an old code page, read as {language}"] if language else []
+                notes += [told(passed)] if passed else []
             yield archive, entries
     except UserError:
         raise
@@ -114,11 +138,18 @@ def export(folder: Path, target: Path) -> None:
         copied.unlink(missing_ok=True)
 
 
-def unpack(path: Path, target: Path, limits: Settings = settings) -> list[tuple[str, str]]:
+def unpack(
+    path: Path, target: Path, limits: Settings = settings, notes: list[str] | None = None
+) -> list[tuple[str, str]]:
     """Unpack a zip of clips, or of an exported set, into an empty folder.
 
     Only videos, images, `clips.csv`, stored vectors and thumbnails are taken, with at most `limits.max_bytes` in all,
-    whatever sizes the archive claims.
+    whatever sizes the archive claims. No link is made: whatever a zip says, what is read from its clips is in it.
+
+    Args:
+        path, notes: as for `opened`.
+        target: the folder.
+        limits: how much may be unpacked.
 
     Returns:
         (name, sentence) for each entry whose name cannot be a file's.
@@ -129,7 +160,7 @@ def unpack(path: Path, target: Path, limits: Settings = settings) -> list[tuple[
     """
     refused: list[tuple[str, str]] = []
     room = limits.max_bytes
-    with opened(path) as (archive, entries):
+    with opened(path, notes) as (archive, entries):
         for entry, name in entries:
             jobs.check()
             inside = target / name
@@ -179,19 +210,68 @@ def root_of(folder: Path) -> Path:
     return folder
 
 
-def _wanted(entry: zipfile.ZipInfo) -> str | None:
+def _is_taken(full: str) -> bool:
+    path = PurePosixPath(full.replace("\\", "/"))
+    is_stored = path.suffix.lower() == ".safetensors" and path.parent.name == STORED
+    return path.suffix.lower() in MEDIA_TYPES or path.name == CSV_NAME or is_stored
+
+
+def _wanted(entry: zipfile.ZipInfo, full: str, passed: Passed) -> str | None:
     """The name under which an entry is unpacked, in Unicode's composed form; None for what is not taken."""
-    name = entry.filename
-    if not entry.flag_bits & UTF8_NAME:
-        # Read as an old PC's letters, which is the standard; Macs write UTF-8 without saying so.
-        with contextlib.suppress(UnicodeError):
-            name = name.encode("cp437").decode("utf-8")
-    inside = name_within(composed(name))
-    if inside is None or not inside.isprintable() or entry.is_dir() or stat.S_ISLNK(entry.external_attr >> 16):
+    if entry.is_dir() or not _is_taken(full):
         return None
-    parts = PurePosixPath(inside).parts
-    if any(map(is_hidden, parts)):
-        return None
-    suffix = PurePosixPath(inside).suffix.lower()
-    stored = suffix == ".safetensors" and parts[-2:-1] == (STORED,)
-    return inside if suffix in MEDIA_TYPES or parts[-1] == CSV_NAME or stored else None
+    inside = name_within(composed(full))
+    if inside is None:
+        passed[OUTSIDE] += 1
+    elif not inside.isprintable():
+        passed[UNSEEN] += 1
+    elif stat.S_ISLNK(entry.external_attr >> 16):
+        passed[LINK] += 1
+    elif any(map(is_hidden, inside.split("/"))):
+        passed[HIDDEN_FILE] += 1
+    else:
+        return inside
+    return None
+
+
+def _names(entries: Sequence[zipfile.ZipInfo]) -> tuple[list[str], str]:
+    """The names of a zip's entries as they were where it was packed, and the language they were guessed by, or "".
+
+    A name is UTF-8 where its flag or its extra field says so, or where its bytes are, as Macs write it. Others are in
+    the code page of the system that packed them, which all of them tell together: the standard's own, that of the
+    first PCs, is what nearly nobody packs in now.
+
+    Raises:
+        ReferencesError: no code page makes words of them.
+    """
+    names: list[str] = []
+    raw: dict[int, bytes] = {}
+    for at, entry in enumerate(entries):
+        name = entry.orig_filename
+        if not entry.flag_bits & UTF8_NAME and not entry.orig_filename.isascii():
+            data = entry.orig_filename.encode("cp437")
+            try:
+                name = _unicode_path(entry.extra, data) or data.decode("utf-8")
+            except UnicodeDecodeError:
+                if name.lower().endswith(ENDINGS):
+                    raw[at] = data
+        names.append(name)
+    found = guess(list(raw.values())) if raw else ("", "")
+    if found is None:
+        raise ReferencesError(NO_NAMES)
+    codec, language = found
+    try:
+        return [raw[at].decode(codec) if at in raw else name for at, name in enumerate(names)], language
+    except UnicodeDecodeError as error:
+        raise ReferencesError(NO_NAMES) from error
+
+
+def _unicode_path(extra: bytes, name: bytes) -> str | None:
+    """The name that the field for it holds, where it was made for this name and not for one before."""
+    while len(extra) >= 4:
+        kind, length = struct.unpack("<HH", extra[:4])
+        field, extra = extra[4 : 4 + length], extra[4 + length :]
+        if kind == UNICODE_PATH and field[:1] == b"\1" and field[1:5] == struct.pack("<I", zlib.crc32(name)):
+            with contextlib.suppress(UnicodeDecodeError):
+                return field[5:].decode("utf-8")
+    return None

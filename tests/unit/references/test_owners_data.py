@@ -22,7 +22,7 @@ from vjepa_demo import files, jobs
 from vjepa_demo.errors import BusyError, ReferencesError, Stopped
 from vjepa_demo.jobs import Job
 from vjepa_demo.references import preparing, sources
-from vjepa_demo.references.change import add, copy_set, export, remove, rename, take, unpack
+from vjepa_demo.references.change import add, bring_back, copy_set, export, remove, rename, take, unpack
 from vjepa_demo.references.comparison import ReferenceClip
 from vjepa_demo.references.listing import read_folder
 from vjepa_demo.references.preparing import prepare
@@ -216,6 +216,38 @@ def test_two_sources_with_equal_names_both_survive_and_a_third_run_adds_nothing(
         assert len(build(str(tmp_path / camera), out, encoder)) == 2
     assert bytes_of(out) == before
     assert encoder.calls == 2
+
+
+def test_a_clip_that_was_changed_in_its_source_is_added_beside_the_one_before(tmp_path):
+    """Which folder a clip came from is not recorded: folders move, disks have other names elsewhere, and two cameras
+    may have one name. So other content is another clip, and its owner, who is told, takes out the one not wanted."""
+    source, out = tmp_path / "cam", tmp_path / "out"
+    before = picture(source / "walk" / "clip1.png", 1).read_bytes()
+    build(str(source), out, Colours())
+    (source / "walk" / "clip1.png").unlink()  # written anew, as editors do
+    after = picture(source / "walk" / "clip1.png", 2).read_bytes()
+    made = build(str(source), out, Colours())
+    assert made.notes == (("walk/clip1.png", "was there already with other content: added as walk/clip1-2.png"),)
+    assert [(out / clip.file).read_bytes() for clip in made.clips] == [before, after]
+    remove(out, ["walk/clip1.png"])
+    assert [clip.file for clip in read_folder(out)] == ["walk/clip1-2.png"]
+
+
+def test_zips_of_two_cameras_at_once_keep_all_clips(tmp_path):
+    clips = [picture(tmp_path / f"{number}.png", number).read_bytes() for number in range(2)]
+    zips = [(pack(tmp_path / f"{n}.zip", {"walk/clip1.png": data}), f"{n}.zip") for n, data in enumerate(clips)]
+    report = take(tmp_path / "set", [*zips, zips[0]], "", Colours())
+    assert report.added == 2
+    assert report.notes == (("walk/clip1.png", "was there already with other content: added as walk/clip1-2.png"),)
+    assert [(tmp_path / "set" / clip.file).read_bytes() for clip in report.references.clips] == clips
+
+
+def test_equal_bytes_under_two_names_are_two_clips_that_are_embedded_once(tmp_path):
+    for camera in ("cam1", "cam2"):
+        picture(tmp_path / camera / camera / "clip1.png", 1)
+        build(str(tmp_path / camera), tmp_path / "out", encoder := Colours())
+    assert [clip.label for clip in read_folder(tmp_path / "out")] == ["cam1", "cam2"]
+    assert encoder.calls == 0
 
 
 def test_what_a_killed_build_left_is_the_sources_again(tmp_path):
@@ -491,6 +523,88 @@ def test_a_file_that_is_no_zip_but_is_called_one_is_told_so(owners, tmp_path):
     (tmp_path / "a.zip").write_bytes(b"PK\x03\x04 and no more")
     with pytest.raises(ReferencesError, match="The zip is damaged"):
         take(owners, [(tmp_path / "a.zip", "a.zip")], "n", Colours())
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("x" * 300 + ".png", "too long"),
+        ("a/" * 501 + "1.png", "too long"),
+        ("ä" * 130 + ".png", "too long"),
+        (".cache/1.png", "hidden"),
+        ("run/1.txt", "end like that of a video"),
+        ("vectors/1.png", "for vectors alone"),
+        ("1\u200b.png", "cannot be seen"),
+    ],
+)
+def test_names_that_no_clip_of_a_set_can_have_are_told_with_their_reason(tmp_path, name, words):
+    source = tmp_path / "source"
+    picture(source / "good.png", 1)
+    (source / "clips.csv").write_text(f"file,label\ngood.png,a\n{name},a\n", encoding="utf-8")
+    made = build(str(source), tmp_path / "out", Colours())
+    assert [clip.file for clip in made.clips] == ["good.png"]
+    ((told, sentence),) = made.failures
+    assert told == name
+    assert words in sentence
+    # In its own folder, too, one name does not end the others.
+    assert len(prepare(source, Colours(), store=tmp_path / "store")) == 1
+
+
+FAULTY_LISTS = [
+    "file,label\nwalk/0.png,a\n../1.png,b\n",
+    "file;label\nwalk/0.png\n",
+    "walk/0.png,a\n",
+    "file,label\n/elsewhere/walk/0.png,a\n",
+    "file,label\nwalk/gone.png,a\n",
+    'file,label\nwalk/0.png,"a\n',
+]
+
+
+@pytest.mark.parametrize("listed", FAULTY_LISTS)
+def test_a_source_that_failed_leaves_nothing_in_the_way_of_the_corrected_one(tmp_path, listed):
+    source, out = tmp_path / "source", tmp_path / "out"
+    picture(source / "walk" / "0.png", 1)
+    (source / "clips.csv").write_text(listed)
+    with pytest.raises(ReferencesError):
+        build(str(source), out, Colours())
+    assert bytes_of(out) == {}
+    (source / "clips.csv").write_text("file,label\nwalk/0.png,right\n")
+    made = build(str(source), out, Colours())
+    assert [(clip.file, clip.label) for clip in made.clips] == [("walk/0.png", "right")]
+
+
+def test_whole_paths_of_a_list_are_names_in_whatever_is_made_of_it(owners, tmp_path):
+    listed = (owners / "clips.csv").read_text().replace("box/", f"{owners}/box/")
+    (owners / "clips.csv").write_text(listed)
+    copy_set(owners, tmp_path / "mine")
+    export(owners, tmp_path / "a.zip")
+    take(tmp_path / "other", [(tmp_path / "a.zip", "a.zip")], "", Colours())
+    build(str(owners), tmp_path / "out", Colours())
+    remove(owners, ["box/1.png"])
+    assert bring_back(owners) == 1
+    owners = owners.rename(tmp_path / "gone")
+    for folder in (tmp_path / "mine", tmp_path / "other", tmp_path / "out"):
+        assert [clip.file for clip in read_folder(folder)] == [f"box/{i}.png" for i in range(5)]
+        assert "owners" not in (folder / "clips.csv").read_text()
+
+
+def test_a_set_made_within_its_source_is_no_source_the_next_time(tmp_path):
+    for number in range(2):
+        picture(tmp_path / "walk" / f"{number}.png", number)
+    for _ in range(2):
+        made = build(str(tmp_path), tmp_path / "my set", Colours())
+        assert [clip.file for clip in made.clips] == ["walk/0.png", "walk/1.png"]
+        assert not made.notes
+
+
+def test_what_a_build_passes_over_is_told_beside_its_clips(tmp_path, capsys):
+    source = tmp_path / "source"
+    for name in ("walk/0.png", "walk/@eaDir/0.png", ".Trash-1000/files/1.png", "walk/._0.png"):
+        picture(source / name, 1)
+    for out in (tmp_path / "out", source):
+        made = build(str(source), out, Colours())
+        assert made.notes == ((str(source), "holds 1 hidden file, 2 hidden or system folders: passed over"),)
+        assert not made.failures
 
 
 def test_a_list_in_a_zip_is_bounded(tmp_path):

@@ -118,6 +118,31 @@ def test_a_dataset_is_taken_from_the_hub(source, tmp_path, monkeypatch):
     assert fetch("hf://datasets/nateraw/kinetics-mini") == source.parent
 
 
+@pytest.mark.parametrize("lists", [True, False])
+def test_a_dataset_in_the_hubs_cache_is_all_links_and_is_taken_whole(source, tmp_path, monkeypatch, lists):
+    """As huggingface_hub lays it out: snapshots/REVISION/FILE is a link to ../../blobs/HASH."""
+    (source / "a" / "empty.mp4").unlink()
+    (source / "b" / "text.mp4").unlink()
+    files = {path.relative_to(source).as_posix(): path.read_bytes() for path in source.rglob("*.png")}
+    if lists:
+        files["clips.csv"] = ("file,label\n" + "".join(f"{name},{name[0]}\n" for name in sorted(files))).encode()
+    cache = tmp_path / "datasets--o--ds"
+    snapshot = cache / "snapshots" / "0123abcd"
+    (cache / "blobs").mkdir(parents=True)
+    for number, (name, data) in enumerate(files.items()):
+        (cache / "blobs" / f"{number:040x}").write_bytes(data)
+        path = snapshot / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(os.path.relpath(cache / "blobs" / f"{number:040x}", path.parent))
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda repo_id, **options: str(snapshot))
+    made = build("hf://datasets/o/ds", tmp_path / "out", Colours())
+    plain = build(str(source), tmp_path / "plain", Colours())
+    assert [(clip.file, clip.label) for clip in made.clips] == [(clip.file, clip.label) for clip in plain.clips]
+    assert (made.failures, made.notes) == ((), ())
+    shutil.rmtree(cache)  # what was made stands alone
+    assert all((tmp_path / "out" / clip.file).read_bytes() == files[clip.file] for clip in made.clips)
+
+
 def test_an_unreachable_hub_gets_one_sentence(tmp_path, monkeypatch):
     from huggingface_hub.errors import LocalEntryNotFoundError
 

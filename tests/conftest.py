@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from demo import running_demo
 
-# Each worker, and the apps that it starts, have their share of the cores: where there are more threads than cores, every
-# product of a model waits for a thread that waits for a core. It is read when torch is imported.
+# Each worker, and the apps that it starts, have their share of the cores: of more threads than there are cores, each
+# product of a model waits for one that waits for a core. It is read when torch is imported.
 WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // WORKERS)))
 

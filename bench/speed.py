@@ -44,7 +44,8 @@ from vjepa_demo.files import replace_file
 from vjepa_demo.media import worker
 from vjepa_demo.media.clip import Clip
 from vjepa_demo.model.checkpoints import HUB, LARGE, NANO, Checkpoint, Size
-from vjepa_demo.model.encoder import Encoder, choose_device, device_name, get_encoder
+from vjepa_demo.model.device import DTYPES, choose_device, cpu_name, device_name
+from vjepa_demo.model.encoder import Encoder, get_encoder
 from vjepa_demo.options import IMAGE_FRAMES, Options, Precision, Sampling
 from vjepa_demo.settings import settings
 
@@ -55,9 +56,7 @@ CASES = ("forward nano 16", "whole nano 16", "whole nano image", "forward vitl 1
 PRECISIONS: dict[str, Precision] = {"": "auto", " fp32": "fp32"}
 NAMES = (*(case + ending for case in CASES for ending in PRECISIONS), "start")
 PAIRS, PAIRS_VITL, PAIRS_START = 11, 3, 7
-HEADS = {"vitl": 16, "vith": 16, "vitg": 22}
 BATCHES = (1, 2, 4, 8)
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 # What a processor may have for products in few bits, the strongest first, and what a person calls it.
 FLAGS = {
     "amx_bf16": "AMX BF16",
@@ -156,7 +155,7 @@ def open_embedder(folder: Path, frames: int, precision: Precision) -> Embedder:
     return Embedder.open(Options(name, frames, precision=precision))
 
 
-def make_checkpoint(folder: Path, size: Size, heads: int, device: str = "cpu") -> Path:
+def make_checkpoint(folder: Path, size: Size, device: str = "cpu") -> Path:
     """A V-JEPA 2 of this size with random weights, made on the device and saved in float32, as the Hub's are. What it
     costs does not depend on what it has learnt."""
     config = VJEPA2Config(
@@ -164,7 +163,7 @@ def make_checkpoint(folder: Path, size: Size, heads: int, device: str = "cpu") -
         patch_size=size.patch,
         hidden_size=size.channels,
         num_hidden_layers=size.layers,
-        num_attention_heads=heads,
+        num_attention_heads=size.heads,
         mlp_ratio=size.inside / size.channels,
     )
     torch.manual_seed(0)
@@ -241,12 +240,11 @@ def best_product(device: str, precision: str, sides: Iterable[int] | None = None
 
 def processor() -> tuple[str, list[str]]:
     """The CPU's name, and what it has of FLAGS, the strongest first."""
+    has: set[str] = set()
     with contextlib.suppress(OSError):
-        fields = dict(re.findall(r"^(model name|flags)\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE))
-        has = set(fields.get("flags", "").split())
-        name = re.sub(r"\((R|TM)\)", "", fields.get("model name", platform.machine()))
-        return name, [words for flag, words in FLAGS.items() if flag in has]
-    return platform.processor() or platform.machine(), []
+        found = re.search(r"^flags\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        has = set(found[1].split() if found else ())
+    return re.sub(r"\((R|TM)\)", "", cpu_name()), [words for flag, words in FLAGS.items() if flag in has]
 
 
 def machine(device: str) -> str:
@@ -294,7 +292,8 @@ HEAD = Line("", "precision", "here", "model card", "ratio", "lowest – highest"
 
 @dataclass
 class Bench:
-    """What is asked for, and what was found so far. `tables` are those beside the main one, by their titles."""
+    """What is asked for, and what was found so far. `tables` are those beside the main one, by their titles, and
+    `chosen` is the precision that "auto" took, with the reason, by the checkpoint's name."""
 
     folder: Path
     out: Path
@@ -307,6 +306,7 @@ class Bench:
     lines: list[Line] = field(default_factory=list)
     peaks: dict[str, float] = field(default_factory=dict)
     tables: dict[str, list[list[str]]] = field(default_factory=dict)
+    chosen: dict[str, str] = field(default_factory=dict)
 
     def wants(self, name: str) -> bool:
         return not self.only or any(word in name for word in self.only)
@@ -349,6 +349,8 @@ def measure(bench: Bench, case: str, folder: Path, card: Card) -> None:
     frames, path = (IMAGE_FRAMES, bench.photo) if taken == "image" else (int(taken), bench.clip)
     ours = {ending: open_embedder(folder, frames, precision) for ending, precision in PRECISIONS.items()}
     own = {ending: embedder for ending, embedder in ours.items() if not ending or embedder.encoder != ours[""].encoder}
+    taken_by_auto = ours[""].encoder
+    bench.chosen[name] = ": ".join(filter(None, (taken_by_auto.precision, taken_by_auto.speed)))
     clip = ours[""].read(path)
     ways: dict[str, Callable[..., Any]]
     work, given = 0, tuple
@@ -534,15 +536,14 @@ def measure_batches(bench: Bench, title: str, encoder: Encoder, frames: torch.Te
         print(" · ".join(table[-1]), flush=True)
 
 
-def measure_shapes(bench: Bench, known: Sequence[Checkpoint] = HUB, heads: Mapping[str, int] = HEADS) -> None:
+def measure_shapes(bench: Bench, known: Sequence[Checkpoint] = HUB) -> None:
     """The forward pass of all checkpoints of the Hub, each on a clip of its own length and size, beside the card's."""
     head = ["", "frames", "tokens", "TFLOP", "precision", "here", "model card", "ratio", "lowest – highest", "share"]
     table = bench.tables.setdefault("All checkpoints of the Hub", [head])
     for size in dict.fromkeys(checkpoint.size for checkpoint in known):
         alike = {checkpoint.id.partition("/")[2]: checkpoint.frames for checkpoint in known if checkpoint.size == size}
         with tempfile.TemporaryDirectory(dir=bench.folder) as name:
-            kind = next(iter(alike)).split("-")[1]
-            folder = make_checkpoint(Path(name), size, heads[kind], bench.device)
+            folder = make_checkpoint(Path(name), size, bench.device)
             cells = {count: measure_shape(bench, size, count, folder) for count in dict.fromkeys(alike.values())}
         for name, count in alike.items():
             table.append([f"`{name}`", *cells[count]])
@@ -583,7 +584,9 @@ def main_table(bench: Bench) -> str:
 def section(bench: Bench, day: datetime.date) -> str:
     """What BENCHMARKS.md says of this machine."""
     peaks = ", ".join(f"{name} {peak / 1e9:,.0f} GFLOP/s" for name, peak in sorted(bench.peaks.items()))
-    facts = [*description(bench.device), f"Best product of two large matrices: {peaks}", f"Measured on {day:%-d %B %Y}"]
+    chosen = "; ".join(f"{words} ({name})" for name, words in bench.chosen.items())
+    facts = [*description(bench.device), f"`auto` takes {chosen}", f"Best product of two large matrices: {peaks}"]
+    facts.append(f"Measured on {day:%-d %B %Y}")
     parts = [f"## On {machine(bench.device)}", "\n".join(f"- {fact}" for fact in facts), main_table(bench)]
     parts += [f"### {title}\n\n{render(table)}" for title, table in bench.tables.items()]
     return "\n\n".join(parts) + "\n"
@@ -604,7 +607,7 @@ def run(bench: Bench) -> None:
     vitl = bench.folder / "vitl"
 
     def large() -> Path:
-        return vitl if vitl.exists() else make_checkpoint(vitl, LARGE.size, HEADS["vitl"])
+        return vitl if vitl.exists() else make_checkpoint(vitl, LARGE.size)
 
     measure_checkpoint(bench, "nano", lambda: NANO.folder or Path())
     if bench.wants("start") or bench.wants("first load"):

@@ -35,9 +35,10 @@ def make_checkpoint(folder: Path, shape: dict[str, Any] = GIANT) -> Path:
     return folder
 
 
-def resident(name: str) -> int:
-    """This process's size in bytes: now (VmRSS) or at its most (VmHWM); `ru_maxrss` begins with its parent's."""
-    return int(re.search(rf"^{name}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)[1]) * 1024
+def resident(name: str, process: int | str = "self") -> int:
+    """A process's size in bytes: now (VmRSS) or at its most (VmHWM); `ru_maxrss` begins with its parent's."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(re.search(rf"^{name}:\s+(\d+) kB", status, re.MULTILINE)[1]) * 1024
 
 
 def load(folder: Path, device: str, precision: str) -> int:

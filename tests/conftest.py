@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import struct
 import subprocess
@@ -14,6 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 from demo import running_demo
+
+# Each worker, and the apps that it starts, have their share of the cores: of more threads than there are cores, each
+# product of a model waits for one that waits for a core. It is read when torch is imported.
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // WORKERS)))
 
 # Eight stripes, black or white, spell the frame's number in binary: it survives every codec, size and rotation by 180°.
 STRIPES = "geq=lum='255*mod(floor(N/pow(2,floor(8*X/W))),2)':cb=128:cr=128"

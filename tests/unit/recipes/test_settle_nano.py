@@ -112,7 +112,7 @@ def test_one_command_settles_a_checkpoint(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(settle_nano, "Settler", partial(settle_nano.Settler, config=nano.nano_config(**WIDE)))
     nano.save_nano(nano.new_nano(0, nano.nano_config(**WIDE)), tmp_path / "nano")
     arguments = ["--nano", str(tmp_path / "nano"), "--clips", str(folder), "--out", str(tmp_path / "out")]
-    assert settle_nano.main([*arguments, "--minutes", "0.1", "--batch", "2", "--parts", "1", "--fp32"]) == 0
+    assert settle_nano.main([*arguments, "--minutes", "0.02", "--batch", "2", "--parts", "1", "--fp32"]) == 0
     assert AutoModel.from_pretrained(tmp_path / "out/nano").config.hidden_size == 64
     with (tmp_path / "out/log.csv").open(newline="") as file:
         assert all(float(row["error"]) > 0 for row in csv.DictReader(file))

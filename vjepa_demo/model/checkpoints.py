@@ -262,7 +262,8 @@ def load(
         checkpoint: which.
         progress: told what is being done.
         folder: where its files are, as `files_of` gives it, which is asked when None.
-        device, precision: "cpu", "cuda" or "mps"; "fp32", or "bf16" for all but the norms.
+        device, precision: "cpu", "cuda" or "mps"; "fp32", or "bf16" for all but the norms and the patch
+            embedding.
 
     Raises:
         CheckpointError: the Hub does not give the files, or they do not hold a V-JEPA 2 that can be used.

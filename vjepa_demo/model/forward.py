@@ -2,8 +2,8 @@
 
 `encode` and `predict` are the maths of transformers' `VJEPA2Model` on its own weights. What differs is only cost: the
 patch embedding is one product, queries, keys and values are one, rotary angles come from one fp32 table instead of
-being rebuilt in every layer, and the heavy products may run in bfloat16 while the residual stream, norms and softmax
-stay in fp32. And the grid need not be square: by itself transformers numbers the tokens of any grid as in the
+being rebuilt in every layer, and the heavy products may run in bfloat16 while the patch embedding, the residual
+stream, norms and softmax stay in fp32. And the grid need not be square: by itself transformers numbers the tokens of any grid as in the
 checkpoint's square. `reference` is transformers' own pass, the oracle of all this.
 """
 
@@ -141,7 +141,7 @@ class Packed(torch.nn.Module):
 
 
 def fuse(model: Any, dtype: torch.dtype) -> None:
-    """Make a model ready to be used over and over: its products in `dtype`, its norms in float32.
+    """Make a model ready to be used over and over: its products in `dtype`, its norms and patch embedding in float32.
 
     The weights of queries, keys and values of each layer lie in one piece from then on, of which the model's own are
     views.
@@ -174,7 +174,7 @@ def _layers(model: Any) -> list[Any]:
 
 def precision_of(name: str, dtype: torch.dtype) -> torch.dtype:
     """What a model's parameter of this name is kept in, where its products are computed in `dtype`."""
-    return torch.float32 if "norm" in name else dtype
+    return torch.float32 if "norm" in name or "patch_embeddings" in name else dtype
 
 
 class Joined(NamedTuple):
@@ -268,12 +268,13 @@ def encode(
         patches: what `patchify` gives.
         positions: None for all of the grid.
         rope: of the grid.
-        dtype: of the products.
+        dtype: of the products in the layers.
         layer: the layer whose output is wanted, before the last norm; None for the last, normalised.
         attend, between: see `run_layers`.
     """
     proj = model.encoder.embeddings.patch_embeddings.proj
-    x = F.linear(patches.to(dtype), proj.weight.flatten(1).to(dtype), proj.bias.to(dtype)).float()
+    # In fp32: rounded to bf16, pixels that differ little become equal, which costs more than all else that is rounded.
+    x = F.linear(patches.float(), proj.weight.flatten(1).float(), proj.bias.float())
     layers = model.encoder.layer if layer is None else model.encoder.layer[: layer + 1]
     x = run_layers(layers, x, *rope.at(positions, dtype), attend, between)
     return model.encoder.layernorm(x) if layer is None else x

@@ -143,7 +143,9 @@ def test_weights_are_loaded_straight_to_a_precision(small_checkpoint: Path) -> N
     expected = AutoModel.from_pretrained(small_checkpoint, dtype=torch.bfloat16).state_dict()
     found = loaded.model.state_dict()
     assert found.keys() == expected.keys()
-    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    rounded = [name for name in expected if found[name].dtype == torch.bfloat16]
+    assert all(torch.equal(found[name], expected[name]) for name in rounded)
+    assert not [name for name in expected if name not in rounded and "norm" not in name and "patch_emb" not in name]
 
 
 def test_loading_takes_no_more_memory_than_the_weights(tmp_path: Path) -> None:

@@ -602,8 +602,8 @@ def test_one_encoder_for_each_checkpoint_and_precision(small, small_checkpoint: 
     assert encoder.get_encoder(str(small_checkpoint), device="cpu", precision="fp32") is small
     other = encoder.get_encoder(str(small_checkpoint), device="cpu", precision="bf16")
     assert other is not small
-    assert other.model.dtype == torch.bfloat16
-    assert small.model.dtype == torch.float32
+    assert (other.dtype, small.dtype) == (torch.bfloat16, torch.float32)
+    assert other.model.predictor.embeddings.predictor_embeddings.weight.dtype == torch.bfloat16
 
 
 def test_fingerprints_tell_options_apart(small, small_checkpoint: Path, tmp_path: Path) -> None:

@@ -3,8 +3,8 @@
 `encode` and `predict` are the maths of transformers' `VJEPA2Model` on its own weights. What differs is only cost: the
 patch embedding is one product, queries, keys and values are one, rotary angles come from one fp32 table instead of
 being rebuilt in every layer, and the heavy products may run in bfloat16 while the patch embedding, the residual
-stream, norms and softmax stay in fp32. And the grid need not be square: by itself transformers numbers the tokens of any grid as in the
-checkpoint's square. `reference` is transformers' own pass, the oracle of all this.
+stream, norms and softmax stay in fp32. And the grid need not be square: by itself transformers numbers the tokens of
+any grid as in the checkpoint's square. `reference` is transformers' own pass, the oracle of all this.
 """
 
 from __future__ import annotations

@@ -15,25 +15,12 @@ from vjepa_demo.model import hub
 from vjepa_demo.options import Options, Pooling
 from vjepa_demo.settings import AUTO, settings
 from vjepa_demo.ui import sessions
-from vjepa_demo.ui.handlers import (
-    GONE,
-    NO_OFFER,
-    OUTPUTS,
-    compare_or_offer,
-    end_older,
-    first_options,
-    first_paint,
-    frames_offered,
-    listed_checkpoints,
-    make_options,
-    opening,
-    pooling_asked,
-    results,
-    show,
-)
+from vjepa_demo.ui.handlers import end_older, make_options, pooling_asked
 from vjepa_demo.ui.link import OWN, Wanted, example_of, name_of, require
+from vjepa_demo.ui.opening import first_options, first_paint, listed_checkpoints, opening
 from vjepa_demo.ui.outcome import Update, event, sentence, status
 from vjepa_demo.ui.reference_map import WAITING
+from vjepa_demo.ui.result import GONE, NO_OFFER, OUTPUTS, compare_or_offer, frames_offered, results, show
 
 # The controls that show how the clip is embedded and compared, beside those of OUTPUTS.
 CONTROLS = ("frames", "sampling", "fit", "checkpoint", "pooling")

@@ -15,16 +15,9 @@ from vjepa_demo.errors import RequestError
 from vjepa_demo.explore import Embedded, Progress
 from vjepa_demo.ui import sessions
 from vjepa_demo.ui.files import named_after
-from vjepa_demo.ui.handlers import (
-    compare_or_offer,
-    end,
-    kept_as,
-    number,
-    pooling_asked,
-    show_patches,
-    shown,
-)
+from vjepa_demo.ui.handlers import end, number, pooling_asked
 from vjepa_demo.ui.outcome import Handler, Update, event, status
+from vjepa_demo.ui.result import compare_or_offer, kept_as, show_patches, shown
 from vjepa_demo.views.heatmap import Mark, heatmap_video
 from vjepa_demo.views.loop import heat_loop
 from vjepa_demo.views.similarity import first_position, similarity

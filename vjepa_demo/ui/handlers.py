@@ -21,7 +21,7 @@ from vjepa_demo.references import current
 from vjepa_demo.references.filling import fill, on_its_way
 from vjepa_demo.settings import AUTO, ZERO_GPU, settings
 from vjepa_demo.ui import examples, intake, sessions, under_way, visits
-from vjepa_demo.ui.opening import first_options, listed_checkpoints
+from vjepa_demo.ui.opening import first_options, listed_checkpoints, opening
 from vjepa_demo.ui.outcome import Update, event, status
 from vjepa_demo.ui.reference_map import WAITING
 from vjepa_demo.ui.result import (
@@ -37,6 +37,7 @@ from vjepa_demo.ui.result import (
     show_filling,
     show_map,
     shown,
+    there,
 )
 
 Made = tuple[str, Options]  # the file that is shown, and how it was embedded
@@ -154,6 +155,7 @@ def _embed_new(say: Progress, folder: Path, file: str, source: str | None, *cont
 
 def _embed(say: Progress, folder: Path, file: str, request: Request, also: Update | None = None) -> Iterator[Update]:
     end_older()
+    opening().coming.begin()  # what it needs is loaded while the file is read
     embedded = explore.embed(file, request.options, pooling=request.pooling, progress=say)
     end_older()  # what was asked of the clip before while this one was embedded
     # What is shown belongs together: nothing of the clip before is left.
@@ -182,7 +184,7 @@ def end(kind: str) -> set[str]:
 @event(*OUTPUTS, "offer_said", kind="offer", says_in=("status", "offer_said"))
 def compare_anyway(say: Progress, folder: Path, result_id: str | None, own_id: str | None) -> Iterator[Update]:
     """Embed the references as the clip was embedded, then compare it with them."""
-    result, references = shown(result_id), sessions.folder_of(own_id)
+    result, references = shown(result_id, say), sessions.folder_of(own_id)
     # What is said beside the button shows only as long as it cannot be pressed.
     yield {"offer": gr.update(interactive=False), "offer_said": ""}
     try:
@@ -197,7 +199,7 @@ def cancel(result_id: str | None, own_id: str | None) -> tuple[Any, Any, Any, An
     """End all that is under way for the page. Returns what the two lines of status say, the offer, and that what an
     address may have asked for does not come."""
     kinds = under_way.end(visits.visitor())
-    result = results.get(result_id)
+    result = there(result_id)
     return (
         status("Cancelled. The last result is still here.") if kinds else NOT_BUSY,
         OWN_CANCELLED if "own" in kinds else gr.skip(),
@@ -217,10 +219,11 @@ def fill_in(told: Any, own_id: str | None) -> tuple[Any, Any, Any]:
     """
     unchanged, enough = (gr.skip(), gr.skip(), gr.skip()), (gr.skip(), None, gr.update(active=False))
     result_id, seen, before = told or (None, 0, "")
-    result, references = results.get(result_id), sessions.folder_of(own_id)
-    if result is None or references != current.folder():
+    references = sessions.folder_of(own_id)
+    if results.get(result_id) is None or references != current.folder():
         return enough
-    if under_way.busy(visits.visitor(), "clip"):
+    result = there(result_id)
+    if result is None or under_way.busy(visits.visitor(), "clip"):
         return unchanged
     options = result.embedding.fingerprint.options
     replaced = str(references) != before  # others have taken the place of those that are shown
@@ -237,6 +240,6 @@ def fill_in(told: Any, own_id: str | None) -> tuple[Any, Any, Any]:
 
 def take_ready(result_id: str | None, own_id: str | None) -> tuple[Any, Any, Any]:
     """The values of the controls (frames, sampling, fit) that lead to a map which is ready."""
-    result = results.get(result_id)
+    result = there(result_id)
     way = ready_way(result, sessions.folder_of(own_id)) if result else None
     return (way.frames, way.sampling, way.fit) if way else (gr.skip(), gr.skip(), gr.skip())

@@ -4,37 +4,45 @@ from __future__ import annotations
 
 import copy
 import functools
+import gc
 import logging
+import math
+import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
-import gradio as gr
-
-from vjepa_demo import explore, scratch
+from vjepa_demo import explore, jobs, scratch
+from vjepa_demo.embedder import Embedder
 from vjepa_demo.errors import out_of_memory
 from vjepa_demo.explore import Compared, Embedded, Progress
+from vjepa_demo.jobs import Job, Later, Visitor
 from vjepa_demo.model import checkpoints
 from vjepa_demo.model.checkpoints import Checkpoint, Choice
-from vjepa_demo.model.encoder import get_encoder
 from vjepa_demo.options import Options, page_fit
 from vjepa_demo.references import current
-from vjepa_demo.settings import ZERO_GPU
+from vjepa_demo.references.preparing import stored_set
+from vjepa_demo.settings import AUTO, ZERO_GPU, settings
 from vjepa_demo.ui import examples
+from vjepa_demo.ui.link import show_as, view_of
 from vjepa_demo.ui.outcome import Update, safe, sentence, status
+from vjepa_demo.ui.packed import Packed, load
+from vjepa_demo.ui.patch_viewer import viewer_value
 from vjepa_demo.ui.reference_map import WAITING
 from vjepa_demo.ui.result import (
     AT_ONCE_S,
     NO_OFFER,
-    OUTPUTS,
+    Kept,
     compare_or_offer,
+    describe,
     kept_as,
     price,
-    show,
     show_map,
     watching,
 )
+from vjepa_demo.views.similarity import pack
 
 log = logging.getLogger(__name__)
 
@@ -48,25 +56,45 @@ class Opening:
     """What the page opens with.
 
     Attributes:
-        choice: the checkpoint that is chosen in the control, loaded, and why it is that one.
-        example: an example, embedded; a sentence where it cannot be, which the log explains.
+        choice: the checkpoint that is chosen in the control, and why it is that one.
+        coming: an example, embedded; a sentence where it cannot be, which the log explains.
+        packed: the same as it is shipped, which is shown while the model is loaded, and from then on; None where the
+            example is embedded before the page opens.
         failure: why it is not the checkpoint that it would have been; else empty.
     """
 
     choice: Choice
-    example: Embedded | str
+    coming: Later[Embedded | str]
+    packed: Packed | None = None
     failure: str = ""
+
+    @property
+    def example(self) -> Embedded | str:
+        """What is `coming`, once it is there."""
+        return self.coming.get()
+
+    @property
+    def shown(self) -> Embedded | None:
+        """The example as the page shows it; None where there is nothing to show."""
+        if self.packed:
+            return self.packed.embedded
+        return None if isinstance(self.example, str) else self.example
+
+    @property
+    def kept(self) -> Kept | None:
+        """What a page gets to keep of the example that it shows."""
+        return self.coming if self.packed else self.shown
 
     @property
     def said(self) -> str:
         """A line for those who come."""
-        if isinstance(self.example, str):
+        if self.coming.over and isinstance(self.example, str):
             return status(self.example, "error")
         if self.failure:
             return status(self.failure, "partly")
         words = POINT
         checkpoint = self.choice.checkpoint
-        if self.example.embedding.fingerprint.checkpoint != checkpoint.id:
+        if self.shown and self.shown.embedding.fingerprint.checkpoint != checkpoint.id:
             words += f" This example is nano's; {checkpoint.name} embeds what you choose."
         return status(words)
 
@@ -78,27 +106,50 @@ def opening() -> Opening:
     if choice.checkpoint is not checkpoints.NANO:
         log.warning("%s: %s", choice.checkpoint.id, choice.why)
         try:
+            Embedder.open(Options(choice.checkpoint.id), _tell_terminal())
             # On ZeroGPU a GPU is given to a visitor's request alone: there nano embeds the example.
-            get_encoder(choice.checkpoint.id, progress=_tell_terminal())
-            return Opening(choice, _embed_example("nano" if ZERO_GPU else choice.checkpoint.id))
+            return Opening(choice, Later.of(_embed_example("nano" if ZERO_GPU else choice.checkpoint.id)))
         except Exception as error:
             failed = choice.checkpoint
             reason = LITTLE_MEMORY if out_of_memory(error) else sentence(error)
             failure = f"{failed.name} could not be loaded, so this is nano. {reason}"
             log.warning("%s", failure)
             choice = checkpoints.fall_back(failed)
+    elif packed := _packed():
+        return Opening(choice, Later(functools.partial(_nanos_example, packed)), packed)
+    return Opening(choice, Later.of(_nanos_example()), failure=failure)
+
+
+def _packed() -> Packed | None:
+    """The first example as it is shipped, where nano will surely run on the CPU, as it did for that."""
+    if ZERO_GPU or settings.device not in (AUTO, "cpu") or (settings.device == AUTO and checkpoints.may_have_gpu()):
+        return None
+    return load(examples.files()[0], _options("nano"))
+
+
+def _nanos_example(packed: Packed | None = None) -> Embedded | str:
+    """Nano's first example, behind all visitors' clips; a sentence where there is none."""
     try:
-        return Opening(choice, _embed_example("nano"), failure)
+        with Job(Visitor("", "opening"), math.inf, low=True).running():
+            embedded = _embed_example("nano")
     except Exception as error:
-        return Opening(choice, sentence(error), failure)
+        return sentence(error)
+    if packed:
+        show_as(embedded, packed.embedded)
+    return embedded
 
 
 def _embed_example(checkpoint: str) -> Embedded:
-    for _ in range(2):  # the first pass loads libraries and weights, and its times would say nothing of the clip
-        explore.kept.clear()
-        frames = checkpoints.find(checkpoint).frames
-        embedded = explore.embed(examples.files()[0], Options(checkpoint, frames=frames, fit=page_fit()))
-    return embedded
+    file, options = examples.files()[0], _options(checkpoint)
+    embedder = Embedder.open(options)
+    clip = embedder.read(file)
+    with jobs.turn():  # the first pass loads libraries, and its times would say nothing of the clip
+        embedder.embed(clip)
+    return explore.embed(file, options)
+
+
+def _options(checkpoint: str) -> Options:
+    return Options(checkpoint, frames=checkpoints.find(checkpoint).frames, fit=page_fit())
 
 
 def _tell_terminal() -> Progress:
@@ -116,8 +167,7 @@ def _tell_terminal() -> Progress:
 
 def first_options() -> Options:
     """The options that the page's controls show at first."""
-    checkpoint = opening().choice.checkpoint
-    return Options(checkpoint.id, frames=checkpoint.frames, fit=page_fit())
+    return _options(opening().choice.checkpoint.id)
 
 
 def listed_checkpoints() -> list[Checkpoint]:
@@ -152,27 +202,39 @@ def choose_other(chosen: str) -> tuple[str, int, str]:
 @functools.lru_cache(maxsize=1)
 def first_view() -> Update:
     """All that shows the first example but its place on the map, made once: every visitor sees the same."""
-    first = opening()
-    if isinstance(first.example, str):
-        return {"status": first.said}
+    first, example = opening(), opening().shown
+    if example is None:
+        return {}
     folder = scratch.folder(scratch.UPLOADS) / "first"  # from where it is served, for as long as the app runs
     folder.mkdir(exist_ok=True)
-    made = first.example.embedding.fingerprint.options.checkpoint
+    file = folder / "clip0.bin"
+    file.write_bytes(first.packed.viewer if first.packed else pack(example.embedding, example.clip))
+    made = example.embedding.fingerprint.checkpoint
     other = {} if made == first.choice.checkpoint.id else {"made": (str(examples.files()[0]), Options(made))}
-    return {**show(first.example, folder), "status": first.said, **other}
+    return {**describe(example), "viewer": viewer_value(file, name=example.name, view=view_of(example)), **other}
 
 
 _placed: Compared | None = None
 
 
-def first_place(example: Embedded) -> Update:
+def first_place() -> Update:
     """The first example's place on the map, where the references are embedded in its way, or soon are; else no map."""
     global _placed
-    if _placed is None or _placed.comparison.references.folder != current.folder().resolve():
-        if price(example, current.folder())[1] > AT_ONCE_S:
-            return {"map": None, **NO_OFFER}
-        _placed = explore.compare(example, current.folder())
-    return {"map": show_map(_placed), **NO_OFFER, **watching(example, current.folder())}
+    first, folder = opening(), current.folder()
+    if _placed is None or _placed.comparison.references.folder != folder.resolve():
+        _placed = _place(first, folder)
+    if _placed is None or first.kept is None:
+        return {"map": None, **NO_OFFER}
+    return {"map": show_map(_placed), **NO_OFFER, **watching(first.kept, folder)}
+
+
+def _place(first: Opening, folder: Path) -> Compared | None:
+    if first.packed and (references := stored_set(folder, first.packed.vector.kind)):
+        return Compared(first.packed.embedded, references.compare(first.packed.vector))
+    example = first.example
+    if isinstance(example, str) or price(example, folder)[1] > AT_ONCE_S:
+        return None
+    return explore.compare(example, folder)
 
 
 _first = threading.Lock()
@@ -180,14 +242,14 @@ _first = threading.Lock()
 
 def first_updates() -> Update:
     """What a visitor sees before they have done anything: a finished example."""
-    example = opening().example
+    first = opening()
     with _first:
-        view = first_view()
-        if not isinstance(example, str):
+        view = {**first_view(), "status": first.said}
+        if first.shown:
             try:
-                view = view | first_place(example)
+                view |= first_place()
             except Exception as error:
-                view = view | {"status": status(sentence(error), "error")}
+                view["status"] = status(sentence(error), "error")
         return copy.deepcopy(view)  # Gradio takes updates apart when it sends them
 
 
@@ -198,11 +260,40 @@ def opening_place(example: Embedded) -> Update:
     return update
 
 
-def first_paint() -> tuple[Any, ...]:
-    """The first updates of a visitor's page; references that are not embedded in its way are from now on."""
-    view, example = first_updates(), opening().example
-    if not isinstance(example, str):
-        view |= kept_as(example)
-        if view.get("map", WAITING) is None:
-            view |= opening_place(example)
-    return tuple(view.get(name, gr.skip()) for name in OUTPUTS)
+def first_paint() -> Iterator[Update]:
+    """The first updates of a visitor's page, where references that are not embedded in its way are from now on; then
+    what is to be told if the model cannot be loaded."""
+    first, view = opening(), first_updates()
+    if first.shown:
+        view |= kept_as(first.shown, of=first.kept)
+        if view.get("map", WAITING) is None and isinstance(first.example, Embedded):
+            view |= opening_place(first.example)
+    _answered.set()
+    yield view
+    failed = first.coming.wait(LOADED_WITHIN_S) and isinstance(first.example, str)
+    yield {"status": first.said} if failed else {}
+
+
+# Imports hold up all other threads: the first page is to be answered before, or there is none to be seen so soon.
+SOON_S, LOADED_WITHIN_S = 1.5, 60.0
+SWITCH_S = 0.001  # after so long an import gives way; 5 ms, as is usual, add up to a second for a page
+_answered = threading.Event()
+
+
+def load_soon() -> threading.Thread:
+    """Load the model in the background once a page has been told what it shows, or soon where none is opened. Returns
+    the thread that sees to it."""
+
+    def load() -> None:
+        _answered.wait(SOON_S)
+        usual = sys.getswitchinterval()
+        sys.setswitchinterval(SWITCH_S)
+        coming = opening().coming
+        coming.begin()
+        coming.wait(LOADED_WITHIN_S)
+        sys.setswitchinterval(usual)
+        gc.enable()
+
+    thread = threading.Thread(target=load, daemon=True)
+    thread.start()
+    return thread

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import gradio as gr
 
 from vjepa_demo.embedder import Embedder
 from vjepa_demo.media.formats import MEDIA_TYPES
-from vjepa_demo.options import page_fit
+from vjepa_demo.options import Options, page_fit
 from vjepa_demo.references import current
 from vjepa_demo.references.listing import read_folder
 from vjepa_demo.settings import ASSETS, settings
@@ -39,7 +40,7 @@ from vjepa_demo.ui.card import TITLE
 from vjepa_demo.ui.drawer import drawer
 from vjepa_demo.ui.gate import GatedBlocks
 from vjepa_demo.ui.link import NAMES, link, made_of, remember_wanted
-from vjepa_demo.ui.outcome import RUN
+from vjepa_demo.ui.outcome import RUN, Update
 from vjepa_demo.ui.patch_viewer import patch_viewer
 from vjepa_demo.ui.reference_map import reference_map
 from vjepa_demo.views import loop
@@ -56,7 +57,7 @@ log = logging.getLogger(__name__)
 
 
 def build() -> gr.Blocks:
-    """The page, with the first example embedded already.
+    """The page, with the first example to be shown at once.
 
     Raises:
         ReferencesError: the folder of references that the app was started with holds none.
@@ -65,10 +66,11 @@ def build() -> gr.Blocks:
     read_folder(current.folder())
     stage.known_scenes()
     opening.first_updates()
-    current.begin(lambda: Embedder.open(opening.first_options()).fingerprint.options)
+    current.begin(_reference_options)
     examples.posters()
     if settings.talk:
         list(stage.make_all())
+        opening.opening().coming.get()
     with GatedBlocks(title=TITLE, analytics_enabled=False, fill_width=True) as demo:
         demo.space_id = None  # by it the page would fetch fonts and a header from other hosts
         source, made, result_id, watched = gr.State(None), gr.State(None), gr.State(None), gr.State(None)
@@ -165,12 +167,18 @@ def build() -> gr.Blocks:
     return demo
 
 
-def first_paint(request: gr.Request) -> tuple[Any, ...]:
+def first_paint(request: gr.Request) -> Iterator[tuple[Any, ...]]:
     """What a page shows that has only just opened; nothing where its address asks for something, which follows."""
-    if set(request.query_params) & set(NAMES):
-        waits = {"status": outcome.status("Opening the link …", "busy")}
-        return tuple(waits.get(name, gr.skip()) for name in result.OUTPUTS)
-    return opening.first_paint()
+    waits: Update = {"status": outcome.status("Opening the link …", "busy")}
+    asked = set(request.query_params) & set(NAMES)
+    for view in [waits, {}] if asked else opening.first_paint():  # what comes last is sent once more at the end
+        yield tuple(view.get(name, gr.skip()) for name in result.OUTPUTS)
+
+
+def _reference_options() -> Options:
+    """How references that are fetched are to be embedded: as the page's first example is."""
+    opening.opening().coming.get()
+    return Embedder.open(opening.first_options()).fingerprint.options
 
 
 def usual_address() -> dict[str, Any]:

@@ -10,12 +10,12 @@ from typing import Any, get_args
 import gradio as gr
 
 from vjepa_demo import explore
-from vjepa_demo.embedder import DEFAULTS, Embedder, sampling_of
+from vjepa_demo.embedder import DEFAULTS, sampling_of
 from vjepa_demo.embedding import Kind
-from vjepa_demo.errors import RequestError, duration
+from vjepa_demo.errors import CheckpointError, RequestError, duration
 from vjepa_demo.explore import Compared, Embedded, Progress
+from vjepa_demo.jobs import Later
 from vjepa_demo.model import checkpoints
-from vjepa_demo.model.device import device_name
 from vjepa_demo.options import IMAGE_FRAMES, Fit, Options, Sampling, SamplingMode, page_fit
 from vjepa_demo.references import current
 from vjepa_demo.references.filling import Filling, fill
@@ -29,7 +29,9 @@ from vjepa_demo.ui.patch_viewer import viewer_value
 from vjepa_demo.ui.reference_map import describe_clip, describe_filling, map_value
 from vjepa_demo.views.similarity import pack
 
-results: Store[Embedded] = Store()
+# A result, or one that is on its way: a sentence then where it cannot be made.
+Kept = Embedded | Later[Embedded | str]
+results: Store[Kept] = Store()
 # What was made of the clip before: a second clip beside it, a file to be saved, code.
 GONE: Update = {"second": None, "file": None, "text": None}
 # What an embedding changes on the page, in this order.
@@ -39,17 +41,57 @@ OUTPUTS = (
 )
 
 
-def keep(result: Embedded) -> str:
+def keep(result: Kept) -> str:
     """The id under which the page finds a result again."""
-    return results.put(result, result.parts, sessions.jobs_visitor().address)
+    parts = result.parts if isinstance(result, Embedded) else 0
+    return results.put(result, parts, sessions.jobs_visitor().address)
 
 
-def shown(result_id: str | None) -> Embedded:
-    """The result of this id. Raises RequestError where it was dropped to make room."""
-    result = results.get(result_id)
+def there(result_id: str | None) -> Embedded | None:
+    """The result of this id; None where it was dropped to make room, or is still on its way."""
+    kept = results.get(result_id)
+    found = kept.get() if isinstance(kept, Later) and kept.over else kept
+    return found if isinstance(found, Embedded) else None
+
+
+def awaited(result_id: str | None, say: Progress) -> Embedded | None:
+    """The result of this id, once it is there; None where it was dropped to make room.
+
+    Raises:
+        CheckpointError: it cannot be made.
+        Stopped: nobody waits for it any more.
+    """
+    kept = results.get(result_id)
+    return None if kept is None else settled(kept, say)
+
+
+def settled(result: Kept, say: Progress) -> Embedded:
+    """A result, once it is there. Raises as `awaited` does."""
+    if isinstance(result, Embedded):
+        return result
+    if not result.over:
+        say("Loading the model")
+    made = result.get()
+    if isinstance(made, str):
+        raise CheckpointError(made)
+    return made
+
+
+def shown(result_id: str | None, say: Progress) -> Embedded:
+    """The same. Raises RequestError where it was dropped."""
+    result = awaited(result_id, say)
     if result is None:
         raise RequestError("This result is no longer kept here: embed the file again.")
     return result
+
+
+def device_name(device: str) -> str:
+    """What to show a person, e.g. "NVIDIA H200" or "CPU"."""
+    if device != "cuda":
+        return device.upper()
+    from vjepa_demo.model import device as devices
+
+    return devices.device_name(device)
 
 
 def summary(result: Embedded) -> str:
@@ -62,7 +104,7 @@ def summary(result: Embedded) -> str:
     seen = "one image, repeated" if result.clip.is_image else f"{len(embedding.timestamps)} frames"
     facts = " · ".join(
         [
-            *spent,
+            *(spent or ["embedded beforehand"]),
             f"{made.precision} on {device_name(embedding.device)}{embedding.speed and f' ({embedding.speed})'}",
             f"{result.clip.source.width} × {result.clip.source.height} px {result.clip.source.codec}",
         ]
@@ -85,18 +127,22 @@ def show(result: Embedded, folder: Path, *, state: dict[str, Any] | None = None,
         state: the viewer's, where it is not to stay as it is.
         turn: see `link_value`.
     """
-    layers, layer = Embedder.open(result.embedding.fingerprint.options).layers, result.embedding.layer
+    return {**describe(result), "viewer": show_patches(result, folder, state=state), **kept_as(result, turn)}
+
+
+def describe(result: Embedded) -> Update:
+    """The summary, and the choice of layers."""
+    made = result.embedding.fingerprint
+    layers = checkpoints.find(made.checkpoint).size.layers
     return {
         "summary": summary(result),
-        "viewer": show_patches(result, folder, state=state),
-        "layer": gr.update(maximum=layers, value=layers if layer is None else layer),
-        **kept_as(result, turn),
+        "layer": gr.update(maximum=layers, value=layers if made.layer is None else made.layer),
     }
 
 
-def kept_as(result: Embedded, turn: int | None = None) -> Update:
-    """The id under which a result is found again, and the address that leads to it."""
-    key = keep(result)
+def kept_as(result: Embedded, turn: int | None = None, of: Kept | None = None) -> Update:
+    """The id under which a result is found again, and the address that leads to it; `of`: what is kept in its place."""
+    key = keep(of or result)
     return {"result": key, "link": link_value(result, key, turn)}
 
 
@@ -172,12 +218,12 @@ def show_filling(result: Embedded, filling: Filling) -> Update:
     }
 
 
-def watched(result: Embedded, seen: int, references: Path) -> Update:
+def watched(result: Kept, seen: int, references: Path) -> Update:
     """Lets the page ask every few seconds how far references are, of which it has seen so many."""
     return {"watched": (keep(result), seen, str(references)), "watch": gr.update(active=True)}
 
 
-def watching(result: Embedded, references: Path) -> Update:
+def watching(result: Kept, references: Path) -> Update:
     """The same where others are to take their place."""
     return watched(result, 0, references) if current.words(references) else {}
 

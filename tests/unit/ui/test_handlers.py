@@ -17,7 +17,7 @@ from starlette.datastructures import Headers
 
 from vjepa_demo import options
 from vjepa_demo.errors import ReferencesError, RequestError, duration
-from vjepa_demo.model import checkpoints
+from vjepa_demo.model import checkpoints, encoder
 from vjepa_demo.options import Options, page_fit
 from vjepa_demo.references import current
 from vjepa_demo.settings import Settings
@@ -241,11 +241,15 @@ def test_a_default_that_cannot_be_had_is_told_and_nano_opens(tmp_path):
 
 
 def test_a_default_that_does_not_fit_the_memory_is_told_and_auto_is_nano(monkeypatch):
-    def get_encoder(*_, **__):
-        raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB")
+    get = encoder.get_encoder
+
+    def get_encoder(name, **options):
+        if name == checkpoints.LARGE.id:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB")
+        return get(name, **options)
 
     monkeypatch.setattr(checkpoints, "_automatic", checkpoints.Choice(checkpoints.LARGE, "on a GPU"))
-    monkeypatch.setattr(opening, "get_encoder", get_encoder)
+    monkeypatch.setattr(encoder, "get_encoder", get_encoder)
     opened = opening.opening.__wrapped__()
     assert opened.choice.checkpoint is checkpoints.find("auto") is checkpoints.NANO
     assert opened.example.embedding.fingerprint.checkpoint == "nano"
@@ -255,10 +259,14 @@ def test_a_default_that_does_not_fit_the_memory_is_told_and_auto_is_nano(monkeyp
 
 def test_on_zero_gpu_the_first_example_is_nanos_and_the_page_says_so(monkeypatch, tmp_path):
     """There a GPU is given to visitors' requests alone; the checkpoint is loaded before them all the same."""
-    loaded = []
+    loaded, get = [], encoder.get_encoder
     folder = checkpoints.find(str(save_checkpoint(tmp_path / "mine")))
+
+    def get_encoder(name, **options):
+        return loaded.append(name) if name == folder.id else get(name, **options)
+
     monkeypatch.setattr(opening, "ZERO_GPU", True)
-    monkeypatch.setattr(opening, "get_encoder", lambda name, **_: loaded.append(name))
+    monkeypatch.setattr(encoder, "get_encoder", get_encoder)
     monkeypatch.setattr(checkpoints, "default", lambda: checkpoints.Choice(folder, "on a GPU"))
     opened = opening.opening.__wrapped__()
     assert loaded == [opened.choice.checkpoint.id] == [folder.id]

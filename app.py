@@ -3,12 +3,17 @@
 import argparse
 import atexit
 import contextlib
+import ctypes
+import gc
+import importlib.util
 import logging
 import os
 import signal
 import sys
 import tempfile
+import threading
 import time
+from pathlib import Path
 
 TALK = "http://localhost:{}/?talk=1"
 
@@ -32,10 +37,11 @@ def main() -> None:
 
     from vjepa_demo import logs, scratch
     from vjepa_demo.errors import DiskError, UserError, of_disk
-    from vjepa_demo.settings import settings
+    from vjepa_demo.settings import ZERO_GPU, settings
     from vjepa_demo.ui import accounts
 
     logs.begin()
+    gc.disable()  # what is imported and built now stays: to look through it again and again takes a tenth of the start
     try:
         accounts.read(settings.auth)  # before all that takes seconds
         os.environ["GRADIO_TEMP_DIR"] = str(scratch.folder(scratch.UPLOADS))  # before Gradio reads it
@@ -44,12 +50,13 @@ def main() -> None:
 
         from vjepa_demo.media import worker
 
+        threading.Thread(target=load_library, daemon=True).start()
         worker.warm()  # it has imported its libraries by the time this process has imported the page's
         import uvicorn.config
 
-        from vjepa_demo.model.encoder import prepare
         from vjepa_demo.ui import addresses
         from vjepa_demo.ui.janitor import clearing_up
+        from vjepa_demo.ui.opening import load_soon
         from vjepa_demo.ui.page import build, launch_options
 
         uvicorn.config.LOGGING_CONFIG.update(handlers={}, loggers={})  # what it logs goes where all else goes
@@ -59,12 +66,16 @@ def main() -> None:
             most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each visitor takes two or three
         addresses.settle_port()
-        prepare()
+        if ZERO_GPU:
+            from vjepa_demo.model.encoder import prepare
+
+            prepare()
         demo = build()
         with clearing_up(demo):
             with contextlib.suppress(KeyboardInterrupt):
                 with addresses.no_proxy():
                     demo.launch(**launch_options(), prevent_thread_lock=True)
+                load_soon()
                 if settings.talk:
                     print(f"The talk:  {TALK.format(demo.server_port)}", flush=True)
                 while True:
@@ -85,6 +96,15 @@ def main() -> None:
     atexit._run_exitfuncs()
     sys.stdout.flush()
     os._exit(0)
+
+
+def load_library() -> None:
+    """Load torch's largest library beside all else: while `import torch` loads it, all threads stand still."""
+    found = importlib.util.find_spec("torch")
+    library = Path(found.origin).parent / "lib" / "libtorch.so" if found and found.origin else Path()
+    if library.is_file():
+        with contextlib.suppress(AttributeError):
+            ctypes.CDLL(None).dlopen(bytes(library), os.RTLD_NOW)  # `CDLL(library)` would hold them up, too
 
 
 def stop(number: int, frame: object) -> None:

@@ -32,7 +32,8 @@ class Load:
     def _asked(self, sent: dict[str, Any]) -> None:
         if urlsplit(sent["request"]["url"]).scheme in ("http", "https"):
             path = urlsplit(sent["request"]["url"]).path
-            self.requests[sent["requestId"]] = {"path": path, "at": 1000 * sent["wallTime"], "bytes": 0}
+            asked = sent["request"]["method"], sent["request"]["url"], sent["request"].get("postData")
+            self.requests[sent["requestId"]] = {"path": path, "at": 1000 * sent["wallTime"], "bytes": 0, "asked": asked}
 
     def _came(self, sent: dict[str, Any], count: int, *, whole: bool = False) -> None:
         if request := self.requests.get(sent["requestId"]):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vjepa_demo import jobs
 from vjepa_demo.embedding import Embedding, Fingerprint, Kind, Pooling
 from vjepa_demo.media.clip import Clip
 from vjepa_demo.media.worker import read_clip
@@ -19,6 +22,9 @@ if TYPE_CHECKING:
     from vjepa_demo.model.encoder import Encoder
 
 DEFAULTS = Options()
+ENCODER = "vjepa_demo.model.encoder"  # to import it takes seconds
+
+_importing = threading.Lock()  # of two threads that import one module, one may see it half made
 
 
 def sampling_of(options: Options) -> Sampling:
@@ -65,14 +71,18 @@ class Embedder:
             Stopped: nobody waits for it any more.
         """
         sampling = sampling_of(options)
-        from vjepa_demo.model.encoder import get_encoder
-
+        if not cls.is_open(options):
+            progress("Loading the model")
+        with jobs.locked(_importing):
+            from vjepa_demo.model.encoder import get_encoder
         encoder = get_encoder(options.checkpoint, precision=options.precision, progress=progress)
         return cls(encoder, sampling, options.fit)
 
     @staticmethod
     def is_open(options: Options) -> bool:
         """Whether `open` would answer at once. Raises as it does."""
+        if ENCODER not in sys.modules or _importing.locked():
+            return False
         from vjepa_demo.model.encoder import is_loaded
 
         return is_loaded(options.checkpoint, precision=options.precision)

@@ -16,12 +16,15 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from vjepa_demo.errors import RequestError, Stopped
 from vjepa_demo.settings import settings
 
 POLL_S = 0.1  # how often it is asked whether somebody still waits: work stops within a second of a visitor's leaving
 REMEMBERED = 4096  # visitors of whom it is known when they last had a turn
+
+T = TypeVar("T")
 
 _current: contextvars.ContextVar[Job | None] = contextvars.ContextVar("job", default=None)
 
@@ -308,3 +311,66 @@ def turn(say: Callable[[str], None] = lambda message: None) -> Iterator[None]:
         return
     with turns.take(job, say):
         yield
+
+
+class Later(Generic[T]):
+    """What a thread of its own makes in the background, once, and anybody may wait for.
+
+    Args:
+        make: makes it.
+    """
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._lock, self._over = threading.Lock(), threading.Event()
+        self._thread: threading.Thread | None = None
+        self._made: list[T] = []
+        self._error: BaseException | None = None
+
+    @classmethod
+    def of(cls, made: T) -> Later[T]:
+        """What is made already."""
+        later = cls(lambda: made)
+        later._run()
+        return later
+
+    @property
+    def over(self) -> bool:
+        """Whether `get` would answer at once."""
+        return self._over.is_set()
+
+    def begin(self) -> None:
+        """Begin, unless that was done before."""
+        with self._lock:
+            if self._thread is None and not self.over:
+                # A context of its own: the request of the one who came first must not be taken for that of the others.
+                context = contextvars.Context()
+                self._thread = threading.Thread(target=context.run, args=(self._run,), daemon=True)
+                self._thread.start()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait at most so long for it, whoever begins it. Returns whether it is over."""
+        return self._over.wait(seconds)
+
+    def get(self) -> T:
+        """What was made, begun now at the latest; a job must not have the machine's turn while it waits for it.
+
+        Raises:
+            Stopped: the job that waits is to end.
+            BaseException: what making it raised.
+        """
+        self.begin()
+        with waiting():
+            while not self._over.wait(POLL_S):
+                check()
+        if self._error is not None:
+            raise self._error
+        return self._made[0]
+
+    def _run(self) -> None:
+        try:
+            self._made.append(self._make())
+        except BaseException as error:  # raised where it is awaited
+            self._error = error
+        finally:
+            self._over.set()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
+from demo import running_demo
 from first_load import WAIT_MS, Load, ready
 from playwright.sync_api import Page, expect
 
@@ -23,6 +25,36 @@ def test_the_first_heat_costs_little(first_page: Page, demo_url: str, console_er
     assert sum(request["bytes"] for request in asked) < MOST_BYTES, asked[:10]
     assert len(asked) < MOST_REQUESTS, [request["path"] for request in asked]
     assert any(request["path"].endswith("/clip0.bin") for request in asked)
+    assert not console_errors
+
+
+def test_nothing_is_asked_for_twice(first_page: Page, demo_url: str):
+    load = Load(first_page, demo_url)
+    ready(first_page)
+    first_page.wait_for_timeout(1000)
+    asked = [request["asked"] for request in load.requests.values()]
+    assert len(set(asked)) == len(asked), [one for one in asked if asked.count(one) > 1]
+
+
+def test_a_clip_that_comes_while_the_model_is_loaded_is_shown_when_it_is(
+    first_page: Page, video, tmp_path, console_errors
+):
+    """And what is asked of the first example waits for it, too: from a page that had it as it is shipped."""
+    first_page.set_default_timeout(WAIT_MS)
+    with running_demo(tmp_path, VJEPA_DEMO_DEVICE="cpu") as address:
+        other = first_page.context.new_page()
+        for page in (first_page, other):
+            page.goto(address)
+        viewer = first_page.get_by_label("Patch viewer", exact=True)
+        expect(viewer).to_have_attribute("data-state", "ready", timeout=WAIT_MS)
+        first_page.get_by_label("Video or image").set_input_files(video)
+        other.get_by_role("radio", name="Appearance").check()
+        expect(first_page.get_by_text("Done.")).to_be_visible(timeout=WAIT_MS)
+        expect(first_page.locator(".pv-name").first).to_have_text(video.name)
+        expect(other.get_by_text("Clips are compared by what they show.")).to_be_visible(timeout=WAIT_MS)
+        ready(other)
+        other.get_by_role("application").first.click()
+        expect(other).to_have_url(re.compile("patches="))  # it is the clip that the viewer shows
     assert not console_errors
 
 

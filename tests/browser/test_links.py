@@ -68,7 +68,7 @@ def restored(browser: Browser, demo_url: str) -> Iterator[Page]:
     name_shown(page, "walk.mp4")
     expect(page.get_by_text("Done.")).to_be_visible(timeout=WAIT_MS)
     expect(page.get_by_label("Reference map", exact=True)).to_have_attribute(
-        "data-state", re.compile("ready|filling|empty")
+        "data-state", re.compile("ready|filling|empty"), timeout=WAIT_MS
     )
     page.wait_for_function("window.told !== null && window.told.patches.length === 2")
     page.get_by_role("button", name="Settings").click()

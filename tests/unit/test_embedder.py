@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import pytest
 from colours import MADE
 
 from vjepa_demo import Embedder, Options, prepare, similarity
-from vjepa_demo.embedder import sampling_of
+from vjepa_demo.embedder import _importing, sampling_of
 from vjepa_demo.embedding import Embedding, Kind, Vector
-from vjepa_demo.errors import CheckpointError, RequestError
+from vjepa_demo.errors import CheckpointError, RequestError, Stopped
+from vjepa_demo.jobs import Job
 from vjepa_demo.media.clip import Clip, Source
 from vjepa_demo.media.reader import read_clip
 from vjepa_demo.model.encoder import get_encoder
@@ -119,3 +121,16 @@ def test_the_path_is_each_time_steps_mean_without_padding() -> None:
     assert isinstance(path, Vector)
     assert path.kind == Kind(MADE.fingerprint, "mean")
     np.testing.assert_allclose(path.array, tokens[:, 1:3].mean(axis=(1, 2)), atol=1e-6)
+
+
+def test_while_another_thread_imports_the_encoder_one_waits_with_a_word_and_can_leave() -> None:
+    said: list[str] = []
+    job = Job()
+    with _importing, job.running():
+        assert not Embedder.is_open(UNUSUAL)
+        threading.Timer(0.3, job.stop).start()
+        with pytest.raises(Stopped):
+            Embedder.open(UNUSUAL, said.append)
+    assert said == ["Loading the model"]
+    Embedder.open(UNUSUAL, said.append)
+    assert Embedder.is_open(UNUSUAL)

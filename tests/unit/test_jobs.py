@@ -11,7 +11,7 @@ import pytest
 
 from vjepa_demo import jobs
 from vjepa_demo.errors import RequestError, Stopped
-from vjepa_demo.jobs import Door, Job, Turns, Visitor
+from vjepa_demo.jobs import Door, Job, Later, Turns, Visitor
 
 
 def test_outside_a_job_nothing_stops_and_nothing_waits():
@@ -276,3 +276,55 @@ def test_who_waits_for_a_lock_leaves_when_stopped_and_their_time_stands_still():
         with pytest.raises(Stopped), jobs.locked(lock):
             pass
     assert not lock.locked()
+
+
+# --- what is made in the background ---------------------------------------------------------------------------------
+
+
+def test_what_comes_later_is_made_once_for_all_who_wait():
+    made, release = [], threading.Event()
+
+    def make() -> int:
+        release.wait(10)
+        made.append(jobs.current())
+        return 5
+
+    later, found = Later(make), []
+    assert not later.wait(0.05), "nobody has begun it"
+    waiting = [threading.Thread(target=lambda: found.append(later.get())) for _ in range(3)]
+    with Job().running():  # whose request it is not
+        later.begin()
+    for thread in waiting:
+        thread.start()
+    assert not later.over
+    release.set()
+    for thread in waiting:
+        thread.join(10)
+    assert (found, made, later.over, later.get()) == ([5] * 3, [None], True, 5)
+
+
+def test_who_is_stopped_waits_no_longer_and_the_others_do():
+    release = threading.Event()
+    later = Later(lambda: release.wait(10))
+    job = Job(seconds=0.3)
+    with job.running():
+        threading.Timer(0.5, job.stop).start()
+        with pytest.raises(Stopped, match="last result"):  # its time stands still while it waits
+            later.get()
+    assert not later.over
+    release.set()
+    assert later.get() is True
+
+
+def test_what_fails_later_fails_for_all():
+    later: Later[None] = Later(lambda: [][0])
+    for _ in range(2):
+        with pytest.raises(IndexError):
+            later.get()
+    assert later.over
+
+
+def test_what_is_there_needs_no_thread():
+    later = Later.of("there")
+    later.begin()
+    assert (later.over, later.get()) == (True, "there")

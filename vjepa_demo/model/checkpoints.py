@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import logging
 import os
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -140,10 +142,28 @@ def choose(*, gpu: bool) -> Choice:
     return Choice(LARGE, "on a GPU")
 
 
+# What shows of a GPU that torch could use, before torch is loaded: device files of NVIDIA's driver, also on Jetson and
+# under Windows' Linux, and of AMD's; the driver, whose device files may be made by whoever first asks for them.
+GPU_SIGNS = ("/dev/nvidia*", "/dev/nvhost*", "/dev/nvmap", "/dev/dxg", "/dev/kfd", "/proc/driver/nvidia")
+PCI, NVIDIA = "/sys/bus/pci/devices/*/vendor", "0x10de"  # for a driver that is not loaded yet
+
+
+def may_have_gpu() -> bool:
+    """Whether torch, which takes a second to load, has to be asked for a GPU: False only where there surely is none."""
+    if sys.platform != "linux" or any(map(glob.glob, GPU_SIGNS)):
+        return True
+    try:
+        return any(Path(vendor).read_text().strip() == NVIDIA for vendor in glob.glob(PCI))
+    except OSError:
+        return True
+
+
 def _has_gpu() -> bool:
+    if settings.device not in (AUTO, "cuda") or not may_have_gpu():
+        return False
     from vjepa_demo.model.device import choose_device
 
-    return settings.device in ("auto", "cuda") and choose_device("auto") == "cuda"
+    return choose_device(AUTO) == "cuda"
 
 
 _guard = threading.Lock()
@@ -300,7 +320,7 @@ def load(
             f"{config.crop_size} px: set both to the same size."
         )
     model.eval().requires_grad_(False)
-    return Loaded(checkpoint, _revision(checkpoint, folder), model, processor)
+    return Loaded(checkpoint, revision_of(checkpoint, folder), model, processor)
 
 
 def _weights(folder: Path) -> list[Path]:
@@ -335,7 +355,8 @@ def _fill(model: Any, files: list[Path], device: str, dtype: Any) -> None:
     model.load_state_dict(weights, assign=True)
 
 
-def _revision(checkpoint: Checkpoint, folder: Path) -> str:
+def revision_of(checkpoint: Checkpoint, folder: Path) -> str:
+    """Which one of its name a checkpoint is whose files lie in a folder, see `Loaded`. Raises OSError."""
     if checkpoint.folder is None:
         return folder.name  # a snapshot's folder is named after its commit
     digest = hashlib.sha256()

@@ -12,7 +12,7 @@ import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
@@ -105,6 +105,22 @@ def prepare(
                 found = run.make(list(seen.clips), paths, [path / name for path in unproven], refit)
                 _remember(target, seen, found)
     return found
+
+
+def stored_set(folder: Path, kind: Kind) -> ReferenceSet | None:
+    """What `prepare` gives, without an embedder: None where it would have to embed a clip. Raises ReferencesError."""
+    return None if missing(folder, kind) else prepare(folder, _Known(kind), kind.pooling)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class _Known:
+    """Stands for an embedder where nothing is left to embed."""
+
+    own: Kind
+    at_once = 1
+
+    def kind(self, pooling: Pooling) -> Kind:
+        return self.own
 
 
 def missing(folder: str | Path, kind: Kind) -> int:

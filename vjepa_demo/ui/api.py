@@ -17,16 +17,10 @@ from vjepa_demo.references import current
 from vjepa_demo.settings import settings
 from vjepa_demo.ui import addresses, examples
 from vjepa_demo.ui.files import to_be_saved
-from vjepa_demo.ui.handlers import (
-    AUTO,
-    any_folder,
-    listed_checkpoints,
-    make_options,
-    number,
-    pooling_asked,
-    require_references,
-)
+from vjepa_demo.ui.handlers import AUTO, any_folder, make_options, number, pooling_asked
+from vjepa_demo.ui.opening import listed_checkpoints
 from vjepa_demo.ui.outcome import finished
+from vjepa_demo.ui.result import require_references
 from vjepa_demo.views.similarity import similarity as cosines
 
 # What a client sent, by the names of the inputs.

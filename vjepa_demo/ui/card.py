@@ -11,8 +11,8 @@ from urllib.parse import parse_qs, urlencode
 from starlette.requests import Request
 
 from vjepa_demo.ui import examples
-from vjepa_demo.ui.handlers import opening
 from vjepa_demo.ui.link import NAMES
+from vjepa_demo.ui.opening import opening
 
 SIZE = (1200, 630)  # what those who show links ask for
 NAME = "card.jpg"

@@ -15,25 +15,12 @@ from vjepa_demo.model import hub
 from vjepa_demo.options import Options, Pooling
 from vjepa_demo.settings import AUTO, settings
 from vjepa_demo.ui import sessions
-from vjepa_demo.ui.handlers import (
-    GONE,
-    NO_OFFER,
-    OUTPUTS,
-    compare_or_offer,
-    end_older,
-    first_options,
-    first_paint,
-    frames_offered,
-    listed_checkpoints,
-    make_options,
-    opening,
-    pooling_asked,
-    results,
-    show,
-)
+from vjepa_demo.ui.handlers import end_older, make_options, pooling_asked
 from vjepa_demo.ui.link import OWN, Wanted, example_of, name_of, require
+from vjepa_demo.ui.opening import first_options, first_paint, listed_checkpoints, opening
 from vjepa_demo.ui.outcome import Update, event, sentence, status
 from vjepa_demo.ui.reference_map import WAITING
+from vjepa_demo.ui.result import GONE, NO_OFFER, OUTPUTS, awaited, compare_or_offer, frames_offered, settled, show
 
 # The controls that show how the clip is embedded and compared, beside those of OUTPUTS.
 CONTROLS = ("frames", "sampling", "fit", "checkpoint", "pooling")
@@ -45,7 +32,7 @@ def follow(say: Progress, folder: Path, wanted: Wanted | None, own_id: str | Non
     a page that has only just opened shows what it opens with."""
     try:
         wanted = require(wanted)
-        file, options, kept = clip_of(wanted)
+        file, options, kept = clip_of(wanted, say)
         end_older()
         with scratch.using(*([file] if kept else [])):
             result = shown_by(file, options, kept, wanted, say)
@@ -56,7 +43,7 @@ def follow(say: Progress, folder: Path, wanted: Wanted | None, own_id: str | Non
         view = show(result, folder, state=wanted["state"], turn=int(wanted["turn"]))
     except Exception as error:
         told: Update = {"status": status(sentence(error), "error"), "link": {"turn": wanted and wanted["turn"]}}
-        first = dict(zip(OUTPUTS, first_paint(), strict=True)) if wanted and wanted["opened"] else {}
+        first = next(first_paint()) if wanted and wanted["opened"] else {}
         if isinstance(first.get("link"), dict):
             told["link"] = {**first["link"], **told["link"]}
         told["link"]["failed"] = True
@@ -66,9 +53,9 @@ def follow(say: Progress, folder: Path, wanted: Wanted | None, own_id: str | Non
     yield compare_or_offer(result, sessions.folder_of(own_id), say)
 
 
-def clip_of(wanted: Wanted) -> tuple[str, Options, Embedded | None]:
+def clip_of(wanted: Wanted, say: Progress) -> tuple[str, Options, Embedded | None]:
     """The file, how it is to be embedded, and what is kept of it, if anything is. Raises UserError."""
-    kept = results.get(wanted["id"])
+    kept = awaited(wanted["id"], say)
     frames, layer = wanted["frames"], wanted["layer"]
     if kept and name_of(kept.path) != wanted["clip"]:
         kept = None
@@ -107,10 +94,10 @@ def shown_by(file: str, options: Options, kept: Embedded | None, wanted: Wanted,
     """The clip as it is wanted; it is embedded only where it is not kept in that way. Raises UserError."""
     asked = pooling_asked(wanted["by"])
     layer = None if wanted["layer"] is None else int(wanted["layer"])
-    example = opening().example
-    for known in (kept, example):
-        if isinstance(known, Embedded) and (known.path, known.options) == (file, options):
-            known = explore.at_layer(known, layer, say)
+    first = opening()
+    for known, what in ((kept, kept), (first.shown, first.kept)):
+        if known and what and (known.path, known.options) == (file, options):
+            known = explore.at_layer(settled(what, say), layer, say)
             return replace(known, pooling=explore.pooling_of(asked, options.checkpoint, known.clip), auto=asked is None)
     if not os.path.isfile(file):
         raise RequestError("The file of this clip is not kept here any more: open it again.")

@@ -7,15 +7,18 @@ it, and all that components make of it is searched again.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import logging
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.routes import App
 from gradio.utils import get_upload_folder
 
 from vjepa_demo.errors import RequestError
@@ -88,6 +91,14 @@ def _names_a_path(model: Any) -> bool:
 class GatedBlocks(gr.Blocks):
     """A page all of whose handlers are behind the gate, those that are added later too."""
 
+    def __exit__(self, *raised: Any) -> None:
+        with _without_server():
+            super().__exit__(*raised)
+
+    def queue(self, *args: Any, **kwargs: Any) -> Any:
+        with _without_server():
+            return super().queue(*args, **kwargs)
+
     def close(self, verbose: bool = True) -> None:
         if self.mcp_server_obj:
             self.mcp_server_obj.end()  # type: ignore[attr-defined]
@@ -118,6 +129,18 @@ class GatedBlocks(gr.Blocks):
             if not component.stateful:  # what a state holds never left the server
                 _gate(value, component)
         return [_usual(value, component) for value, component in zip(values, block_fn.inputs, strict=True)]
+
+
+@contextlib.contextmanager
+def _without_server() -> Iterator[None]:
+    """Gradio makes a server at each step of making a page, a tenth of a second each, beside the one that `launch` makes
+    and uses."""
+    make = App.__dict__["create_app"]
+    App.create_app = lambda *_, **__: None  # type: ignore[assignment,method-assign]
+    try:
+        yield
+    finally:
+        App.create_app = make  # type: ignore[method-assign]
 
 
 def _usual(value: Any, component: Any) -> Any:

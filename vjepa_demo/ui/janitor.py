@@ -11,7 +11,7 @@ from vjepa_demo import explore, scratch
 from vjepa_demo.scratch import UPLOADS, Janitor
 from vjepa_demo.settings import settings
 from vjepa_demo.ui import sessions
-from vjepa_demo.ui.handlers import results
+from vjepa_demo.ui.result import results
 from vjepa_demo.ui.unheard import Unheard
 
 EVERY_S = 60.0  # how long a thing may outlive its hours

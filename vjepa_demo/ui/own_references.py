@@ -34,9 +34,9 @@ from vjepa_demo.settings import settings
 from vjepa_demo.ui import handlers, sessions, under_way, visits
 from vjepa_demo.ui.drawer import drawer
 from vjepa_demo.ui.files import NAME_LENGTH, SAVE, to_be_saved
-from vjepa_demo.ui.handlers import results
 from vjepa_demo.ui.outcome import RUN, Update, event, status
 from vjepa_demo.ui.reference_map import describe_clip, map_value
+from vjepa_demo.ui.result import AT_ONCE_S, awaited, price
 from vjepa_demo.ui.sessions import are_kept, folder_of
 
 SHOWN_FAILURES = 5
@@ -251,10 +251,10 @@ def change(
         UserError: it fails. A visitor's own references are as they were then; in a folder that is kept, clips that are
             new are taken back, and what was renamed or removed already stays so.
     """
-    result = results.get(result_id)
+    result = awaited(result_id, say)
     if result is not None:
         result = explore.at_layer(result, None)
-    if result and handlers.price(result, folder_of(own_id))[1] > handlers.AT_ONCE_S:
+    if result and price(result, folder_of(own_id))[1] > AT_ONCE_S:
         raise ReferencesError(
             "The reference clips are not embedded yet in the way in which the clip is: press the button above the map "
             "first, or embed the clip in another way."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import gradio as gr
 
 from vjepa_demo.embedder import Embedder
 from vjepa_demo.media.formats import MEDIA_TYPES
-from vjepa_demo.options import page_fit
+from vjepa_demo.options import Options, page_fit
 from vjepa_demo.references import current
 from vjepa_demo.references.listing import read_folder
 from vjepa_demo.settings import ASSETS, settings
@@ -24,8 +25,10 @@ from vjepa_demo.ui import (
     guard,
     handlers,
     intake,
+    opening,
     outcome,
     own_references,
+    result,
     sessions,
     shown,
     stage,
@@ -37,7 +40,7 @@ from vjepa_demo.ui.card import TITLE
 from vjepa_demo.ui.drawer import drawer
 from vjepa_demo.ui.gate import GatedBlocks
 from vjepa_demo.ui.link import NAMES, link, made_of, remember_wanted
-from vjepa_demo.ui.outcome import RUN
+from vjepa_demo.ui.outcome import RUN, Update
 from vjepa_demo.ui.patch_viewer import patch_viewer
 from vjepa_demo.ui.reference_map import reference_map
 from vjepa_demo.views import loop
@@ -54,7 +57,7 @@ log = logging.getLogger(__name__)
 
 
 def build() -> gr.Blocks:
-    """The page, with the first example embedded already.
+    """The page, with the first example to be shown at once.
 
     Raises:
         ReferencesError: the folder of references that the app was started with holds none.
@@ -62,11 +65,12 @@ def build() -> gr.Blocks:
     """
     read_folder(current.folder())
     stage.known_scenes()
-    handlers.first_updates()
-    current.begin(lambda: Embedder.open(handlers.first_options()).fingerprint.options)
+    opening.first_updates()
+    current.begin(_reference_options)
     examples.posters()
     if settings.talk:
         list(stage.make_all())
+        opening.opening().coming.get()
     with GatedBlocks(title=TITLE, analytics_enabled=False, fill_width=True) as demo:
         demo.space_id = None  # by it the page would fetch fonts and a header from other hosts
         source, made, result_id, watched = gr.State(None), gr.State(None), gr.State(None), gr.State(None)
@@ -84,7 +88,7 @@ def build() -> gr.Blocks:
             with gr.Column(min_width=180, elem_classes="page-choice"):
                 checkpoint = _checkpoint()
                 with gr.Row(elem_classes="page-why"):
-                    told, other = handlers.choice_told(handlers.opening().choice.checkpoint.id)
+                    told, other = opening.choice_told(opening.opening().choice.checkpoint.id)
                     why = gr.HTML(told, js_on_load=None, min_width=60)
                     swap = gr.Button(other, visible=bool(other), size="sm", scale=0, min_width=60, elem_classes="link")
         with gr.Row(elem_classes="page-body"):
@@ -123,7 +127,7 @@ def build() -> gr.Blocks:
                 **more,
             },
         }
-        outputs = [parts[name] for name in handlers.OUTPUTS]
+        outputs = [parts[name] for name in result.OUTPUTS]
         api.endpoints()  # first, so that their names are free
         asked = [controls[name] for name in ("frames", "start", "end", "sampling", "fit")]
         asked = [*asked, checkpoint, own_id, pooling]
@@ -138,10 +142,10 @@ def build() -> gr.Blocks:
             [*outputs, *(controls[name] for name in shown_as), checkpoint, pooling],
             **AT_ONCE,
         )
-        swap.click(handlers.choose_other, checkpoint, [checkpoint, controls["frames"], status], **AT_ONCE).then(
+        swap.click(opening.choose_other, checkpoint, [checkpoint, controls["frames"], status], **AT_ONCE).then(
             handlers.embed_again, [source, made, *asked], outputs, **AT_ONCE
         )
-        checkpoint.change(handlers.choice_told, checkpoint, [why, swap], **RUN)
+        checkpoint.change(opening.choice_told, checkpoint, [why, swap], **RUN)
         offer.click(handlers.compare_anyway, [result_id, own_id], [*outputs, offer_said], **RUN)
         ready.click(
             handlers.take_ready, [result_id, own_id], [controls[name] for name in ("frames", "sampling", "fit")], **RUN
@@ -163,23 +167,29 @@ def build() -> gr.Blocks:
     return demo
 
 
-def first_paint(request: gr.Request) -> tuple[Any, ...]:
+def first_paint(request: gr.Request) -> Iterator[tuple[Any, ...]]:
     """What a page shows that has only just opened; nothing where its address asks for something, which follows."""
-    if set(request.query_params) & set(NAMES):
-        waits = {"status": outcome.status("Opening the link …", "busy")}
-        return tuple(waits.get(name, gr.skip()) for name in handlers.OUTPUTS)
-    return handlers.first_paint()
+    waits: Update = {"status": outcome.status("Opening the link …", "busy")}
+    asked = set(request.query_params) & set(NAMES)
+    for view in [waits, {}] if asked else opening.first_paint():  # what comes last is sent once more at the end
+        yield tuple(view.get(name, gr.skip()) for name in result.OUTPUTS)
+
+
+def _reference_options() -> Options:
+    """How references that are fetched are to be embedded: as the page's first example is."""
+    opening.opening().coming.get()
+    return Embedder.open(opening.first_options()).fingerprint.options
 
 
 def usual_address() -> dict[str, Any]:
     """How the clip is embedded and compared that the page opens with."""
-    return made_of(examples.files()[0], handlers.first_options())
+    return made_of(examples.files()[0], opening.first_options())
 
 
 def _checkpoint() -> gr.Dropdown:
     return gr.Dropdown(
-        [(known.title, known.id) for known in handlers.listed_checkpoints()],
-        value=handlers.first_options().checkpoint,
+        [(known.title, known.id) for known in opening.listed_checkpoints()],
+        value=opening.first_options().checkpoint,
         label="Checkpoint, or the path of a folder" if handlers.any_folder() else "Checkpoint",
         allow_custom_value=handlers.any_folder(),
         container=False,
@@ -190,9 +200,9 @@ def _checkpoint() -> gr.Dropdown:
 
 def _settings() -> dict[str, Any]:
     """How a clip is embedded. A change applies to the clip that is shown."""
-    trained_on = handlers.opening().choice.checkpoint.frames
+    trained_on = opening.opening().choice.checkpoint.frames
     with drawer("Settings"):
-        frames = gr.Radio(handlers.frames_offered(trained_on), value=trained_on, label="Frames (a photo: always 16)")
+        frames = gr.Radio(result.frames_offered(trained_on), value=trained_on, label="Frames (a photo: always 16)")
         sampling = gr.Radio([("spread evenly", "even"), ("4 per second", "fps")], value="even", label="Sampling")
         fit = gr.Radio(
             ["whole", "crop", "squash", "pad"],

@@ -10,21 +10,14 @@ from typing import Any
 import gradio as gr
 
 from vjepa_demo import explore, jobs
-from vjepa_demo.embedder import Embedder
 from vjepa_demo.errors import RequestError
 from vjepa_demo.explore import Embedded, Progress
+from vjepa_demo.model import checkpoints
 from vjepa_demo.ui import sessions
 from vjepa_demo.ui.files import named_after
-from vjepa_demo.ui.handlers import (
-    compare_or_offer,
-    end,
-    kept_as,
-    number,
-    pooling_asked,
-    show_patches,
-    shown,
-)
+from vjepa_demo.ui.handlers import end, number, pooling_asked
 from vjepa_demo.ui.outcome import Handler, Update, event, status
+from vjepa_demo.ui.result import compare_or_offer, kept_as, show_patches, shown
 from vjepa_demo.views.heatmap import Mark, heatmap_video
 from vjepa_demo.views.loop import heat_loop
 from vjepa_demo.views.similarity import first_position, similarity
@@ -38,9 +31,9 @@ MOST_PLACES = 64  # of one query; each costs a product with all tokens
 @event("status", "viewer", "result", "link", "second")
 def change_layer(say: Progress, folder: Path, result_id: str | None, layer: int) -> Iterator[Update]:
     """Show the maps of another layer of the encoder."""
-    result = shown(result_id)
+    result = shown(result_id, say)
     say("Encoding")
-    layer, layers = int(number(layer, "layer")), Embedder.open(result.embedding.fingerprint.options).layers
+    layer, layers = int(number(layer, "layer")), checkpoints.find(result.embedding.fingerprint.checkpoint).size.layers
     result = explore.at_layer(result, None if layer == layers else layer, say)
     words = "The last layer." if layer == layers else f"Layer {layer}; the map stays with the last one."
     yield {
@@ -57,7 +50,7 @@ def change_pooling(
 ) -> Iterator[Update]:
     """Compare the clip with the references in another way, whatever was being done for the way before."""
     end("offer")
-    result = shown(result_id)
+    result = shown(result_id, say)
     asked, checkpoint = pooling_asked(choice), result.embedding.fingerprint.checkpoint
     result = replace(result, pooling=explore.pooling_of(asked, checkpoint, result.clip), auto=asked is None)
     update = compare_or_offer(result, sessions.folder_of(own_id), say)
@@ -70,7 +63,7 @@ def change_pooling(
 @event("status", "viewer")
 def compare(say: Progress, folder: Path, result_id: str | None, file: str | None) -> Iterator[Update]:
     """Show a second clip beside the first, or the first alone where there is none."""
-    result = shown(result_id)
+    result = shown(result_id, say)
     if file is None:
         yield {"viewer": show_patches(result, folder)}
         return
@@ -126,7 +119,7 @@ def is_range(value: Any) -> bool:
 def take_embedding(say: Progress, folder: Path, result_id: str | None) -> Iterator[Update]:
     """The embedding as `.npz`."""
     yield {"file": None}  # the same file can be saved again
-    result = shown(result_id)
+    result = shown(result_id, say)
     path = folder / named_after(result.name, ".npz")
     result.embedding.save(path)
     yield {"status": status(SAVED), "file": str(path)}
@@ -136,7 +129,7 @@ def take_embedding(say: Progress, folder: Path, result_id: str | None) -> Iterat
 def take_video(say: Progress, folder: Path, result_id: str | None, query: Any) -> Iterator[Update]:
     """The clip with the pinned patch's heatmap as MP4."""
     yield {"file": None}
-    result = shown(result_id)
+    result = shown(result_id, say)
     scores = pinned_scores(result, query)
     path = folder / named_after(result.name, "-heatmap.mp4")
     with jobs.turn(say):
@@ -152,7 +145,7 @@ def take_loop(ending: str) -> Handler:
     def take(say: Progress, folder: Path, result_id: str | None, query: Any) -> Iterator[Update]:
         """Four seconds that run for ever: the pinned patch, or the one the viewer begins with, and its heat."""
         yield {"file": None}
-        result, words = shown(result_id), SAVED
+        result, words = shown(result_id, say), SAVED
         path = folder / named_after(result.name, f"-loop{ending}")
         with jobs.turn(say):
             say("Making the loop")
@@ -172,7 +165,7 @@ def take_loop(ending: str) -> Handler:
 @event("status", "text", kind="file")
 def take_snippet(say: Progress, folder: Path, result_id: str | None, query: Any) -> Iterator[Update]:
     """Code that makes the same tokens with transformers alone."""
-    result = shown(result_id)
+    result = shown(result_id, say)
     at = query_places(query, "add")
     code = snippet(result.embedding, result.clip, at[0] if at else None, result.name)
     yield {"status": status("The code makes the same tokens in a notebook."), "text": code}

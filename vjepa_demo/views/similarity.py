@@ -216,6 +216,19 @@ def pack(
     return _assemble(header, sections)
 
 
+def unpack(data: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The header of what `pack` gave, and its sections by name, in their shapes; a sheet is uint8 `[bytes]`."""
+    start = len(MAGIC) + 4
+    begin = start + struct.unpack("<I", data[start - 4 : start])[0]
+    header = json.loads(data[start:begin])
+    sections = {}
+    for name, told in header["sections"].items():
+        dtype = np.dtype("uint8" if told["dtype"] == "jpeg" else told["dtype"]).newbyteorder("<")
+        at = begin + told["offset"]
+        sections[name] = np.frombuffer(data[at : at + told["bytes"]], dtype).reshape(told["shape"])
+    return header, sections
+
+
 def first_patch(embedding: Embedding, clip: Clip) -> int:
     """The patch of the first step to begin with: on a thing that moves, rather than on the floor or a wall.
 

@@ -16,12 +16,12 @@ from loops import finish
 from starlette.datastructures import Headers
 
 from vjepa_demo import options
-from vjepa_demo.errors import ReferencesError, RequestError
-from vjepa_demo.model import checkpoints
+from vjepa_demo.errors import ReferencesError, RequestError, duration
+from vjepa_demo.model import checkpoints, encoder
 from vjepa_demo.options import Options, page_fit
 from vjepa_demo.references import current
 from vjepa_demo.settings import Settings
-from vjepa_demo.ui import handlers, outcome, own_references, page, shown, visits
+from vjepa_demo.ui import handlers, opening, outcome, own_references, page, shown, visits
 from vjepa_demo.ui.outcome import OUR_FAULT
 
 
@@ -98,7 +98,7 @@ def test_a_query_of_the_viewer_is_kept():
     ("seconds", "words"), [(0.2, "1 s"), (89, "89 s"), (90, "2 min"), (3600, "60 min"), (9000, "2.5 h")]
 )
 def test_durations_in_words(seconds, words):
-    assert handlers.duration(seconds) == words
+    assert duration(seconds) == words
 
 
 def request(address: str, forwarded: str = "") -> SimpleNamespace:
@@ -161,7 +161,8 @@ def test_a_folder_without_references_is_told_at_the_start(tmp_path, monkeypatch)
 DEFAULTS = """if 1:
     from vjepa_demo.cli import build_parser
     from vjepa_demo.options import Options
-    from vjepa_demo.ui import api, handlers, page
+    from vjepa_demo.model import checkpoints
+    from vjepa_demo.ui import api, opening, page
     import gradio as gr, inspect, json
     with gr.Blocks() as demo:
         first = [page._checkpoint().value, page._settings()["frames"].value]
@@ -169,13 +170,13 @@ DEFAULTS = """if 1:
     named = [inspect.signature(each.fn).parameters for each in demo.fns.values() if each.fn]
     calls = [parameters["checkpoint"].default for parameters in named if "checkpoint" in parameters][:2]
     shell = build_parser().parse_args(["embed", "x.mp4"]).checkpoint
-    opened = handlers.opening()
-    view = handlers.first_updates()
+    opened = opening.opening()
+    view = opening.first_updates()
     print(json.dumps({
         "page": first, "calls": calls, "shell": shell, "options": Options().checkpoint,
-        "auto": handlers.checkpoints.find(shell).id, "failure": opened.failure, "status": view["status"],
-        "told": handlers.choice_told(first[0]), "other": handlers.choose_other(first[0]),
-        "back": handlers.choose_other(handlers.choose_other(first[0])[0]), "map": view["map"] is not None,
+        "auto": checkpoints.find(shell).id, "failure": opened.failure, "status": view["status"],
+        "told": opening.choice_told(first[0]), "other": opening.choose_other(first[0]),
+        "back": opening.choose_other(opening.choose_other(first[0])[0]), "map": view["map"] is not None,
         "offered": view["offer"], "embedded_by": opened.example.embedding.fingerprint.checkpoint,
     }))
 """
@@ -205,7 +206,7 @@ def defaults(tmp_path, before: str = "", **environment: str) -> dict:
 def test_the_checkpoint_of_the_environment_is_the_default_everywhere(tmp_path):
     name = str(save_checkpoint(tmp_path / "mine", frames_per_clip=8))
     # However quick the machine is: no references are few enough to be embedded at once.
-    slow = "from vjepa_demo.ui import handlers; handlers.AT_ONCE_S = 0.0"
+    slow = "from vjepa_demo.ui import opening, result; opening.AT_ONCE_S = result.AT_ONCE_S = 0.0"
     found = defaults(tmp_path, slow, VJEPA_DEMO_CHECKPOINT=name, VJEPA_DEMO_PUBLIC="1")
     assert found["page"] == [name, 8]
     assert found["calls"] == [name, name]
@@ -240,12 +241,16 @@ def test_a_default_that_cannot_be_had_is_told_and_nano_opens(tmp_path):
 
 
 def test_a_default_that_does_not_fit_the_memory_is_told_and_auto_is_nano(monkeypatch):
-    def get_encoder(*_, **__):
-        raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB")
+    get = encoder.get_encoder
+
+    def get_encoder(name, **options):
+        if name == checkpoints.LARGE.id:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB")
+        return get(name, **options)
 
     monkeypatch.setattr(checkpoints, "_automatic", checkpoints.Choice(checkpoints.LARGE, "on a GPU"))
-    monkeypatch.setattr(handlers, "get_encoder", get_encoder)
-    opened = handlers.opening.__wrapped__()
+    monkeypatch.setattr(encoder, "get_encoder", get_encoder)
+    opened = opening.opening.__wrapped__()
     assert opened.choice.checkpoint is checkpoints.find("auto") is checkpoints.NANO
     assert opened.example.embedding.fingerprint.checkpoint == "nano"
     assert "too little memory" in opened.failure
@@ -254,12 +259,16 @@ def test_a_default_that_does_not_fit_the_memory_is_told_and_auto_is_nano(monkeyp
 
 def test_on_zero_gpu_the_first_example_is_nanos_and_the_page_says_so(monkeypatch, tmp_path):
     """There a GPU is given to visitors' requests alone; the checkpoint is loaded before them all the same."""
-    loaded = []
+    loaded, get = [], encoder.get_encoder
     folder = checkpoints.find(str(save_checkpoint(tmp_path / "mine")))
-    monkeypatch.setattr(handlers, "ZERO_GPU", True)
-    monkeypatch.setattr(handlers, "get_encoder", lambda name, **_: loaded.append(name))
+
+    def get_encoder(name, **options):
+        return loaded.append(name) if name == folder.id else get(name, **options)
+
+    monkeypatch.setattr(opening, "ZERO_GPU", True)
+    monkeypatch.setattr(encoder, "get_encoder", get_encoder)
     monkeypatch.setattr(checkpoints, "default", lambda: checkpoints.Choice(folder, "on a GPU"))
-    opened = handlers.opening.__wrapped__()
+    opened = opening.opening.__wrapped__()
     assert loaded == [opened.choice.checkpoint.id] == [folder.id]
     assert opened.example.embedding.fingerprint.checkpoint == "nano"
     assert "This example is nano&#x27;s; mine (local folder) embeds what you choose." in opened.said

@@ -16,9 +16,9 @@ from starlette.requests import Request
 from vjepa_demo import explore
 from vjepa_demo.model import hub
 from vjepa_demo.options import Options
-from vjepa_demo.ui import card, examples, handlers, link, page
+from vjepa_demo.ui import card, examples, link, page
 from vjepa_demo.ui.following import CONTROLS, follow
-from vjepa_demo.ui.handlers import OUTPUTS
+from vjepa_demo.ui.result import OUTPUTS, keep, results
 
 SCRIPT = Path(__file__).parent / "address.mjs"
 NONSENSE = [
@@ -140,7 +140,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Any:
     path = tmp_path_factory.mktemp("own") / "mine.mp4"
     path.write_bytes(Path(examples.files()[1]).read_bytes())
     result = explore.embed(path, Options("nano", frames=16, fit="whole"))
-    return result, handlers.keep(result)
+    return result, keep(result)
 
 
 def test_an_example_is_shown_as_it_is_asked_for() -> None:
@@ -154,7 +154,7 @@ def test_an_example_is_shown_as_it_is_asked_for() -> None:
     assert shown["viewer"]["name"] == "cloth.mp4"
     assert shown["layer"]["value"] == 2
     assert (shown["start"], shown["end"], shown["fit"], shown["pooling"]) == (0.5, 2.5, "crop", "mean")
-    result = handlers.results.get(shown["result"])
+    result = results.get(shown["result"])
     assert result is not None
     assert result.embedding.layer == 2
     assert result.embedding.timestamps[0] > 0.5
@@ -166,13 +166,13 @@ def test_an_own_clip_comes_back_while_it_is_kept_and_is_not_embedded_again(own: 
     monkeypatch.setattr(explore, "embed", lambda *_, **__: pytest.fail("embedded again"))
     shown = followed(wanted(clip="own", id=key))
     assert shown["viewer"]["name"] == "mine.mp4"
-    assert handlers.results.get(shown["result"]).embedding.tokens is result.embedding.tokens
+    assert results.get(shown["result"]).embedding.tokens is result.embedding.tokens
     assert shown["source"] == result.path
 
 
 def test_an_own_clip_in_another_way_is_embedded_again(own: Any) -> None:
     shown = followed(wanted(clip="own", id=own[1], fit="pad"))
-    assert handlers.results.get(shown["result"]).embedding.fingerprint.fit == "pad"
+    assert results.get(shown["result"]).embedding.fingerprint.fit == "pad"
 
 
 def test_an_id_does_not_show_another_clip_than_the_address_names(own: Any) -> None:

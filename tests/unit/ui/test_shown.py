@@ -16,7 +16,8 @@ from vjepa_demo.explore import Embedded
 from vjepa_demo.media.reader import read_clip
 from vjepa_demo.model.encoder import get_encoder
 from vjepa_demo.options import Options
-from vjepa_demo.ui import handlers, shown
+from vjepa_demo.ui import shown
+from vjepa_demo.ui.result import keep, results
 from vjepa_demo.views.heatmap import Mark
 from vjepa_demo.views.loop import heat_loop
 from vjepa_demo.views.similarity import first_patch, pack, similarity
@@ -33,7 +34,7 @@ def result(video: Path) -> Embedded:
 
 @pytest.fixture
 def result_id(result: Embedded) -> str:
-    return handlers.keep(result)
+    return keep(result)
 
 
 def last(handler: Callable[..., Any], *inputs: Any, read: Callable[[Any], Any] = lambda value: value) -> Any:
@@ -61,7 +62,7 @@ def test_another_layer_is_shown_of_the_same_clip_and_kept(result: Embedded, resu
     status, viewer, kept, link, _ = last(shown.change_layer, result_id, 5, read=content)
     assert link["made"]["layer"] == 5
     assert "Layer 5" in status
-    other = handlers.results.get(kept)
+    other = results.get(kept)
     assert other is not None
     assert other.clip is result.clip
     assert other.embedding.layer == 5

@@ -86,6 +86,11 @@ def view_of(result: Embedded) -> int:
     return _views.setdefault(result.embedding, next(_numbers))
 
 
+def show_as(result: Embedded, other: Embedded) -> None:
+    """Give a result the number of another one that looks the same."""
+    _views[result.embedding] = view_of(other)
+
+
 def remember_wanted(event: gr.EventData) -> Wanted | None:
     """What an address asks for: the names of MADE, `id` (of a result that may still be kept), the viewer's `state`,
     `turn`, and whether the page was only just `opened`; None where a page sends something else."""

@@ -25,9 +25,10 @@ from vjepa_demo.explore import Embedded, Progress
 from vjepa_demo.references import current
 from vjepa_demo.references.preparing import missing as missing_references
 from vjepa_demo.settings import settings
-from vjepa_demo.ui import handlers
+from vjepa_demo.ui.opening import first_options
 from vjepa_demo.ui.outcome import Update, event, sentence
 from vjepa_demo.ui.patch_viewer import viewer_value
+from vjepa_demo.ui.result import AT_ONCE_S, price, show_map
 from vjepa_demo.ui.stage.scenes import SHIPPED, Scene, read
 from vjepa_demo.ui.widget import widget
 from vjepa_demo.views.similarity import pack
@@ -98,7 +99,7 @@ class _Clips:
 
     def __init__(self, say: Progress) -> None:
         self.say = say
-        self.options = handlers.first_options()
+        self.options = first_options()
         self._seen: dict[tuple[Path, int | None], Embedded] = {}
 
     def get(self, path: Path, layer: int | None = None) -> Embedded:
@@ -164,8 +165,8 @@ def _place(scene: Scene, clip: Embedded, say: Progress) -> dict[str, Any] | None
     """The clip on the map, where the references are embedded in its way or soon are. A scene can do without."""
     folder = current.folder()
     try:
-        if handlers.price(clip, folder)[1] <= handlers.AT_ONCE_S:
-            return handlers.show_map(explore.compare(clip, folder, say))
+        if price(clip, folder)[1] <= AT_ONCE_S:
+            return show_map(explore.compare(clip, folder, say))
     except Stopped:
         raise
     except UserError as error:

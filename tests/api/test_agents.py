@@ -224,9 +224,12 @@ def test_who_asks_by_an_agent_is_a_visitor_like_any_other_whose_work_ends_when_t
 def test_the_end_of_the_app_does_not_wait_for_what_agents_have_asked_for(tmp_path, make_video):
     long = make_video("long.mp4", source="testsrc2=s=320x180:r=24:d=4", frames=96)
     with demo_process(tmp_path) as (url, process):
+        file = uploaded(url, long)
         body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call"}
-        body["params"] = {"name": "embed", "arguments": {"file": uploaded(url, long), "frames": 64, "fit": "whole"}}
         headers = {"Accept": "application/json, text/event-stream"}
+        body["params"] = {"name": "embed", "arguments": {"file": file, "frames": 2}}
+        httpx.post(f"{url}/gradio_api/mcp/", json=body, headers=headers, timeout=120)  # the model is loaded then
+        body["params"] = {"name": "embed", "arguments": {"file": file, "frames": 64, "fit": "whole"}}
         with httpx.stream("POST", f"{url}/gradio_api/mcp/", json=body, headers=headers, timeout=120) as working:
             assert working.status_code == 200
             process.terminate()

@@ -23,7 +23,7 @@ def shell(capsys, *arguments: str) -> dict:
 
 
 def without_times(summary: dict) -> dict:
-    return {name: value for name, value in summary.items() if name not in ("timings_ms", "kept")}
+    return {name: value for name, value in summary.items() if name not in ("timings_ms", "kept", "speed")}
 
 
 def test_embed_agrees_with_the_shell(client, video, tmp_path, capsys):

@@ -33,7 +33,7 @@ def zero_url(log: Path, small_checkpoint: Path) -> Iterator[str]:
             "VJEPA_DEMO_OFFERED": f"{small_checkpoint} facebook/vjepa2-vitl-fpc64-256",
         },
         **{"PYTHONPATH": os.pathsep.join([str(ROOT / "tests" / "zero_gpu"), os.environ.get("PYTHONPATH", "")])},
-        **{"STANDIN_LOG": str(log / "calls"), "STANDIN_REFUSES": str(log / "refuses")},
+        **{"STANDIN_LOG": str(log / "calls"), "STANDIN_REFUSES": str(log / "refuses"), "VJEPA_DEMO_MEMO_BYTES": "0"},
     }
     with running_demo(log, **environment) as address:
         yield address

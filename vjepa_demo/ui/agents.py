@@ -39,6 +39,7 @@ FILE = (
 )
 MOST_SAID = 300  # characters of why a value is refused, which may repeat it
 NO_PARAMETERS = "These are no values that this tool's parameters can have."
+STOPPED = "The app has been stopped."
 PICTURE_SIDE = 1568  # pixels: what is larger, models are shown reduced
 
 
@@ -121,7 +122,7 @@ class Tools(gradio.mcp.GradioMCPServer):
             return await work
         except asyncio.CancelledError:
             if self._over:
-                raise Stopped("The app has been stopped.") from None
+                raise Stopped(STOPPED) from None
             raise
 
     def end(self) -> None:
@@ -132,6 +133,8 @@ class Tools(gradio.mcp.GradioMCPServer):
 
     async def _answer(self, name: str, arguments: dict[str, Any]) -> tuple[Any, ...]:
         """What an endpoint returns, one value for each of its outputs. Raises UserError and gr.Error."""
+        if self._over:  # it was asked while the app was ending
+            raise Stopped(STOPPED)
         if name not in self._chosen():
             raise RequestError(f"There is no tool {cut(name)} here: there are {', '.join(self._chosen())}.")
         check(arguments, self.get_input_schema(name)[0])

@@ -23,7 +23,7 @@ from vjepa_demo.media.reader import read_clip
 from vjepa_demo.memo import Memo
 from vjepa_demo.options import Options
 from vjepa_demo.settings import ASSETS, settings
-from vjepa_demo.ui.handlers import seconds_of, summary
+from vjepa_demo.ui.result import seconds_of, summary
 from vjepa_demo.views.similarity import pack
 
 ALL = ("decode", "preprocess", "encode")

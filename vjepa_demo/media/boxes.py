@@ -55,9 +55,7 @@ def _movie(file: BinaryIO) -> bytes:
         head = file.read(16)
         if len(head) < 8:
             break
-        length, inside = int.from_bytes(head[:4], "big"), 8
-        if length == 1:
-            length, inside = int.from_bytes(head[8:16], "big"), 16
+        length, inside = _sizes(head)
         file.seek(inside - len(head), 1)
         if head[4:8] == b"moov":
             return file.read(min(length - inside, MOST_BYTES)) if length else file.read(MOST_BYTES)
@@ -67,13 +65,17 @@ def _movie(file: BinaryIO) -> bytes:
     return b""
 
 
+def _sizes(head: bytes) -> tuple[int, int]:
+    """How long a box is, 0 where it goes to the end, and where in it begins what is inside, by its first 16 bytes."""
+    length = int.from_bytes(head[:4], "big")
+    return (int.from_bytes(head[8:16], "big"), 16) if length == 1 else (length, 8)
+
+
 def _boxes(data: bytes, *path: bytes) -> Iterator[bytes]:
     """What is inside the boxes that lie within one another in this order."""
     at = 0
     while at + 8 <= len(data):
-        length, inside = int.from_bytes(data[at : at + 4], "big"), 8
-        if length == 1:
-            length, inside = int.from_bytes(data[at + 8 : at + 16], "big"), 16
+        length, inside = _sizes(data[at : at + 16])
         length = length or len(data) - at
         if length < inside:
             return

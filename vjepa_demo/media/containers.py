@@ -24,24 +24,10 @@ COPIED = {"avi", "mpeg", "mpegts", "yuv4mpegpipe"}
 HEAD = 4096  # bytes that are looked at
 # Packets of a transport stream: alone, after the 4 bytes of a time (AVCHD, Blu-ray), before 16 of error correction.
 PACKETS = (188, 192, 204)
-FIRST_BOXES = {  # of an MP4 or MOV
-    *(
-        b"ftyp",
-        b"moov",
-        b"mdat",
-        b"free",
-        b"skip",
-        b"wide",
-        b"uuid",
-        b"styp",
-        b"sidx",
-        b"pnot",
-        b"emsg",
-        b"prft",
-        b"moof",
-    ),
-    *(b"udta", b"meta", b"PICT", b"pdin", b"bloc"),
-}
+# Of an MP4 or MOV.
+FIRST_BOXES = frozenset(
+    b"ftyp moov mdat free skip wide uuid styp sidx pnot emsg prft moof udta meta PICT pdin bloc".split()
+)
 BEGINNINGS = (
     *(b"\x1a\x45\xdf\xa3", b"FLV\x01", b"OggS"),  # Matroska and WebM, Flash, Ogg
     b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",  # ASF, as WMV is
@@ -78,10 +64,11 @@ def sniff(path: Path, limits: Settings = settings) -> Container:
         with path.open("rb") as file:
             head = file.read(HEAD)
             text = head if b"\0" in head else head + file.read(MOST_TEXT)
+        text = text.partition(b"\0")[0].lower()
     except OSError as error:
         raise MediaError("The file cannot be opened: check that you may read it.") from error
     kind = _kind(head, size)
-    if kind not in ("image", "gif") and any(word in text.split(b"\0")[0].lower() for word in PLAYLISTS):
+    if kind not in ("image", "gif") and any(word in text for word in PLAYLISTS):
         kind = None
     if kind is None:
         raise MediaError(
@@ -133,7 +120,7 @@ def _has_packets(head: bytes) -> bool:
     for length in PACKETS:
         for begin in range(min(length, len(head))):
             places = range(begin, len(head), length)
-            if len(places) > 1 and all(head[place] == 0x47 for place in places[: max(2, len(places))]):
+            if len(places) > 1 and all(head[place] == 0x47 for place in places):
                 return True
     return False
 

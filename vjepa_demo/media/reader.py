@@ -120,8 +120,6 @@ def _read_video(path: Path, container: Container, sampling: Sampling, limits: Se
         track = tracks.get(meta.stream_index) if file == path else None
         if track and track.encrypted:
             raise MediaError(ENCRYPTED)
-        if not meta.num_frames or not float(meta.end_stream_seconds or 0.0) > float(meta.begin_stream_seconds or 0.0):
-            raise _Lost("it does not tell how many there are", EMPTY)
         source = _describe(meta, limits)
         size = _size_within(source, sampling.frames, limits.max_clip_bytes)
         if size != (meta.height, meta.width):
@@ -132,9 +130,8 @@ def _read_video(path: Path, container: Container, sampling: Sampling, limits: Se
             _check_work(decoder, shown / source.duration, meta, limits)
         batch = decoder.get_frames_played_at((shown + begin).tolist())
         frames, stamps = batch.data.numpy(), batch.pts_seconds.double().numpy() - begin
-        if (
-            container == "avi" and file == path
-        ):  # it has a fixed frame rate, and holds no display times of frames out of order
+        if container == "avi" and file == path:
+            # It has a fixed frame rate, and holds no display times of frames out of order.
             stamps = np.floor(shown * source.fps) / source.fps
         half = 0.5 / source.fps if source.fps else LEAST_HALF
         ends = stamps + batch.duration_seconds.double().numpy()
@@ -219,7 +216,10 @@ def _video_errors(decode: Callable[[Literal["exact", "approximate"]], T], tracks
 
 
 def _describe(meta: Any, limits: Settings) -> Source:
-    if not meta.num_frames or not meta.width or not meta.height:
+    duration = float(meta.end_stream_seconds or 0.0) - float(meta.begin_stream_seconds or 0.0)
+    if not meta.num_frames or not duration > 0:
+        raise _Lost("it does not tell how many there are", EMPTY)
+    if not meta.width or not meta.height:
         raise MediaError(EMPTY)
     if meta.width * meta.height > limits.max_frame_pixels:
         raise MediaError(
@@ -231,9 +231,6 @@ def _describe(meta: Any, limits: Settings) -> Source:
             f"The video holds {meta.num_frames:,} frames and at most {limits.max_video_frames:,} are taken: "
             "cut it first."
         )
-    duration = float(meta.end_stream_seconds or 0.0) - float(meta.begin_stream_seconds or 0.0)
-    if not duration > 0:
-        raise MediaError("The video lasts 0 seconds: export it again.")
     if duration > limits.max_seconds:
         raise MediaError(
             f"The video lasts {duration:,.0f} s and at most {limits.max_seconds:,.0f} s are taken: cut it first."

@@ -54,13 +54,14 @@ class Encoder:
         self.speed = found.words(precision) if found else ""
         way = found.way(precision) if found else Way()
         self._attend = way.attention
-        if settings.forward == "reference":
+        self._reference = settings.forward == "reference"
+        if self._reference:
             self.model.to(self.dtype)
         else:
             fuse(self.model, self.dtype)
         # Bytes of its weights; on ZeroGPU they can only be counted before the page is launched.
         self.nbytes = sum(weights.nbytes for weights in self.model.parameters())
-        if way.packed and settings.forward != "reference":
+        if way.packed and not self._reference:
             pack(self.model)
 
     @property
@@ -229,7 +230,7 @@ class Encoder:
         # Between two layers a forward pass can be given up, or rest.
         with torch.inference_mode():
             pixels = self.normalise(frames.to(self.device))
-            if settings.forward == "reference":
+            if self._reference:
                 return reference(self.model, pixels.to(self.dtype), layer=layer, between=jobs.give_way).float().cpu()
             steps, height, width = (pixels.shape[1] // self.config.tubelet_size, *pixels.shape[-2:])
             grid = height // self.config.patch_size, width // self.config.patch_size

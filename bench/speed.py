@@ -44,7 +44,7 @@ from vjepa_demo.files import replace_file
 from vjepa_demo.media import worker
 from vjepa_demo.media.clip import Clip
 from vjepa_demo.model.checkpoints import HUB, LARGE, NANO, Checkpoint, Size
-from vjepa_demo.model.device import DTYPES, choose_device, cpu_name, device_name
+from vjepa_demo.model.device import DTYPES, choose_device, cpu_name
 from vjepa_demo.model.encoder import Encoder, get_encoder
 from vjepa_demo.options import IMAGE_FRAMES, Options, Precision, Sampling
 from vjepa_demo.settings import settings
@@ -251,7 +251,9 @@ def machine(device: str) -> str:
     """The name under which BENCHMARKS.md has it."""
     name, units = processor()
     cpu = " with ".join([name, *units[:1]]) + f", {torch.get_num_threads()} cores"
-    return {"cpu": cpu, "cuda": device_name(device)}.get(device, f"{cpu}, {device.upper()}")
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    return cpu if device == "cpu" else f"{cpu}, {device.upper()}"
 
 
 def description(device: str) -> list[str]:

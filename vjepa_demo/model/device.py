@@ -54,11 +54,6 @@ def choose_device(wanted: str = "auto") -> str:
     return wanted
 
 
-def device_name(device: str) -> str:
-    """What to show a person, e.g. "NVIDIA H200" or "CPU"."""
-    return torch.cuda.get_device_name() if device == "cuda" else device.upper()
-
-
 def choose_precision(wanted: str, device: str, size: Size) -> str:
     """ "fp32" or "bf16": the quicker one here for an encoder of this size, unless one is asked for.
 

@@ -89,9 +89,9 @@ def device_name(device: str) -> str:
     """What to show a person, e.g. "NVIDIA H200" or "CPU"."""
     if device != "cuda":
         return device.upper()
-    from vjepa_demo.model import device as devices
+    import torch
 
-    return devices.device_name(device)
+    return torch.cuda.get_device_name()
 
 
 def summary(result: Embedded) -> str:

@@ -17,9 +17,10 @@ import pytest
 from demo import running_demo
 
 # Each worker, and the apps that it starts, have their share of the cores: of more threads than there are cores, each
-# product of a model waits for one that waits for a core. It is read when torch is imported.
-WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // WORKERS)))
+# product of a model waits for one that waits for a core. It is read when torch is imported. Not in the process that
+# starts the workers: they would take over what it set for itself.
+if WORKERS := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
+    os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // WORKERS))
 
 # Eight stripes, black or white, spell the frame's number in binary: it survives every codec, size and rotation by 180°.
 STRIPES = "geq=lum='255*mod(floor(N/pow(2,floor(8*X/W))),2)':cb=128:cr=128"

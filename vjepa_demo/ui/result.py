@@ -78,7 +78,9 @@ def settled(result: Kept, say: Progress) -> Embedded:
 
 
 def shown(result_id: str | None, say: Progress) -> Embedded:
-    """The same. Raises RequestError where it was dropped."""
+    """The same. Raises RequestError where it was dropped, and where the page does not show one yet."""
+    if result_id is None:
+        raise RequestError("No clip is shown yet: wait for the first one, or open yours.")
     result = awaited(result_id, say)
     if result is None:
         raise RequestError("This result is no longer kept here: embed the file again.")

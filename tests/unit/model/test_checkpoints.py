@@ -69,6 +69,7 @@ def test_a_default_that_cannot_be_loaded_makes_auto_nano(monkeypatch: pytest.Mon
 )
 def test_a_gpu_counts_where_it_may_be_used(monkeypatch: pytest.MonkeyPatch, device: str, cuda: bool, gpu: bool) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(checkpoints, "may_have_gpu", lambda: True)
     monkeypatch.setattr(checkpoints, "settings", Settings(device=device))
     assert checkpoints._has_gpu() == gpu
 

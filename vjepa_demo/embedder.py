@@ -35,7 +35,7 @@ def sampling_of(options: Options) -> Sampling:
     """
     options.check()
     frames = checkpoints.find(options.checkpoint).frames if options.frames is None else options.frames
-    sampling = Sampling(frames, options.sampling, options.start, options.end)
+    sampling = Sampling(frames, options.sampling, options.start, options.end, options.hdr)
     sampling.check()
     return sampling
 

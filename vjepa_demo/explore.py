@@ -218,7 +218,8 @@ def at_layer(shown: Embedded, layer: int | None, progress: Progress = say_nothin
 def alike(path: str | Path, first: Embedded, progress: Progress = say_nothing) -> Embedded:
     """A second clip, embedded as the first one was. Raises UserError."""
     made = first.embedding.fingerprint
-    return embed(path, made.options, layer=made.layer, progress=progress)
+    options = replace(made.options, hdr=first.options.hdr)
+    return embed(path, options, layer=made.layer, progress=progress)
 
 
 def save_scores(

@@ -20,6 +20,8 @@ SamplingMode = Literal["even", "fps"]
 Fit = Literal["crop", "whole", "squash", "pad"]
 Precision = Literal["auto", "fp32", "bf16"]
 Written = Literal["png", "npz"]
+# What is made of a video of high dynamic range: taken as it is stored, as the model card does, or tone-mapped.
+Hdr = Literal["stored", "toned"]
 # How the tokens of a clip become one vector: their mean, or how much they change, where and when.
 Pooling = Literal["mean", "motion"]
 FITS = "crop, whole, squash or pad"
@@ -40,12 +42,15 @@ class Sampling:
         frames: how many, an even number of at least 2 (a tubelet holds two frames).
         mode: "even" spreads them over the span; "fps" takes PRETRAINING_FPS a second from the start of the span.
         start, end: the span in seconds from the first frame; None means the end of the video.
+        hdr: what a video of high dynamic range becomes; others are the same either way, and so is `name`: what is
+            tone-mapped may be compared with them.
     """
 
     frames: int = 16
     mode: SamplingMode = "even"
     start: float = 0.0
     end: float | None = None
+    hdr: Hdr = "stored"
 
     @property
     def name(self) -> str:
@@ -65,6 +70,8 @@ class Sampling:
             )
         if self.mode not in ("even", "fps"):
             raise RequestError(f"The sampling must be 'even' or 'fps', not {cut(self.mode)}.")
+        if self.hdr not in get_args(Hdr):
+            raise RequestError(f"An HDR video can be taken as 'stored' or 'toned', not {cut(self.hdr)}.")
         if not math.isfinite(self.start) or self.start < 0:
             raise RequestError(f"The start of the span must be 0 seconds or later, not {self.start:g}.")
         if self.end is not None and not self.end > self.start:
@@ -104,6 +111,7 @@ class Options:
         sampling: see `Sampling.mode`.
         fit: how a picture becomes the model's input (`Encoder.encode`).
         precision: "auto" takes bf16 where that was measured to be faster.
+        hdr: see `Sampling.hdr`.
     """
 
     checkpoint: str = field(
@@ -136,6 +144,13 @@ class Options:
     precision: Precision = field(
         default="auto",
         metadata={"help": "auto takes bf16 where that was measured to be faster", "choices": get_args(Precision)},
+    )
+    hdr: Hdr = field(
+        default="stored",
+        metadata={
+            "help": "an HDR video (PQ, HLG) as it is stored, which looks dull, or tone-mapped (toned)",
+            "choices": get_args(Hdr),
+        },
     )
 
     def check(self) -> None:

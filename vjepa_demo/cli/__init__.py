@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any, NoReturn
@@ -60,10 +60,11 @@ def build_parser() -> Parser:
     return parser
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options that say how a file is embedded, one for each field of `Options`."""
+def add_options(parser: argparse.ArgumentParser, but: Collection[str] = ()) -> None:
+    """The options that say how a file is embedded, one for each field of `Options` that is not left out."""
     for option in fields(Options):
-        add_option(parser, option)
+        if option.name not in but:
+            add_option(parser, option)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -149,8 +150,8 @@ def run_neighbours(given: argparse.Namespace) -> int:
 
 
 def options_of(given: argparse.Namespace) -> Options:
-    """The options among the arguments."""
-    return Options(**{option.name: getattr(given, option.name) for option in fields(Options)})
+    """The options among the arguments; those that a command does not have are as they are by default."""
+    return Options(**{option.name: getattr(given, option.name) for option in fields(Options) if option.name in given})
 
 
 def writable(name: str | None, *suffixes: str) -> Path | None:

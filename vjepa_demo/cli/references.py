@@ -29,7 +29,7 @@ class Shell:
         tell: (arguments, object, words) prints the result, as JSON or in words.
     """
 
-    add_options: Callable[[Any], None]
+    add_options: Callable[..., None]
     add_pooling: Callable[[Any], None]
     options_of: Callable[[argparse.Namespace], Options]
     say: Callable[[str], None]
@@ -63,7 +63,7 @@ def add_parser(commands: Any, shell: Shell) -> None:
     warm.set_defaults(run=partial(run_warm, shell))
 
     for parser in (make, measure, warm):
-        shell.add_options(parser)
+        shell.add_options(parser, but=["hdr"])  # a set's vectors do not tell which of its clips were tone-mapped
     for parser in (make, measure):
         shell.add_pooling(parser)
     warm.set_defaults(fit=None)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from vjepa_demo.errors import MediaError
 from vjepa_demo.settings import Settings, settings
@@ -19,6 +20,11 @@ log = logging.getLogger(__name__)
 
 # "indexed" containers have times for all frames; the others are named as FFmpeg names their demuxers.
 Container = Literal["image", "gif", "indexed", "avi", "mpeg", "mpegts", "yuv4mpegpipe"]
+# What is known, too, and not read here: what to do about it.
+NOT_READ = {
+    "heic": "HEIC images are not read here: convert the picture to JPEG or PNG.",
+    "sound": "The file holds sound and no pictures: choose a video or an image.",
+}
 COPIED = {"avi", "mpeg", "mpegts", "yuv4mpegpipe"}
 
 HEAD = 4096  # bytes that are looked at
@@ -33,8 +39,8 @@ BEGINNINGS = (
     b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",  # ASF, as WMV is
     b"\x06\x0e\x2b\x34\x02\x05\x01\x01\x0d\x01\x02\x01\x01\x02",  # MXF
     *(b".RMF\0", b"DKIF\0", b"nut/multimedia container\0", b"\x1f\x07\x00"),  # RealMedia, IVF, NUT, DV
-    *(b"\x00\x00\x00\x01", b"\x00\x00\x01"),  # H.264, H.265 and MPEG-4 without a container
 )
+RAW = re.compile(b"\0?\0\0\1[^\0]")  # H.264, H.265 and MPEG-4 without a container; with a zero it is an icon
 # What FFmpeg takes for playlists, wherever in a text it stands; a text is what comes before the first zero.
 PLAYLISTS = (b"<mpd", b"<compositionplaylist", b"#extm3u", b"c=in ip", b"ffconcat", b"<smoothstreamingmedia")
 MOST_TEXT = 2**20 + 32  # bytes that FFmpeg looks at to tell what a file is
@@ -63,24 +69,29 @@ def sniff(path: Path, limits: Settings = settings) -> Container:
     try:
         with path.open("rb") as file:
             head = file.read(HEAD)
-            text = head if b"\0" in head else head + file.read(MOST_TEXT)
+            kind = _kind(head, size)
+            text = head if kind is None or b"\0" in head else head + file.read(MOST_TEXT)
         text = text.partition(b"\0")[0].lower()
     except OSError as error:
         raise MediaError("The file cannot be opened: check that you may read it.") from error
-    kind = _kind(head, size)
-    if kind not in ("image", "gif") and any(word in text for word in PLAYLISTS):
-        kind = None
-    if kind is None:
+    if kind in NOT_READ:
+        raise MediaError(NOT_READ[kind])
+    if kind is None or (kind not in ("image", "gif") and any(word in text for word in PLAYLISTS)):
         raise MediaError(
             "The file is neither a video nor an image that can be read here, whatever its name says: "
             "choose MP4, MOV, MKV, WebM, AVI, WMV, MPEG, GIF, JPEG, PNG, WebP or AVIF."
         )
-    return kind
+    return cast(Container, kind)
 
 
-def _kind(head: bytes, size: int) -> Container | None:
-    """The container that begins with these bytes, of a file of this size. Raises MediaError for what is known and not
-    taken.
+def holds_pictures(head: bytes, size: int) -> bool:
+    """Whether a file of this size that begins with these HEAD bytes is a video or an image, which may still be one that
+    is not read here."""
+    return _kind(head, size) not in (None, "sound")
+
+
+def _kind(head: bytes, size: int) -> str | None:
+    """The Container that begins with these bytes, of a file of this size, or what is NOT_READ; None for all else.
 
     FFmpeg decides for itself what a file is, and its playlists (DASH, HLS, IMF, concat) are texts that name other files
     on this machine, which it then reads. So nothing that could be one of them may pass, whatever else it looks like.
@@ -91,9 +102,9 @@ def _kind(head: bytes, size: int) -> Container | None:
     brand = head[8:12] if head[4:8] == b"ftyp" else b""
     still = brand in {b"avif", b"avis", b"mif1", b"msf1", b"heic", b"heix", b"hevc"}
     if still and b"avif" not in head[8:64] and brand != b"avis":
-        raise MediaError("HEIC images are not read here: convert the picture to JPEG or PNG.")
+        return "heic"
     if head[:3] == b"ID3" or head[:4] == b"fLaC" or riff == b"WAVE" or brand == b"M4A ":
-        raise MediaError("The file holds sound and no pictures: choose a video or an image.")
+        return "sound"
     if head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")) or riff == b"WEBP" or still:
         return "image"
     if head[:4] == b"GIF8":
@@ -102,7 +113,7 @@ def _kind(head: bytes, size: int) -> Container | None:
         return "avi"
     if head[:4] in {b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3"}:  # MPEG program stream, MPEG video
         return "mpeg" if head[3] == 0xBA else "indexed"
-    if head.startswith(BEGINNINGS):
+    if head.startswith(BEGINNINGS) or RAW.match(head):
         return "indexed"
     if head.startswith(b"YUV4MPEG2 "):
         return "yuv4mpegpipe"
@@ -123,6 +134,23 @@ def _has_packets(head: bytes) -> bool:
             if len(places) > 1 and all(head[place] == 0x47 for place in places):
                 return True
     return False
+
+
+def is_out_of_order(path: Path) -> bool:
+    """Whether an AVI, which has no display times, holds frames that are not shown in the order in which they lie. The
+    copy in Matroska then has wrong ones, but for the older codecs, whose frames say themselves when they are shown."""
+    program = shutil.which("ffprobe")
+    if program is None:
+        return False
+    entries = ["-select_streams", "V:0", "-show_entries", "stream=codec_name,has_b_frames", "-of", "csv=p=0"]
+    command = [program, "-v", "error", "-protocol_whitelist", "file", *entries, "-f", "avi", f"file:{path.resolve()}"]
+    try:
+        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=COPY_SECONDS)
+    except (subprocess.SubprocessError, OSError) as error:
+        log.warning("not probed: %s", error)
+        return False
+    codec, _, delayed = done.stdout.strip().partition(",")
+    return codec in {"h264", "hevc"} and delayed.strip(",") not in ("", "0")
 
 
 @contextlib.contextmanager

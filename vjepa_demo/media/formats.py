@@ -1,19 +1,28 @@
-"""The endings of files that are clips, and how a browser is told what they are. None of these can hold a script."""
+"""What a clip is among files, by name and by content, and how a browser is told so. None of these can hold a script."""
 
 from __future__ import annotations
 
-from vjepa_demo.media.containers import Container
+import contextlib
+from pathlib import Path, PurePosixPath
+
+from vjepa_demo.errors import MediaError
+from vjepa_demo.media.containers import HEAD, Container, holds_pictures, sniff
 
 VIDEO_TYPES = {
+    ".3g2": "video/3gpp2",
     ".3gp": "video/3gpp",
     ".asf": "video/x-ms-asf",
     ".avi": "video/x-msvideo",
     ".dv": "video/dv",
+    ".f4v": "video/mp4",
     ".flv": "video/x-flv",
     ".gif": "image/gif",
+    ".m2t": "video/mp2t",
     ".m2ts": "video/mp2t",
+    ".m2v": "video/mpeg",
     ".m4v": "video/mp4",
     ".mkv": "video/x-matroska",
+    ".mod": "video/mpeg",  # of camcorders, as .tod
     ".mov": "video/quicktime",
     ".mp4": "video/mp4",
     ".mpeg": "video/mpeg",
@@ -21,6 +30,8 @@ VIDEO_TYPES = {
     ".mts": "video/mp2t",
     ".mxf": "application/mxf",
     ".ogv": "video/ogg",
+    ".qt": "video/quicktime",
+    ".tod": "video/mp2t",
     ".ts": "video/mp2t",
     ".vob": "video/mpeg",
     ".webm": "video/webm",
@@ -29,12 +40,16 @@ VIDEO_TYPES = {
 }
 IMAGE_TYPES = {
     ".avif": "image/avif",
+    ".heic": "image/heic",  # as .heif, told that it is not read
+    ".heif": "image/heif",
+    ".jfif": "image/jpeg",
     ".jpeg": "image/jpeg",
     ".jpg": "image/jpeg",
     ".png": "image/png",
     ".webp": "image/webp",
 }
 MEDIA_TYPES = {**VIDEO_TYPES, **IMAGE_TYPES}
+AMBIGUOUS = {".mod", ".ts"}  # also music, and TypeScript: what is inside decides
 # What a clip is told by its content alone; its name is to say it as well, for those who go by names.
 ENDINGS: dict[Container, str] = {
     "image": ".png",
@@ -45,3 +60,26 @@ ENDINGS: dict[Container, str] = {
     "mpegts": ".ts",
     "yuv4mpegpipe": ".y4m",
 }
+
+
+def is_named_clip(name: str) -> bool:
+    """Whether a name says that a file is a clip."""
+    return PurePosixPath(name).suffix.lower() in MEDIA_TYPES.keys() - AMBIGUOUS
+
+
+def is_clip(path: Path) -> bool:
+    """Whether a file is a clip: by its name, or, where that says something else or nothing, by how it begins."""
+    if is_named_clip(path.name):
+        return True
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        return holds_pictures(file.read(HEAD), path.stat().st_size)
+    return False
+
+
+def media_type(path: Path) -> str | None:
+    """What a browser is told that a clip is; None for what is none."""
+    suffix = path.suffix.lower()
+    if suffix not in MEDIA_TYPES:
+        with contextlib.suppress(MediaError):
+            suffix = ENDINGS[sniff(path)]
+    return MEDIA_TYPES.get(suffix)

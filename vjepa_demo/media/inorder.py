@@ -1,7 +1,8 @@
-"""A video of which single frames cannot be found, decoded from its beginning into one of which they can.
+"""A video of which single frames cannot be had as they are to be, decoded in order into one of which they can.
 
-FFmpeg's program is the last resort: it follows edits that begin between key frames, goes on after what is damaged, and
-scales pictures whose size changes. What it decodes is kept without loss, every frame a key frame.
+FFmpeg's program is the last resort: it follows edits that begin between key frames, goes on after what is damaged,
+scales pictures whose size changes, lays transparent ones on a ground and maps their light. What it decodes is kept
+without loss, every frame a key frame.
 """
 
 from __future__ import annotations
@@ -19,20 +20,41 @@ from vjepa_demo.settings import Settings, settings
 
 log = logging.getLogger(__name__)
 
+# Frames are laid on themselves, painted over: so they keep their times.
+ON_GROUND = (
+    "format=gbrap,split[under][picture];[under]lutrgb=r={0}:g={1}:b={2}:a=255[ground];"
+    "[ground][picture]overlay=format=gbrp,format=bgr0"
+)
+# BT.2408: diffuse white is at 203 cd/m². What is brighter is rolled off above the middle of what is left (Möbius).
+TONED = (
+    "zscale=transfer=linear:npl=203,format=gbrpf32le,zscale=primaries=bt709,tonemap=mobius:param=0.6:desat=0:peak=5,"
+    "zscale=transfer=bt709:matrix=bt709:range=limited,format=yuv420p"
+)
+
 SHARE = 0.7  # of the time that reading a file may take; the rest is for what came before and comes after
 
 
 @contextlib.contextmanager
-def decoded_in_order(path: Path, limits: Settings = settings) -> Iterator[Path | None]:
+def decoded_in_order(
+    path: Path, limits: Settings = settings, *, filters: str = "", decoder: str = ""
+) -> Iterator[Path | None]:
     """The video in Matroska, upright, its frames at their times, for as long as the context; None where FFmpeg's
-    program is missing, or gets nothing out of it in time."""
+    program is missing, or gets nothing out of it in time.
+
+    Args:
+        path: the video.
+        limits: how long it may take.
+        filters: what is done to the frames, as FFmpeg names it.
+        decoder: FFmpeg's name of the one to use; "" for its usual one.
+    """
     program = shutil.which("ffmpeg")
     if program is None:
         yield None
         return
     with tempfile.TemporaryDirectory(prefix="vjepa-demo-") as folder:
         copy = Path(folder) / "frames.mkv"
-        source = ["-protocol_whitelist", "file", "-i", f"file:{path}", "-map", "0:V:0"]
+        source = ["-protocol_whitelist", "file", *(["-c:v", decoder] if decoder else []), "-i", f"file:{path}"]
+        source += ["-map", "0:V:0", *(["-vf", filters] if filters else [])]
         lossless = ["-fps_mode", "passthrough", "-c:v", "ffv1", "-level", "3", "-g", "1", str(copy)]
         command = [program, "-v", "error", "-nostdin", *source, *lossless]
         try:

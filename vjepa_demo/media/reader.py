@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +15,9 @@ import numpy as np
 from vjepa_demo.errors import MediaError, UserError, cut
 from vjepa_demo.media.boxes import Track, picture_tracks
 from vjepa_demo.media.clip import Clip, Source
-from vjepa_demo.media.containers import Container, searchable, sniff
-from vjepa_demo.media.inorder import decoded_in_order
-from vjepa_demo.media.pictures import open_picture
+from vjepa_demo.media.containers import HEAD, Container, is_out_of_order, searchable, sniff
+from vjepa_demo.media.inorder import ON_GROUND, TONED, decoded_in_order
+from vjepa_demo.media.pictures import NEUTRAL_GROUND, open_picture
 from vjepa_demo.options import ROUNDING, Sampling
 from vjepa_demo.settings import Settings, settings
 
@@ -27,6 +28,9 @@ LEAST_PIXELS = 50_000
 
 LEAST_HALF = 0.02  # seconds that a frame may be off where the file tells no frame rate; else half of a frame's time
 
+# FFmpeg's names of formats with transparency, and its decoders that read that of VP8 and VP9.
+ALPHA = re.compile(r"yuva|rgba|bgra|argb|abgr|gbrap|ya\d")
+VPX = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 HDR = {"smpte2084": "PQ", "arib-std-b67": "HLG"}  # as FFmpeg names what light a value stands for
 ENCRYPTED = "The video is encrypted: export it again without protection, or choose another one."
 EMPTY = "The video holds no frames (it lasts 0 seconds): export it again."
@@ -52,8 +56,9 @@ def read_clip(path: str | Path, sampling: Sampling | None = None, limits: Settin
     try:
         if container in ("image", "gif"):
             return _read_picture(path, sampling, limits)
-        with searchable(path, container) as file:
-            return _read_video(file, container, sampling, limits)
+        in_order = container == "avi" and is_out_of_order(path)
+        with searchable(path, "indexed" if in_order else container) as file:
+            return _read_video(file, container, sampling, limits, in_order=in_order)
     except UserError:
         raise
     except MemoryError as error:
@@ -99,7 +104,7 @@ def _notes(source: Source, size: tuple[int, int], stamps: np.ndarray, wanted: in
 # --- videos ----------------------------------------------------------------------------------------------------------
 
 
-def _read_video(path: Path, container: Container, sampling: Sampling, limits: Settings) -> Clip:
+def _read_video(path: Path, container: Container, sampling: Sampling, limits: Settings, *, in_order: bool) -> Clip:
     # torchcodec loads FFmpeg's libraries when it is imported: where they are missing, images still work.
     try:
         from torchcodec.decoders import VideoDecoder
@@ -111,16 +116,25 @@ def _read_video(path: Path, container: Container, sampling: Sampling, limits: Se
     from torchcodec.transforms import Resize
 
     tracks = {track.stream: track for track in picture_tracks(path)}
+    codec = ""
 
-    def decode(file: Path, seek_mode: Literal["exact", "approximate"]) -> Clip:
+    def decode(file: Path, seek_mode: Literal["exact", "approximate"], *, as_stored: bool = False) -> Clip:
+        nonlocal codec
         # 0 lets FFmpeg use all cores: a long stretch between key frames has to be decoded as a whole.
         options: dict[str, Any] = {"seek_mode": seek_mode, "num_ffmpeg_threads": 0}
         decoder = VideoDecoder(file, **options)
         meta = decoder.metadata
+        codec = codec or meta.codec or ""  # not that of what was decoded in order
         track = tracks.get(meta.stream_index) if file == path else None
         if track and track.encrypted:
             raise MediaError(ENCRYPTED)
-        source = _describe(meta, limits)
+        source = replace(_describe(meta, limits), codec=codec)
+        if file == path and in_order:
+            raise _Lost("it does not tell when they are shown")
+        if file == path and codec.startswith("h263"):  # FFmpeg takes each of its frames for a key frame
+            raise _Lost("it does not tell which are key frames")
+        if file == path and not as_stored and (other := _other_light(meta, path, sampling)):
+            raise other
         size = _size_within(source, sampling.frames, limits.max_clip_bytes)
         if size != (meta.height, meta.width):
             decoder = VideoDecoder(file, transforms=[Resize(size)], **options)
@@ -150,20 +164,36 @@ def _read_video(path: Path, container: Container, sampling: Sampling, limits: Se
 
     try:
         return _video_errors(lambda seek_mode: decode(path, seek_mode), list(tracks.values()))
-    except _Lost as lost:
-        log.warning("%s: %s", path.name, lost)
-        with decoded_in_order(path, limits) as copy:
-            if copy is None:
-                raise MediaError(lost.otherwise) from lost
+    except _Other as other:
+        log.warning("%s: %s", path.name, other)
+        with decoded_in_order(path, limits, filters=other.filters, decoder=other.decoder) as copy:
             try:
+                if copy is None:
+                    raise MediaError(other.otherwise)
                 clip = _video_errors(lambda seek_mode: decode(copy, seek_mode))
             except (_Lost, MediaError) as error:
-                raise MediaError(lost.otherwise) from error
-        note = f"Single frames of this video cannot be found ({lost}), so all were decoded in their order."
-        return replace(clip, notes=(*clip.notes, note))
+                if isinstance(other, _Lost):
+                    raise MediaError(other.otherwise) from error
+                clip = _video_errors(lambda seek_mode: decode(path, seek_mode, as_stored=True), list(tracks.values()))
+                return replace(clip, notes=(*clip.notes, other.otherwise))
+        return replace(clip, notes=(*clip.notes, other.note))
 
 
-class _Lost(Exception):
+class _Other(Exception):
+    """Frames are to be had in another way than one by one: from the beginning, by FFmpeg's program.
+
+    Args:
+        note: what to tell where that is done.
+        otherwise: what to tell where it cannot be done.
+        filters, decoder: as for `decoded_in_order`.
+    """
+
+    def __init__(self, note: str, otherwise: str, filters: str = "", decoder: str = "") -> None:
+        super().__init__(note)
+        self.note, self.otherwise, self.filters, self.decoder = note, otherwise, filters, decoder
+
+
+class _Lost(_Other):
     """Frames cannot be had one by one.
 
     Args:
@@ -172,8 +202,37 @@ class _Lost(Exception):
     """
 
     def __init__(self, why: str, otherwise: str = DAMAGED) -> None:
-        super().__init__(why)
-        self.otherwise = otherwise
+        super().__init__(
+            f"Single frames of this video cannot be found ({why}), so all were decoded in their order.", otherwise
+        )
+
+
+def _other_light(meta: Any, path: Path, sampling: Sampling) -> _Other | None:
+    """What is to be done to the light of frames before they are taken: where they are partly transparent, or HDR that
+    is to be tone-mapped."""
+    light = HDR.get(str(meta.color_transfer_characteristic))
+    if light and sampling.hdr == "toned":
+        return _Other(
+            f"The video is HDR ({light}): it was tone-mapped.",
+            f"The video is HDR ({light}) and could not be tone-mapped here: its frames are as they are stored.",
+            TONED,
+        )
+    # FFmpeg's own decoders of VP8 and VP9 leave out what their file says of transparency.
+    hidden = VPX.get(meta.codec or "") if _says_alpha(path) else None
+    if hidden or ALPHA.match(meta.pixel_format or ""):
+        return _Other(
+            "The video is partly transparent: it lies on neutral grey.",
+            "The video is partly transparent: what lies under it is as it is stored.",
+            ON_GROUND.format(*NEUTRAL_GROUND),
+            hidden or "",
+        )
+    return None
+
+
+def _says_alpha(path: Path) -> bool:
+    """Whether a Matroska or WebM says of its pictures that they have transparency (its element AlphaMode)."""
+    with path.open("rb") as file:
+        return b"\x53\xc0\x81\x01" in file.read(HEAD)
 
 
 def _video_errors(decode: Callable[[Literal["exact", "approximate"]], T], tracks: Sequence[Track] = ()) -> T:

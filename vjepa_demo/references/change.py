@@ -20,7 +20,7 @@ from vjepa_demo.embedding import Pooling
 from vjepa_demo.errors import MediaError, ReferencesError
 from vjepa_demo.files import disk_errors, lock, put
 from vjepa_demo.media.containers import sniff
-from vjepa_demo.media.formats import ENDINGS, MEDIA_TYPES
+from vjepa_demo.media.formats import ENDINGS, is_named_clip
 from vjepa_demo.references.comparison import ReferenceClip, ReferenceSet
 from vjepa_demo.references.listing import (
     CSV_LOCK,
@@ -290,7 +290,7 @@ def _plain(name: str) -> str:
 def _own_name(path: Path, name: str, label: str) -> str:
     """The name in the set of an upload: its ending says what it is, too."""
     suffix = Path(name).suffix.lower()
-    if suffix not in MEDIA_TYPES:
+    if not is_named_clip(name):
         suffix = ".mp4"
         with contextlib.suppress(MediaError):
             suffix = ENDINGS[sniff(path)]

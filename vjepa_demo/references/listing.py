@@ -17,7 +17,7 @@ from pathlib import Path
 
 from vjepa_demo.errors import ReferencesError, cut, named
 from vjepa_demo.files import replace_file
-from vjepa_demo.media.formats import MEDIA_TYPES
+from vjepa_demo.media.formats import is_clip, is_named_clip
 from vjepa_demo.references.comparison import ReferenceClip
 
 log = logging.getLogger(__name__)
@@ -33,10 +33,12 @@ SYSTEM_FOLDERS = {
     *("$recycle.bin", "system volume information", "found.000"),  # Windows
     *("@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", "~snapshot"),  # Synology, QNAP, NetApp
     "lost+found",  # Linux
+    *("desktop.ini", "thumbs.db"),  # files of Windows
 }
 # What is passed over where clips are looked for: how one is called, and several.
 HIDDEN_FOLDER = "hidden or system folder", "hidden or system folders"
 HIDDEN_FILE = "hidden file", "hidden files"
+OTHER = "file that is neither a video nor an image", "files that are neither videos nor images"
 LOOSE = "clip beside the folders of the labels", "clips beside the folders of the labels"
 LOOP = "link that leads back to a folder around it", "links that lead back to folders around them"
 DANGLING = "link that leads to no file", "links that lead to no file"
@@ -193,8 +195,8 @@ def fault_of(name: str) -> str:
         return "The file is hidden, or in a hidden or system folder: rename or move it."
     if parts[0].lower() == STORED:
         return f"The folder {STORED} is for vectors alone: move the clip."
-    if Path(inside).suffix.lower() not in MEDIA_TYPES:
-        return "The name does not end like that of a video or an image: rename it."
+    if parts[-1].lower() in (CSV_NAME, BACKUP):
+        return "The name is that of the list of clips: rename the file."
     return ""
 
 
@@ -513,12 +515,12 @@ def _read_tree(folder: Path, most: int, passed: Passed) -> list[ReferenceClip]:
         for name in names:
             parts = (*inside, name)
             path = Path(place, name)
-            if path.suffix.lower() not in MEDIA_TYPES:
-                continue
             if is_hidden(name):
-                passed[HIDDEN_FILE] += 1
+                passed[HIDDEN_FILE] += is_named_clip(name)
             elif not path.is_file():
                 passed[DANGLING] += path.is_symlink()
+            elif not is_clip(path):
+                passed[OTHER] += 1
             elif not inside:
                 passed[LOOSE] += 1
             elif not _can_be_listed("/".join(parts), seen):

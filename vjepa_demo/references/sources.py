@@ -17,7 +17,7 @@ from vjepa_demo.embedder import Embedder
 from vjepa_demo.embedding import Pooling
 from vjepa_demo.errors import ReferencesError, UserError, is_full
 from vjepa_demo.files import DISK_FULL, disk_errors, lock, put, sweep
-from vjepa_demo.media.formats import MEDIA_TYPES
+from vjepa_demo.media.formats import MEDIA_TYPES, is_clip
 from vjepa_demo.references.comparison import ReferenceClip, ReferenceSet
 from vjepa_demo.references.listing import (
     CSV_LOCK,
@@ -145,6 +145,8 @@ class Addition:
                 self.refused.append((clip.file, fault_of(clip.file)))
             elif not os.path.isfile(source / clip.file):
                 self.refused.append((clip.file, "The file is missing: check that it is there."))
+            elif not is_clip(source / clip.file):
+                self.refused.append((clip.file, "The file is neither a video nor an image: check the name."))
             elif self._is_below_a_file(name):
                 self.refused.append((clip.file, "It lies in a folder whose name a file of the set has: rename one."))
             else:
@@ -309,6 +311,11 @@ def settle(
     return made
 
 
+def _in_any_case(ending: str) -> str:
+    """A pattern for an ending in small letters, in capitals or both."""
+    return "".join(f"[{letter}{letter.upper()}]" if letter.isalpha() else letter for letter in ending)
+
+
 def fetch(source: str) -> Path:
     """The folder that a source names; a dataset on the Hub is downloaded, its videos, images and CSV files alone.
 
@@ -330,7 +337,7 @@ def fetch(source: str) -> Path:
             address["repo"],
             repo_type="dataset",
             revision=address["revision"],
-            allow_patterns=[f"{within}**{suffix}" for suffix in suffixes],
+            allow_patterns=[f"{within}**{_in_any_case(suffix)}" for suffix in suffixes],
             etag_timeout=10,
         )
     except HFValidationError as error:

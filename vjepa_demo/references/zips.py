@@ -16,7 +16,8 @@ from pathlib import Path, PurePosixPath
 from vjepa_demo import jobs
 from vjepa_demo.errors import ReferencesError, UserError, is_full
 from vjepa_demo.files import DISK_FULL, disk_errors
-from vjepa_demo.media.formats import MEDIA_TYPES
+from vjepa_demo.media.containers import HEAD, holds_pictures
+from vjepa_demo.media.formats import MEDIA_TYPES, is_named_clip
 from vjepa_demo.references.codepages import guess
 from vjepa_demo.references.listing import (
     CSV_NAME,
@@ -25,6 +26,7 @@ from vjepa_demo.references.listing import (
     MOST_CSV_BYTES,
     MOST_FILES,
     NAME_BYTES,
+    OTHER,
     OUTSIDE,
     STORED,
     UNSEEN,
@@ -78,13 +80,13 @@ def opened(
         with _Bounded(path) as file, zipfile.ZipFile(file) as archive:
             infos, passed = archive.infolist(), Passed()
             names, language = _names(infos)
-            wanted = [(info, _wanted(info, name, passed)) for info, name in zip(infos, names, strict=True)]
+            wanted = [(info, _wanted(archive, info, name, passed)) for info, name in zip(infos, names, strict=True)]
             entries = [(info, name) for info, name in wanted if name]
             if len(entries) > MOST_FILES:
                 raise ReferencesError(TOO_MANY)
             if notes is not None:
                 notes += [f"has names in an old code page, read as {language}"] if language else []
-                notes += [told(passed)] if passed else []
+                notes += [told(+passed)] if +passed else []  # a Counter's + leaves out what counts none
             yield archive, entries
     except UserError:
         raise
@@ -210,28 +212,35 @@ def root_of(folder: Path) -> Path:
     return folder
 
 
-def _is_taken(full: str) -> bool:
-    path = PurePosixPath(full.replace("\\", "/"))
-    is_stored = path.suffix.lower() == ".safetensors" and path.parent.name == STORED
-    return path.suffix.lower() in MEDIA_TYPES or path.name == CSV_NAME or is_stored
-
-
-def _wanted(entry: zipfile.ZipInfo, full: str, passed: Passed) -> str | None:
+def _wanted(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, full: str, passed: Passed) -> str | None:
     """The name under which an entry is unpacked, in Unicode's composed form; None for what is not taken."""
-    if entry.is_dir() or not _is_taken(full):
+    if entry.is_dir():
         return None
-    inside = name_within(composed(full))
+    name, inside = PurePosixPath(full.replace("\\", "/")), name_within(composed(full))
+    is_list_or_stored = name.name == CSV_NAME or (name.suffix.lower() == ".safetensors" and name.parent.name == STORED)
+    named = is_named_clip(name.name) or is_list_or_stored
     if inside is None:
-        passed[OUTSIDE] += 1
+        passed[OUTSIDE] += named
     elif not inside.isprintable():
-        passed[UNSEEN] += 1
+        passed[UNSEEN] += named
     elif stat.S_ISLNK(entry.external_attr >> 16):
         passed[LINK] += 1
     elif any(map(is_hidden, inside.split("/"))):
-        passed[HIDDEN_FILE] += 1
+        passed[HIDDEN_FILE] += named
+    elif not (named or _begins_as_clip(archive, entry, sum(passed.values()))):
+        passed[OTHER] += 1
     else:
         return inside
     return None
+
+
+def _begins_as_clip(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, before: int) -> bool:
+    """Whether an entry, whose name does not say so, is a clip by its content; no more of a zip than MOST_FILES are
+    looked into."""
+    if before >= MOST_FILES:
+        return False
+    with archive.open(entry) as file:
+        return holds_pictures(file.read(HEAD), entry.file_size)
 
 
 def _names(entries: Sequence[zipfile.ZipInfo]) -> tuple[list[str], str]:

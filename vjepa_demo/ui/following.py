@@ -23,7 +23,7 @@ from vjepa_demo.ui.reference_map import WAITING
 from vjepa_demo.ui.result import GONE, NO_OFFER, OUTPUTS, awaited, compare_or_offer, frames_offered, settled, show
 
 # The controls that show how the clip is embedded and compared, beside those of OUTPUTS.
-CONTROLS = ("frames", "sampling", "fit", "checkpoint", "pooling")
+CONTROLS = ("frames", "sampling", "fit", "hdr", "checkpoint", "pooling")
 
 
 @event(*OUTPUTS, *CONTROLS)
@@ -39,7 +39,7 @@ def follow(say: Progress, folder: Path, wanted: Wanted | None, own_id: str | Non
         end_older()
         made = {"made": (file, options), "source": file, "start": options.start, "end": options.end or 0}
         controls: Update = {"frames": options.frames, "sampling": options.sampling, "fit": options.fit}
-        controls |= {"checkpoint": options.checkpoint, "pooling": wanted["by"]}
+        controls |= {"hdr": options.hdr, "checkpoint": options.checkpoint, "pooling": wanted["by"]}
         view = show(result, folder, state=wanted["state"], turn=int(wanted["turn"]))
     except Exception as error:
         told: Update = {"status": status(sentence(error), "error"), "link": {"turn": wanted and wanted["turn"]}}
@@ -70,7 +70,13 @@ def clip_of(wanted: Wanted, say: Progress) -> tuple[str, Options, Embedded | Non
     if wanted["by"] not in (AUTO, *get_args(Pooling)):
         raise RequestError("This link compares clips in a way that is not known here.")
     options = make_options(
-        wanted["checkpoint"], frames, wanted["from"], wanted["to"], wanted["sampling"], wanted["fit"]
+        wanted["checkpoint"],
+        frames,
+        wanted["from"],
+        wanted["to"],
+        wanted["sampling"],
+        wanted["fit"],
+        hdr=wanted["hdr"],
     )
     options.check()
     if layer is not None and layer != int(layer):

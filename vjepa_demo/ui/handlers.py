@@ -66,9 +66,10 @@ def make_request(
     checkpoint: str,
     own_id: str | None = None,
     pooling: str = AUTO,
+    hdr: str = "stored",
 ) -> Request:
     """A request from the controls; an empty field means its default."""
-    options = make_options(checkpoint, frames, start, end, sampling, fit)
+    options = make_options(checkpoint, frames, start, end, sampling, fit, hdr=hdr)
     return Request(options, pooling_asked(pooling), own_id)
 
 
@@ -80,6 +81,7 @@ def make_options(
     sampling: str,
     fit: str,
     precision: str = "auto",
+    hdr: str = "stored",
 ) -> Options:
     """Options from what was sent; an empty field means its default. Raises RequestError."""
     return Options(
@@ -90,6 +92,7 @@ def make_options(
         sampling=sampling,  # type: ignore[arg-type]
         fit=fit,  # type: ignore[arg-type]
         precision=precision,  # type: ignore[arg-type]
+        hdr=hdr,  # type: ignore[arg-type]
     )
 
 

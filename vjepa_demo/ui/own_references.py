@@ -13,7 +13,6 @@ from vjepa_demo import explore
 from vjepa_demo.embedder import Embedder
 from vjepa_demo.embedding import Pooling
 from vjepa_demo.errors import ReferencesError
-from vjepa_demo.media.formats import MEDIA_TYPES
 from vjepa_demo.references.change import (
     OWN,
     bring_back,
@@ -66,7 +65,6 @@ def panel() -> dict[str, Any]:
                 files = gr.File(
                     label="Clips, or zips of clips or of a saved set",
                     file_count="multiple",
-                    file_types=["video", "image", *MEDIA_TYPES, ".zip"],
                     height=140,
                     elem_classes="own-drop",
                 )

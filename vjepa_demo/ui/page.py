@@ -10,7 +10,6 @@ from typing import Any
 import gradio as gr
 
 from vjepa_demo.embedder import Embedder
-from vjepa_demo.media.formats import MEDIA_TYPES
 from vjepa_demo.options import Options, page_fit
 from vjepa_demo.references import current
 from vjepa_demo.references.listing import read_folder
@@ -130,12 +129,12 @@ def build() -> gr.Blocks:
         outputs = [parts[name] for name in result.OUTPUTS]
         api.endpoints()  # first, so that their names are free
         asked = [controls[name] for name in ("frames", "start", "end", "sampling", "fit")]
-        asked = [*asked, checkpoint, own_id, pooling]
+        asked = [*asked, checkpoint, own_id, pooling, controls["hdr"]]
         _wire(opened, strip, {**controls, "checkpoint": checkpoint}, asked, source, made, outputs)
         viewer.span(shown.remember_span, None, [controls["start"], controls["end"]], **AT_ONCE).then(
             handlers.embed_again, [source, made, *asked], outputs, **AT_ONCE
         )
-        wanted, shown_as = gr.State(None), ("frames", "sampling", "fit")
+        wanted, shown_as = gr.State(None), ("frames", "sampling", "fit", "hdr")
         here.go(remember_wanted, None, wanted, **AT_ONCE).then(
             following.follow,
             [wanted, own_id],
@@ -214,7 +213,13 @@ def _settings() -> dict[str, Any]:
         with gr.Row():
             start = gr.Number(label="From (s), then Enter", value=0, min_width=90)
             end = gr.Number(label="To (0: the end), then Enter", value=0, min_width=90)
-    return {"frames": frames, "start": start, "end": end, "sampling": sampling, "fit": fit}
+        hdr = gr.Radio(
+            [("as stored", "stored"), ("tone-mapped", "toned")],
+            value="stored",
+            label="Videos of high dynamic range (HDR)",
+            info="As stored is the model card's way: such a video looks dull to the model.",
+        )
+    return {"frames": frames, "start": start, "end": end, "sampling": sampling, "fit": fit, "hdr": hdr}
 
 
 def _more() -> dict[str, Any]:
@@ -223,7 +228,6 @@ def _more() -> dict[str, Any]:
         layer = gr.Slider(0, 1, value=1, step=1, label="Layer of the encoder (the right end: the last, normalised)")
         second = gr.File(
             label="Compare with a second clip",
-            file_types=["video", "image", *MEDIA_TYPES],
             height=120,
             elem_classes="own-drop",
         )
@@ -251,7 +255,7 @@ def _wire(
     """What embeds a clip."""
     opened.chosen(handlers.embed, [opened, source, *asked], outputs, **AT_ONCE)
     strip.chosen(handlers.embed_example, [strip, source, *asked], outputs, **AT_ONCE)
-    changes = [controls[name].input for name in ("frames", "sampling", "fit", "checkpoint")]
+    changes = [controls[name].input for name in ("frames", "sampling", "fit", "hdr", "checkpoint")]
     for change in [*changes, controls["start"].submit, controls["end"].submit]:
         change(handlers.embed_again, [source, made, *asked], outputs, **AT_ONCE)
 

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from vjepa_demo.media.formats import MEDIA_TYPES
+from vjepa_demo.media.formats import media_type
 from vjepa_demo.references.comparison import ReferenceSet
 from vjepa_demo.settings import MIB
 from vjepa_demo.ui import addresses, examples, widget
@@ -39,7 +39,7 @@ def file_answer(path: str | Path, cache: str = FOR_A_VISITOR) -> FileResponse:
     """A file for the browser, in parts where it asks for a range: shown in place if it is a picture or a video, else
     only ever saved."""
     name = Path(path).name
-    media = MEDIA_TYPES.get(Path(path).suffix.lower())
+    media = media_type(Path(path))
     headers = {"Content-Security-Policy": FILE_POLICY, "Cache-Control": cache}
     if media is None:
         headers["Content-Disposition"] = f"attachment; filename*=utf-8''{quote(name, safe='')}"
@@ -130,8 +130,8 @@ def reference(request: Request) -> Response:
     row, dot, ending = name.partition(".")
     files = {"": shown.clips, ".jpg": shown.thumbnails}.get(dot + ending, ())
     path = files[int(row)] if row.isascii() and row.isdigit() and len(row) < 9 and int(row) < len(files) else None
-    # A name in a set is the owner's or a visitor's text: what is no clip by its ending is not handed out.
-    if path is None or path.suffix.lower() not in MEDIA_TYPES or not path.is_file():
+    # A name in a set is the owner's or a visitor's text: what is no clip is not handed out.
+    if path is None or not path.is_file() or media_type(path) is None:
         return Response(status_code=404)
     return file_answer(path, shown.cache)
 

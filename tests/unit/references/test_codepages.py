@@ -122,8 +122,12 @@ def test_names_that_no_code_page_makes_words_of_get_one_sentence(tmp_path, label
 
 
 def test_files_that_are_not_taken_do_not_have_to_be_readable_names(tmp_path):
-    names = [b"notes \x99\xfd\xb1\xd5.txt", b"run/0.png"]
-    assert unpacked(packed(tmp_path / "a.zip", names), tmp_path / "in") == (["run/0.png"], [])
+    path = packed(tmp_path / "a.zip", [b"run/0.png"])
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("notes Ö²▒╒.txt".encode("cp437").decode("latin-1"), "of yesterday")
+    found, notes = unpacked(path, tmp_path / "in")
+    assert found == ["run/0.png"]
+    assert notes == []
 
 
 def test_labels_of_a_foreign_zip_reach_the_set_and_the_guess_is_told(tmp_path):

@@ -88,7 +88,7 @@ def test_hidden_and_system_folders_hold_no_clips(tmp_path, name):
         *("../a.mp4", "a/../b.mp4", "/a.mp4", "C:\\a.mp4", "..\\a.mp4", "", ".", "a/..", "a\0.mp4", "a\nb.mp4"),
         *(
             "clips.csv",
-            "notes.txt",
+            "a/clips.csv~",
             ".env",
             ".x.mp4",
             "a/.git/1.mp4",

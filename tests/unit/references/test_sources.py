@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import os
 import shutil
@@ -118,7 +119,8 @@ def test_a_dataset_is_taken_from_the_hub(source, tmp_path, monkeypatch):
     assert len(made) == 12
     assert asked["repo_id"] == "nateraw/kinetics-mini"
     assert (asked["repo_type"], asked["revision"]) == ("dataset", "main")
-    assert "source/**.mp4" in asked["allow_patterns"]
+    assert any(fnmatch.fnmatchcase("source/run/1.MP4", pattern) for pattern in asked["allow_patterns"])
+    assert not any(fnmatch.fnmatchcase("other/1.mp4", pattern) for pattern in asked["allow_patterns"])
     assert fetch("hf://datasets/nateraw/kinetics-mini") == source.parent
 
 

@@ -25,7 +25,7 @@ from vjepa_demo.ui.widget import widget
 
 OWN = "own"  # a clip that a visitor brought: no address names it, an id in their browser's history does
 # What an address may say, as address.js reads and writes it. The first part is how a clip is embedded and compared.
-MADE = ("clip", "checkpoint", "sampling", "fit", "by", "frames", "from", "to", "layer")
+MADE = ("clip", "checkpoint", "sampling", "fit", "by", "hdr", "frames", "from", "to", "layer")
 NAMES = (*MADE, "label", "map", "step", "patches", "heat", "outline", "raw", "smooth", "borders")
 MOST_STATE = 16_384  # characters of a viewer's state
 MOST_TEXT = 300
@@ -59,7 +59,7 @@ def made_of(file: str | Path, options: Options, layer: int | None = None, by: st
         by: how it is compared with the references.
     """
     frames = options.frames or checkpoints.find(options.checkpoint).frames
-    texts = (name_of(file), options.checkpoint, options.sampling, options.fit, by)
+    texts = (name_of(file), options.checkpoint, options.sampling, options.fit, by, options.hdr)
     return dict(zip(MADE, (*texts, frames, round(options.start, 3), round(options.end or 0, 3), layer), strict=True))
 
 
@@ -95,7 +95,7 @@ def remember_wanted(event: gr.EventData) -> Wanted | None:
     """What an address asks for: the names of MADE, `id` (of a result that may still be kept), the viewer's `state`,
     `turn`, and whether the page was only just `opened`; None where a page sends something else."""
     sent: Wanted = {name: getattr(event, name, None) for name in (*MADE, "id", "state", "turn", "opened")}
-    texts = [sent[name] for name in ("clip", "checkpoint", "sampling", "fit", "by", "id")]
+    texts = [sent[name] for name in ("clip", "checkpoint", "sampling", "fit", "by", "hdr", "id")]
     numbers = [sent[name] for name in ("frames", "from", "to", "turn")]
     numbers += [] if sent["layer"] is None else [sent["layer"]]
     well = (

@@ -6,7 +6,7 @@ import { FIRST, MOST_PATCHES } from "../patch_viewer/state.js";
 const SIGN = { 1: "", "-1": "-" };
 const FLAGS = { raw: "centred", smooth: "smooth", borders: "borders" }; // 1: it is not as at first
 const NUMBERS = { frames: [2, 1024], from: [0, 1e6], to: [0, 1e6], layer: [0, 1000] };
-const TEXTS = { clip: 200, checkpoint: 200, sampling: 20, fit: 20, by: 20, label: 200 };
+const TEXTS = { clip: 200, checkpoint: 200, sampling: 20, fit: 20, by: 20, hdr: 20, label: 200 };
 export const NAMES = [...Object.keys(TEXTS), ...Object.keys(NUMBERS), "map", "step", "patches", "heat", "outline", ...Object.keys(FLAGS)];
 
 const round = (x) => Math.round(x * 1000) / 1000;

@@ -19,7 +19,9 @@ from vjepa_demo.model import checkpoints
 from vjepa_demo.options import Fit, Options, Sampling
 
 if TYPE_CHECKING:
-    from vjepa_demo.model.encoder import Encoder
+    import numpy as np
+
+    from vjepa_demo.model.encoder import Encoder, Forecast
 
 DEFAULTS = Options()
 ENCODER = "vjepa_demo.model.encoder"  # to import it takes seconds
@@ -122,6 +124,19 @@ class Embedder:
         read, decode_ms = read_timed(clip, self.sampling)
         embedding = self.encoder.encode(read, self.fit, layer)
         return replace(embedding, timings_ms={"decode": decode_ms, **embedding.timings_ms})
+
+    def require_predictor(self) -> None:
+        """Raises RequestError where the checkpoint has no predictor, which `forecast` needs."""
+        self.encoder.require_predictor()
+
+    def input_of(self, clip: Clip) -> np.ndarray:
+        """A clip's frames as the model takes them, uint8 `[T, 3, H, W]`. Raises RequestError."""
+        return self.encoder.preprocess(clip, self.fit)[0]
+
+    def forecast(self, frames: np.ndarray, steps: Sequence[int]) -> Forecast:
+        """What the predictor expects of clips `[B, T, 3, H, W]` of which so many time steps are shown; see
+        `Encoder.forecast`. Raises UserError."""
+        return self.encoder.forecast(frames, steps)
 
     def embed_many(self, clips: Sequence[Clip], layer: int | None = None) -> list[Embedding]:
         """Embed clips as `embed` does each, on a GPU several at a time; see `Encoder.encode_many`. Raises UserError."""

@@ -36,7 +36,7 @@ class Fingerprint:
     Attributes:
         checkpoint, revision: the checkpoint's name, and which one of this name it was.
         precision: "fp32" or "bf16".
-        sampling: mode and frames, e.g. "even-16".
+        sampling: mode and frames, e.g. "even-16", and an order that is not that of time (`Sampling.name`).
         fit: "crop", "whole", "squash" or "pad".
         layer: index of the encoder layer whose output it is; None for the last one, normalised.
     """
@@ -50,8 +50,8 @@ class Fingerprint:
 
     @property
     def options(self) -> Options:
-        """What embeds other clips like this one, each from its beginning to its end."""
-        mode, frames = self.sampling.split("-")
+        """What embeds other clips like this one, each from its beginning to its end and in the order of time."""
+        mode, frames, *_ = self.sampling.split("-")
         return Options(self.checkpoint, int(frames), sampling=mode, fit=self.fit, precision=self.precision)  # type: ignore[arg-type]
 
 

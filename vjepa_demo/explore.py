@@ -26,7 +26,10 @@ from vjepa_demo.options import Options, Sampling
 from vjepa_demo.references.background import prepared
 from vjepa_demo.references.comparison import Comparison, ReferenceSet
 from vjepa_demo.settings import ASSETS, settings
+from vjepa_demo.views.orders import WORDS as ORDER_WORDS
+from vjepa_demo.views.orders import TimeTest, time_tests
 from vjepa_demo.views.similarity import similarity
+from vjepa_demo.views.surprise import TUBELET, Expected, Surprise, Windows, expected, surprise
 
 Progress = Callable[[str], None]
 
@@ -42,14 +45,21 @@ class Content(NamedTuple):
     owner: str
 
 
+WINDOWS = Windows()
+MOST_AMOUNTS = 7  # of a clip that is shown to the predictor
 Read = tuple[Clip, float]  # a file's clip, and how many milliseconds it took to read it
 ENCODED = ("preprocess", "encode")
 
 
-def _seal(value: Read | Embedding) -> int:
+def _seal(value: Read | Embedding | Surprise | Expected) -> int:
     """The bytes of what is kept, to which nobody may write any more: many share it."""
+    arrays: tuple[np.ndarray, ...]
     if isinstance(value, Embedding):
         arrays = value.tokens, value.timestamps
+    elif isinstance(value, Surprise):
+        arrays = value.per_patch, value.per_context, value.timestamps
+    elif isinstance(value, Expected):
+        arrays = value.nearest, value.cosine
     else:
         arrays = value[0].frames, value[0].timestamps
     for array in arrays:
@@ -222,6 +232,68 @@ def alike(path: str | Path, first: Embedded, progress: Progress = say_nothing) -
     return embed(path, options, layer=made.layer, progress=progress)
 
 
+def surprise_of(shown: Embedded, windows: Windows = WINDOWS, progress: Progress = say_nothing) -> Surprise:
+    """How surprising each time step of a clip is to the predictor of the checkpoint that embedded it.
+
+    Raises:
+        UserError: it is no video, the windows do not fit it, or the checkpoint has no predictor.
+    """
+    embedder = _predictor(shown, progress)
+    windows.check(len(shown.clip.frames))
+
+    def expect() -> Surprise:
+        with jobs.turn(progress):
+            return surprise(
+                embedder.input_of(shown.clip),
+                shown.clip.timestamps,
+                shown.embedding.patch_mask,
+                embedder.forecast,
+                windows,
+                at_once=embedder.encoder.at_once(windows.window),
+                progress=progress,
+            )
+
+    way = _way(shown.content, shown.clip.sampling, embedder, None)
+    return kept.get(way and (*way, windows), expect)[0]
+
+
+def expected_of(shown: Embedded, progress: Progress = say_nothing) -> Expected:
+    """What the predictor expects of a clip, the more of its time steps are shown. Raises as `surprise_of`."""
+    embedder, steps = _predictor(shown, progress), len(shown.clip.frames) // TUBELET
+    if steps < 2:
+        raise RequestError("A clip of 2 frames has nothing to come: take 4 frames or more.")
+    rows = np.unique(np.linspace(1, steps - 1, min(steps - 1, MOST_AMOUNTS)).round().astype(int)).tolist()
+
+    def expect() -> Expected:
+        with jobs.turn(progress):
+            progress("Drawing what is expected")
+            return expected(embedder.input_of(shown.clip), shown.embedding.patch_mask, embedder.forecast, rows)
+
+    way = _way(shown.content, shown.clip.sampling, embedder, None)
+    return kept.get(way and (*way, "expected"), expect)[0]
+
+
+def time_tests_of(shown: Embedded, progress: Progress = say_nothing) -> list[TimeTest]:
+    """How like a clip its frames are in other orders. Raises UserError where it is no video, or too short."""
+    shown = at_layer(shown, None, progress)
+    embedder = Embedder.open(shown.embedding.fingerprint.options, progress)
+
+    def embed_in_order(clip: Clip) -> Embedding:
+        progress(f"Embedding it {ORDER_WORDS[clip.sampling.order]}" if clip.sampling.order else "Embedding it")
+        return embedder.embed(clip)
+
+    with jobs.turn(progress):
+        return time_tests(shown.clip, shown.embedding, embed_in_order)
+
+
+def _predictor(shown: Embedded, progress: Progress) -> Embedder:
+    if shown.clip.is_image:
+        raise RequestError("A picture has no future to be surprised by: choose a video.")
+    embedder = Embedder.open(shown.embedding.fingerprint.options, progress)
+    embedder.require_predictor()
+    return embedder
+
+
 def save_scores(
     found: Embedded, at: tuple[int, int, int], scores: np.ndarray, path: Path, *, centred: bool = True
 ) -> None:
@@ -297,6 +369,16 @@ def neighbours_json(compared: Compared, k: int = 5) -> dict[str, Any]:
         **embedding_json(compared.embedded.embedding),
         "pooling": found.references.kind.pooling,
     }
+
+
+def surprise_json(embedding: Embedding, found: Surprise) -> dict[str, Any]:
+    """How surprising each time step is; `timestamps` are those of the steps, as many as there are."""
+    return {**embedding_json(embedding), **found.json()}
+
+
+def order_json(embedding: Embedding, tests: list[TimeTest]) -> dict[str, Any]:
+    """The time tests, and how the clip was embedded."""
+    return {**embedding_json(embedding), "orders": [test.json() for test in tests]}
 
 
 def to_lists(scores: np.ndarray) -> list[Any]:

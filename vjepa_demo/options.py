@@ -20,6 +20,8 @@ SamplingMode = Literal["even", "fps"]
 Fit = Literal["crop", "whole", "squash", "pad"]
 Precision = Literal["auto", "fp32", "bf16"]
 Written = Literal["png", "npz"]
+# Another order of a clip's frames than that of time.
+Order = Literal["reversed", "shuffled", "frozen", "fast"]
 # What is made of a video of high dynamic range: taken as it is stored, as the model card does, or tone-mapped.
 Hdr = Literal["stored", "toned"]
 # How the tokens of a clip become one vector: their mean, or how much they change, where and when.
@@ -44,6 +46,7 @@ class Sampling:
         start, end: the span in seconds from the first frame; None means the end of the video.
         hdr: what a video of high dynamic range becomes; others are the same either way, and so is `name`: what is
             tone-mapped may be compared with them.
+        order: in which the frames are, where that is not the order of time (`orders.reordered`).
     """
 
     frames: int = 16
@@ -51,11 +54,13 @@ class Sampling:
     start: float = 0.0
     end: float | None = None
     hdr: Hdr = "stored"
+    order: Order | None = None
 
     @property
     def name(self) -> str:
-        """Mode and frames, e.g. "even-16": what two clips must share, whatever their spans."""
-        return f"{self.mode}-{self.frames}"
+        """Mode and frames, e.g. "even-16", and the order if it is another than that of time: what two clips must share,
+        whatever their spans."""
+        return f"{self.mode}-{self.frames}" + (f"-{self.order}" if self.order else "")
 
     def check(self, limits: Settings = settings) -> None:
         """Raises RequestError where the numbers cannot be met by any video."""
@@ -171,6 +176,7 @@ class Question:
         raw: whether similarity is that of the tokens themselves.
         k: how many neighbours.
         pooling: how a clip becomes the vector that is compared.
+        window, stride, contexts: see `surprise.Windows`.
         out: which file is made of scores; in the shell its name says so.
     """
 
@@ -184,6 +190,14 @@ class Question:
     pooling: Pooling = field(
         default="mean",
         metadata={"help": "compare what clips show (mean), or how they move (motion)", "choices": get_args(Pooling)},
+    )
+    window: int = field(default=16, metadata={"help": "frames of a window (default: %(default)s)", "metavar": "N"})
+    stride: int = field(
+        default=2, metadata={"help": "frames from one window to the next (default: %(default)s)", "metavar": "N"}
+    )
+    contexts: str = field(
+        default="2,4,6,8,10",
+        metadata={"help": "how many frames of a window are shown (default: %(default)s)", "metavar": "N,N,…"},
     )
     out: Written = field(
         default="png",

@@ -84,3 +84,33 @@ def test_a_file_that_is_no_video_comes_back_as_one_sentence(client, tmp_path):
     text.write_text("not a video")
     with pytest.raises(AppError, match="neither a video nor an image"):
         client.predict(handle_file(text), api_name="/embed")
+
+
+def test_surprise_agrees_with_the_shell(client, video, tmp_path, capsys):
+    answer, npz = client.predict(handle_file(video), contexts="2,8", precision="fp32", api_name="/surprise")
+    out = tmp_path / "shell.npz"
+    asked = ("surprise", str(video), "--contexts", "2,8", "--precision", "fp32", "--out", str(out))
+    expected = shell(capsys, *asked)
+    assert without_times(answer) == without_times(expected)
+    assert answer["surprise"][0] is None
+    assert answer["per_context"][1][:4] == [None] * 4
+    assert len(answer["timestamps"]) == len(answer["surprise"]) == 8
+    with np.load(npz) as ours, np.load(out) as theirs:
+        assert set(ours) == set(theirs) == {"timestamps", "surprise", "per_context", "per_patch", "contexts"}
+        np.testing.assert_allclose(ours["per_patch"], theirs["per_patch"], atol=1e-4)
+
+
+def test_time_tests_agree_with_the_shell(client, video, photo, capsys):
+    answer = client.predict(handle_file(video), precision="fp32", api_name="/order")
+    assert without_times(answer) == without_times(shell(capsys, "order", str(video), "--precision", "fp32"))
+    assert [test["order"] for test in answer["orders"]] == ["reversed", "shuffled", "frozen", "fast"]
+    for name in ("/order", "/surprise"):
+        with pytest.raises(AppError, match="choose a video"):
+            client.predict(handle_file(photo), api_name=name)
+
+
+def test_windows_that_do_not_fit_are_told(client, video):
+    with pytest.raises(AppError, match="does not fit into 16"):
+        client.predict(handle_file(video), window=32, api_name="/surprise")
+    with pytest.raises(AppError, match="contexts must be numbers"):
+        client.predict(handle_file(video), contexts="two", api_name="/surprise")

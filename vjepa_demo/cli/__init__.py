@@ -56,6 +56,15 @@ def build_parser() -> Parser:
     add_pooling(neighbours)
     neighbours.set_defaults(run=run_neighbours)
 
+    surprise = commands.add_parser("surprise", parents=[common], help="where the clip is not what was expected")
+    for name in ("window", "stride", "contexts"):
+        add_option(surprise, QUESTION[name])
+    surprise.add_argument("--out", metavar="F.npz", help="where to write timestamps, surprise, per_context, per_patch")
+    surprise.set_defaults(run=run_surprise)
+
+    order = commands.add_parser("order", parents=[common], help="does the embedding tell the order of time")
+    order.set_defaults(run=run_order)
+
     references.add_parser(commands, references.Shell(add_options, add_pooling, options_of, say, tell))
     return parser
 
@@ -129,6 +138,37 @@ def run_similarity(given: argparse.Namespace) -> int:
     best = np.nanmax(scores.reshape(len(scores), -1), axis=1)
     words = "best match at each time step: " + " ".join(f"{x:.3f}" for x in best)
     tell(given, explore.similarity_json(found.embedding, at, not given.raw, scores), words)
+    return 0
+
+
+def run_surprise(given: argparse.Namespace) -> int:
+    from vjepa_demo import explore
+    from vjepa_demo.views.surprise import Windows, parse_contexts
+
+    windows = Windows(given.window, given.stride, parse_contexts(given.contexts))
+    out = writable(given.out, ".npz")
+    shown = explore.embed(given.file, options_of(given), progress=say)
+    found = explore.surprise_of(shown, windows, say)
+    if out:
+        with writing():
+            found.save(out)
+        say(f"Wrote {out}")
+    told = explore.surprise_json(shown.embedding, found)
+    words = " ".join("–" if x is None else f"{x:.3f}" for x in told["surprise"])
+    tell(given, told, f"surprise at each time step: {words}")
+    return 0
+
+
+def run_order(given: argparse.Namespace) -> int:
+    from vjepa_demo import explore
+
+    shown = explore.embed(given.file, options_of(given), progress=say)
+    tests = explore.time_tests_of(shown, say)
+    lines = ["cosine to the clip as it is: by what is seen, by motion"]
+    for test in tests:
+        of_motion = "–" if test.motion is None else f"{test.motion:.3f}"
+        lines.append(f"{test.order:9} {test.mean:.3f}  {of_motion}")
+    tell(given, explore.order_json(shown.embedding, tests), "\n".join(lines))
     return 0
 
 

@@ -10,6 +10,7 @@ import time
 import weakref
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,7 +23,7 @@ from vjepa_demo.media.clip import Clip
 from vjepa_demo.media.pictures import NEUTRAL_GROUND
 from vjepa_demo.model import checkpoints, zero_gpu
 from vjepa_demo.model.device import DTYPES, Way, choose_device, choose_precision, measured
-from vjepa_demo.model.forward import Rope, encode, fuse, pack, patchify, reference
+from vjepa_demo.model.forward import Rope, encode, fuse, pack, patchify, predict, reference
 from vjepa_demo.options import FITS, IMAGE_FRAMES, Fit, Sampling
 from vjepa_demo.settings import ZERO_GPU, settings
 
@@ -30,11 +31,33 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+NO_PREDICTOR = (
+    "This checkpoint has no predictor, so nothing can be expected with it: choose nano, or one of V-JEPA 2's four that "
+    "were pretrained."
+)
+
 # The processor scales the short side to the crop's size first: a longer picture than this would fill the memory.
 MAX_ASPECT = 20.0
 # Most tokens that go through a model on a GPU at a time, four clips of ViT-L's own length: with ViT-g in bf16 what is
 # in between takes 1 to 2 GB (estimated: 40 KB a token, and the pixels).
 BATCH_TOKENS = 32_768
+
+
+@dataclass(frozen=True, eq=False)
+class Forecast:
+    """What the predictor expects of clips of which it was shown the first steps alone, float32.
+
+    Attributes:
+        target: `[B, T', H', W', D]`, the tokens of the whole clips, each layer-normed without weights: what the
+            predictor was trained to tell.
+        seen: by the number of steps that were shown, the tokens of those steps encoded alone, layer-normed as well,
+            `[B, steps, H', W', D]`.
+        expected: by the same, what is expected of the other steps, `[B, T' - steps, H', W', D]`.
+    """
+
+    target: np.ndarray
+    seen: dict[int, np.ndarray]
+    expected: dict[int, np.ndarray]
 
 
 class Encoder:
@@ -170,10 +193,7 @@ class Encoder:
         for batch in self._batches([frames.shape for _, frames, _, _ in inputs]):
             jobs.check()
             started = time.perf_counter()
-            run = _forward_on_gpu if self.device == "cuda" else _forward
-            tokens = run(self.key, np.stack([inputs[number][1] for number in batch]), layer)
-            if isinstance(tokens, UserError):
-                raise tokens
+            tokens = self._run("forward", np.stack([inputs[number][1] for number in batch]), layer)
             arrays = [tokens[0]] if len(batch) == 1 else [own.copy() for own in tokens]  # none holds the others' memory
             share = (time.perf_counter() - started) * 1e3 / len(batch)
             for number, array in zip(batch, arrays, strict=True):
@@ -191,6 +211,35 @@ class Encoder:
                     speed=self.speed,
                 )
         return [found[number] for number in range(len(inputs))]
+
+    def require_predictor(self) -> None:
+        """Raises RequestError where the checkpoint's files hold no predictor."""
+        if self.model.predictor is None:
+            raise RequestError(NO_PREDICTOR)
+
+    def forecast(self, frames: np.ndarray, steps: Sequence[int]) -> Forecast:
+        """What the predictor expects where only the first time steps of clips are shown to the encoder.
+
+        transformers takes the context out of an encoding of the whole clip, whose attention has seen what comes. Here
+        the context is encoded alone.
+
+        Args:
+            frames: of `preprocess`, uint8 `[B, T, 3, H, W]`.
+            steps: how many time steps of two frames are shown, each 1 to T/2 - 1: one forecast for each number.
+
+        Raises:
+            RequestError: the checkpoint has no predictor.
+            CheckpointError, GpuError: as `encode`.
+        """
+        self.require_predictor()
+        return self._run("foresee", frames, tuple(steps))
+
+    def _run(self, method: str, frames: np.ndarray, argument: Any) -> Any:
+        """What one of the methods below gives, on the device. Raises what it returns as an error."""
+        found = (_work_on_gpu if self.device == "cuda" else _work)(self.key, method, frames, argument)
+        if isinstance(found, UserError):
+            raise found
+        return found
 
     @property
     def batch_tokens(self) -> int:
@@ -227,17 +276,57 @@ class Encoder:
 
     def forward(self, frames: torch.Tensor, layer: int | None = None) -> torch.Tensor:
         """Frames of `preprocess`, uint8 `[B, T, 3, H, W]` -> tokens, float32 `[B, N, D]`, on the CPU."""
+        with torch.inference_mode():
+            return self._encode(self.normalise(frames.to(self.device)), layer).cpu()
+
+    def _encode(self, pixels: torch.Tensor, layer: int | None = None) -> torch.Tensor:
+        """Pixels of `normalise` -> tokens, float32 `[B, N, D]`, on the device."""
         # Between two layers a forward pass can be given up, or rest.
+        if self._reference:
+            return reference(self.model, pixels.to(self.dtype), layer=layer, between=jobs.give_way).float()
+        rope = self._rope(self._grid(pixels), self.config.hidden_size // self.config.num_attention_heads)
+        options: dict[str, Any] = {"layer": layer, "attend": self._attend, "between": jobs.give_way}
+        return encode(self.model, patchify(pixels, self.config), None, rope, self.dtype, **options)
+
+    def foresee(self, frames: torch.Tensor, steps: Sequence[int]) -> Forecast:
+        """What `forecast` gives."""
         with torch.inference_mode():
             pixels = self.normalise(frames.to(self.device))
-            if self._reference:
-                return reference(self.model, pixels.to(self.dtype), layer=layer, between=jobs.give_way).float().cpu()
-            steps, height, width = (pixels.shape[1] // self.config.tubelet_size, *pixels.shape[-2:])
-            grid = height // self.config.patch_size, width // self.config.patch_size
-            head = self.config.hidden_size // self.config.num_attention_heads
-            rope = Rope(self.config, head, self.device, grid, steps)
-            options: dict[str, Any] = {"layer": layer, "attend": self._attend, "between": jobs.give_way}
-            return encode(self.model, patchify(pixels, self.config), None, rope, self.dtype, **options).cpu()
+            grid = self._grid(pixels)
+            rope = self._rope(grid, self.config.pred_hidden_size // self.config.pred_num_attention_heads)
+            found = Forecast(self._arrange(_layer_norm(self._encode(pixels)), grid), {}, {})
+            for count in steps:
+                context = self._encode(pixels[:, : count * self.config.tubelet_size])
+                at, asked = (ids.expand(len(pixels), -1) for ids in self._future(grid, count))
+                options: dict[str, Any] = {"attend": self._attend, "between": jobs.give_way}
+                told = predict(self.model, context, at, asked, rope, self.dtype, **options)
+                found.seen[count] = self._arrange(_layer_norm(context), grid)
+                found.expected[count] = self._arrange(told[:, context.shape[1] :], grid)
+            return found
+
+    def _grid(self, pixels: torch.Tensor) -> tuple[int, int, int]:
+        """Time steps, rows and columns of the tokens of pixels `[B, T, 3, H, W]`."""
+        _, frames, _, height, width = pixels.shape
+        patch = self.config.patch_size
+        return frames // self.config.tubelet_size, height // patch, width // patch
+
+    def _rope(self, grid: tuple[int, int, int], head: int) -> Rope:
+        return Rope(self.config, head, self.device, grid[1:], grid[0])
+
+    def _future(self, grid: tuple[int, int, int], steps: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The numbers of the tokens of the first steps `[n]`, and of the others `[m]`."""
+        ids = torch.arange(grid[0] * grid[1] * grid[2], device=self.device)
+        return ids[: steps * grid[1] * grid[2]], ids[steps * grid[1] * grid[2] :]
+
+    @staticmethod
+    def _arrange(tokens: torch.Tensor, grid: tuple[int, int, int]) -> np.ndarray:
+        """Tokens `[B, n, D]` on their grid, however many of its steps they are."""
+        return tokens.float().cpu().numpy().reshape(len(tokens), -1, *grid[1:], tokens.shape[-1])
+
+
+def _layer_norm(tokens: torch.Tensor) -> torch.Tensor:
+    """Without weights, as the targets of V-JEPA 2's training were normed."""
+    return torch.nn.functional.layer_norm(tokens, tokens.shape[-1:])
 
 
 def whole_grid(width: int, height: int, side: int) -> tuple[int, int]:
@@ -411,16 +500,17 @@ def _chosen(name: str, device: str, precision: str) -> tuple[checkpoints.Checkpo
     return checkpoint, (checkpoint.id, chosen, choose_precision(precision, chosen, checkpoint.size))
 
 
-def _forward(key: Key, frames: np.ndarray, layer: int | None) -> np.ndarray | UserError:
+def _work(key: Key, method: str, frames: np.ndarray, argument: Any) -> Any:
     """The only function that needs the GPU, which may be in another process than the one that calls it.
 
     Args:
         key: the encoder, which is loaded where this process has none of it.
+        method: "forward" or "foresee" of it.
         frames: uint8 `[B, T, 3, H, W]`, as `preprocess` makes them.
-        layer: as `Encoder.encode` takes it.
+        argument: the method's other one.
 
     Returns:
-        Tokens, float32 `[B, N, D]`: arrays go through the pipe between processes, tensors through shared memory, of
+        What the method gives: arrays go through the pipe between processes, tensors through shared memory, of
         which a container may have little. Or the error to raise, whose words would otherwise be lost on the way.
 
     Raises:
@@ -428,7 +518,8 @@ def _forward(key: Key, frames: np.ndarray, layer: int | None) -> np.ndarray | Us
     """
     try:
         encoder = _use(key) or _get(checkpoints.find(key[0]), key)
-        tokens = _with_room(lambda: encoder.forward(torch.from_numpy(frames), layer), key)
+        found = _with_room(lambda: getattr(encoder, method)(torch.from_numpy(frames), argument), key)
+        return found.numpy() if isinstance(found, torch.Tensor) else found
     except UserError as error:
         return error
     except RuntimeError as error:
@@ -436,15 +527,16 @@ def _forward(key: Key, frames: np.ndarray, layer: int | None) -> np.ndarray | Us
             raise
         log.exception("the GPU failed")
         raise GpuError from error
-    return tokens.numpy()
 
 
-def _gpu_seconds(key: Key, frames: np.ndarray, layer: int | None) -> int:
-    """How long ZeroGPU is asked for its GPU, for these arguments of `_forward`."""
+def _gpu_seconds(key: Key, method: str, frames: np.ndarray, argument: Any) -> int:
+    """How long ZeroGPU is asked for its GPU, for these arguments of `_work`."""
     batch, count, _, height, width = frames.shape
     size = checkpoints.find(key[0]).size
     patches = (height // size.patch) * (width // size.patch)
-    return zero_gpu.seconds(size, IMAGE_FRAMES if count == 1 else count, patches, batch, key[2])
+    # A forecast encodes the clip and its beginning, and predicts about as many tokens with a smaller model.
+    passes = 1 + 2 * len(argument) if method == "foresee" else 1
+    return zero_gpu.seconds(size, IMAGE_FRAMES if count == 1 else count, patches, batch * passes, key[2])
 
 
-_forward_on_gpu = zero_gpu.on_zero_gpu(_gpu_seconds)(_forward)
+_work_on_gpu = zero_gpu.on_zero_gpu(_gpu_seconds)(_work)

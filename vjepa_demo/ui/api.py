@@ -22,6 +22,7 @@ from vjepa_demo.ui.opening import listed_checkpoints
 from vjepa_demo.ui.outcome import finished
 from vjepa_demo.ui.result import require_references
 from vjepa_demo.views.similarity import similarity as cosines
+from vjepa_demo.views.surprise import Windows, parse_contexts
 
 # What a client sent, by the names of the inputs.
 Given = dict[str, Any]
@@ -41,6 +42,16 @@ SCORES = (
     "`centred` whether the clip's mean token was subtracted; "
 )
 HEATMAP = "a .png of all time steps under their scores, or an .npz of `scores`, `at` and `meta` (JSON)"
+SURPRISE = (
+    "`surprise` [time step] is how far what came was from what was expected, the mean of `per_context` [context][time "
+    "step], null where nothing was expected; `maximum` is the step of the highest, `mean` that of all; compare them "
+    "within one checkpoint only; `timestamps` are the seconds of the time steps; "
+)
+ORDERS = (
+    "`orders` have `order` (reversed, shuffled, frozen, fast), and the cosines to the clip as it is, `mean` by what is "
+    "seen and `motion`, null where there is none; "
+)
+ERRORS = "an .npz of `timestamps`, `surprise`, `per_context`, `per_patch` [time steps, rows, columns] and `contexts`"
 NEIGHBOURS = (
     "`neighbours`, the nearest first, have `file`, `label` and `cosine`; `position` is the place on the map; `far` is "
     "true where the clip is less like its nearest references than almost all of these are like theirs; `pooling` is "
@@ -102,6 +113,31 @@ async def neighbours(given: Given) -> dict[str, Any]:
     return await finished(work, given["file"])
 
 
+async def surprise(given: Given) -> tuple[dict[str, Any], str]:
+    """Where a video is not what V-JEPA 2's predictor expected, having seen only what came before."""
+    with to_be_saved("surprise.npz") as path:
+
+        def work() -> dict[str, Any]:
+            window, stride = (int(number(given[name], name)) for name in ("window", "stride"))
+            windows = Windows(window, stride, parse_contexts(given["contexts"]))
+            shown = explore.embed(file_of(given), options_of(given))
+            found = explore.surprise_of(shown, windows)
+            found.save(path)
+            return explore.surprise_json(shown.embedding, found)
+
+        return await finished(work, given["file"]), str(path)
+
+
+async def order(given: Given) -> dict[str, Any]:
+    """How like a video its frames are in other orders: whether the embedding uses motion, or only looks."""
+
+    def work() -> dict[str, Any]:
+        shown = explore.embed(file_of(given), options_of(given))
+        return explore.order_json(shown.embedding, explore.time_tests_of(shown))
+
+    return await finished(work, given["file"])
+
+
 def file_of(given: Given) -> str:
     """Raises RequestError where none was sent."""
     if given["file"] is None:
@@ -123,6 +159,8 @@ def endpoints() -> None:
     endpoint(similarity, {"summary": SCORES + HOW}, "at", "raw")
     endpoint(heatmap, {"heatmap": HEATMAP}, "at", "raw", "out")
     endpoint(neighbours, {"summary": NEIGHBOURS + HOW}, "k", pooling=True)
+    endpoint(order, {"summary": ORDERS + HOW})
+    endpoint(surprise, {"summary": SURPRISE + HOW, "npz": ERRORS}, "window", "stride", "contexts")
 
 
 def endpoint(function: Callable[[Given], Any], answers: dict[str, str], *own: str, pooling: bool = False) -> None:

@@ -155,6 +155,7 @@ def build() -> gr.Blocks:
             shown.change_pooling, [result_id, pooling, own_id], outputs_of_pooling, trigger_mode="always_last", **RUN
         )
         _wire_more(more, status, viewer, result_id, here)
+        viewer.expect(shown.expect, [result_id, more["second"]], [status, viewer], **AT_ONCE)
         for button in (cancel, offer_cancel):
             button.click(handlers.cancel, [result_id, own_id], [status, own["said"], offer, here], **RUN)
         own_references.wire(own, own_id, result_id, space, demo)
@@ -224,13 +225,15 @@ def _settings() -> dict[str, Any]:
 
 def _more() -> dict[str, Any]:
     """What can be done with the clip that is shown."""
-    with drawer("Layer, second clip"):
+    with drawer("Layer, second clip, time"):
         layer = gr.Slider(0, 1, value=1, step=1, label="Layer of the encoder (the right end: the last, normalised)")
         second = gr.File(
             label="Compare with a second clip",
             height=120,
             elem_classes="own-drop",
         )
+        order = gr.Button("Time tests: backwards, shuffled, frozen, twice as fast", size="sm")
+        tests = gr.HTML(js_on_load=None, elem_classes="tests")
     with drawer("Export"):
         with gr.Row():
             npz = gr.Button("Embedding (.npz)", size="sm", min_width=120)
@@ -240,7 +243,7 @@ def _more() -> dict[str, Any]:
         file = gr.File(label="Saved file", interactive=False, height=100)
         text = gr.Code(label="Code", language="python", interactive=False, max_lines=16)
     made = {"npz": npz, "video": video, "code": code, "file": file, "text": text, **loops}
-    return {"layer": layer, "second": second, **made}
+    return {"layer": layer, "second": second, "order": order, "tests": tests, **made}
 
 
 def _wire(
@@ -277,6 +280,7 @@ def _wire_more(more: dict[str, Any], status: gr.HTML, viewer: gr.HTML, result_id
         trigger_mode="always_last",
         **RUN,
     )
+    more["order"].click(shown.try_orders, result_id, [status, more["tests"]], **RUN)
     for event in (more["second"].upload, more["second"].clear):
         event(shown.compare, [result_id, more["second"]], [status, viewer], **RUN)
 

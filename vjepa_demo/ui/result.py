@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -28,12 +29,13 @@ from vjepa_demo.ui.outcome import Update, safe, status
 from vjepa_demo.ui.patch_viewer import viewer_value
 from vjepa_demo.ui.reference_map import describe_clip, describe_filling, map_value
 from vjepa_demo.views.similarity import pack
+from vjepa_demo.views.surprise import Expected, Surprise, packed
 
 # A result, or one that is on its way: a sentence then where it cannot be made.
 Kept = Embedded | Later[Embedded | str]
 results: Store[Kept] = Store()
 # What was made of the clip before: a second clip beside it, a file to be saved, code.
-GONE: Update = {"second": None, "file": None, "text": None}
+GONE: Update = {"second": None, "file": None, "text": None, "tests": None}
 # What an embedding changes on the page, in this order.
 OUTPUTS = (
     *("status", "summary", "viewer", "map", "result", "link", "layer", "offer", "ready", "watched", "watch"),
@@ -149,14 +151,26 @@ def kept_as(result: Embedded, turn: int | None = None, of: Kept | None = None) -
 
 
 def show_patches(
-    result: Embedded, folder: Path, second: Embedded | None = None, state: dict[str, Any] | None = None
+    result: Embedded,
+    folder: Path,
+    second: Embedded | None = None,
+    state: dict[str, Any] | None = None,
+    foreseen: Callable[[Embedded], tuple[Surprise, Expected]] | None = None,
 ) -> dict[str, Any]:
-    """What the patch viewer gets: one clip, or two beside each other."""
+    """What the patch viewer gets: one clip, or two beside each other.
+
+    Args:
+        result, second: the clips.
+        folder: for their files.
+        state: see `viewer_value`.
+        foreseen: gives what was expected of a clip, where that is to be seen, too. Raises UserError.
+    """
     paths = []
     for number, clip in enumerate((result, second)):
         if clip is not None:
+            more, told = packed(*foreseen(clip)) if foreseen else (None, None)
             paths.append(folder / f"clip{number}.bin")
-            paths[-1].write_bytes(pack(clip.embedding, clip.clip))
+            paths[-1].write_bytes(pack(clip.embedding, clip.clip, more=more, told=told))
     return viewer_value(
         *paths, name=result.name, compare_name=second.name if second else "", state=state, view=view_of(result)
     )

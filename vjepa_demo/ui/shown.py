@@ -10,19 +10,22 @@ from typing import Any
 import gradio as gr
 
 from vjepa_demo import explore, jobs
-from vjepa_demo.errors import RequestError
+from vjepa_demo.errors import RequestError, UserError
 from vjepa_demo.explore import Embedded, Progress
 from vjepa_demo.model import checkpoints
 from vjepa_demo.ui import sessions
 from vjepa_demo.ui.files import named_after
 from vjepa_demo.ui.handlers import end, number, pooling_asked
-from vjepa_demo.ui.outcome import Handler, Update, event, status
+from vjepa_demo.ui.outcome import Handler, Update, event, safe, status
 from vjepa_demo.ui.result import compare_or_offer, kept_as, show_patches, shown
 from vjepa_demo.views.heatmap import Mark, heatmap_video
 from vjepa_demo.views.loop import heat_loop
+from vjepa_demo.views.orders import WORDS
 from vjepa_demo.views.similarity import first_position, similarity
 from vjepa_demo.views.snippet import snippet
+from vjepa_demo.views.surprise import Expected, Surprise, Windows
 
+EXPECTED = "The higher, the less it was expected. Compare within one checkpoint only."
 SAVED = "Saved where your browser puts downloads."
 MOST_SECONDS = 1e6
 MOST_PLACES = 64  # of one query; each costs a product with all tokens
@@ -71,6 +74,38 @@ def compare(say: Progress, folder: Path, result_id: str | None, file: str | None
     second = explore.alike(file, result, say)
     words = "A patch of one clip is now looked for in both."
     yield {"status": status(words), "viewer": show_patches(result, folder, second)}
+
+
+@event("status", "viewer", kind="expect")
+def expect(say: Progress, folder: Path, result_id: str | None, file: str | None) -> Iterator[Update]:
+    """Show what was expected of the clip, and of the second one where there is one."""
+    result = shown(result_id, say)
+
+    def foreseen(clip: Embedded) -> tuple[Surprise, Expected]:
+        windows = Windows.fitting(len(clip.clip.frames))
+        return explore.surprise_of(clip, windows, say), explore.expected_of(clip, say)
+
+    second = explore.alike(file, result, say) if file else None
+    try:
+        view = show_patches(result, folder, second, foreseen=foreseen)
+    except UserError:
+        yield {"viewer": show_patches(result, folder, second, state={"map": "similarity"})}
+        raise
+    yield {"status": status(EXPECTED), "viewer": view}
+
+
+@event("status", "tests", kind="tests")
+def try_orders(say: Progress, folder: Path, result_id: str | None) -> Iterator[Update]:
+    """How like the clip its frames are in other orders, as a table."""
+    result = shown(result_id, say)
+    rows = "".join(
+        f"<tr><th>{safe(WORDS[test.order])}</th><td>{test.mean:.2f}</td>"
+        f"<td>{'–' if test.motion is None else f'{test.motion:.2f}'}</td></tr>"
+        for test in explore.time_tests_of(result, say)
+    )
+    head = "<tr><th>The clip …</th><td>by what is seen</td><td>by motion</td></tr>"
+    about = "Cosines to the clip as it is. Far from 1, the embedding tells the order of time; near 1, it only looks."
+    yield {"status": status("Done."), "tests": f"<table>{head}{rows}</table><p>{about}</p>"}
 
 
 def remember_query(event: gr.EventData) -> dict[str, Any] | None:

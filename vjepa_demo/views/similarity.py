@@ -16,6 +16,9 @@ from vjepa_demo.errors import RequestError
 from vjepa_demo.media.clip import Clip
 
 Position = tuple[int, int, int]
+# Part of the file that the browser gets: its type, shape and bytes.
+Section = tuple[str, list[int], bytes]
+Sections = Mapping[str, Section]
 
 # A token this much shorter than the longest is rounding error: it has no direction, and its cosine is taken as 0.
 ZERO_NORM = 1e-6
@@ -157,6 +160,8 @@ def pack(
     *,
     pca: bool = True,
     sheet_side: int = SHEET_SIDE,
+    more: Sections | None = None,
+    told: Mapping[str, Any] | None = None,
 ) -> bytes:
     """One clip for the patch viewer: frames, tokens and colours in one compact binary.
 
@@ -173,6 +178,13 @@ def pack(
 
     Only the direction of a token is rounded; lengths and products with the mean are exact, so that raw cosines,
     which the mean dominates, are as good as centred ones.
+
+    Args:
+        embedding, clip: what is shown.
+        pca: whether its colours can be chosen.
+        sheet_side: the longest side of a frame on the sheet, in pixels.
+        more: further sections, as `section` makes them.
+        told: what the header says of these.
     """
     tokens = embedding.tokens.reshape(-1, embedding.tokens.shape[-1])
     mean = embedding.pooled()
@@ -186,16 +198,18 @@ def pack(
     scalars = np.stack([scale, norms, centred.astype(np.float64) @ mean.astype(np.float64), raw_norms])
 
     sheet, layout = _sheet(clip.frames, sheet_side)
-    sections: dict[str, tuple[str, list[int], bytes]] = {
+    sections: dict[str, Section] = {
         "sheet": ("jpeg", [len(sheet)], sheet),
-        "tokens": _section(levels, "int8"),
-        "scalars": _section(scalars, "float32"),
-        "mean": _section(mean, "float32"),
-        "mask": _section(embedding.patch_mask, "uint8"),
+        "tokens": section(levels, "int8"),
+        "scalars": section(scalars, "float32"),
+        "mean": section(mean, "float32"),
+        "mask": section(embedding.patch_mask, "uint8"),
     }
     if pca:
-        sections["pca"] = _section(pca_colours(embedding).reshape(-1, 3), "uint8")
+        sections["pca"] = section(pca_colours(embedding).reshape(-1, 3), "uint8")
+    sections |= more or {}
     header = {
+        **(told or {}),
         "format": FORMAT,
         "kind": clip.source.kind,
         "grid": list(embedding.grid),
@@ -282,7 +296,7 @@ def _end_of(clip: Clip) -> float:
     return duration if end is None else min(end, duration)
 
 
-def _assemble(header: Mapping[str, Any], sections: Mapping[str, tuple[str, list[int], bytes]]) -> bytes:
+def _assemble(header: Mapping[str, Any], sections: Sections) -> bytes:
     table, offset = {}, 0
     for name, (dtype, shape, data) in sections.items():
         table[name] = {"offset": offset, "bytes": len(data), "dtype": dtype, "shape": shape}
@@ -296,7 +310,8 @@ def _assemble(header: Mapping[str, Any], sections: Mapping[str, tuple[str, list[
     return out.getvalue()
 
 
-def _section(array: np.ndarray, dtype: str) -> tuple[str, list[int], bytes]:
+def section(array: np.ndarray, dtype: str) -> Section:
+    """An array as a section of `pack`: "int8", "uint8", "int32" or "float32"."""
     return dtype, list(array.shape), np.ascontiguousarray(array, dtype=np.dtype(dtype).newbyteorder("<")).tobytes()
 
 

@@ -299,7 +299,7 @@ def test_a_worker_is_not_bound_by_the_job_and_the_locks_of_the_moment_in_which_i
             threads.submit(forking).result()
         MODE.write_text("whose job it was has left")
         embed()
-        found = visitor(lambda: encoder._forward_on_gpu(key, np.zeros((1, 2, 3, 64, 64), np.uint8), None))
+        found = visitor(lambda: encoder._work_on_gpu(key, "forward", np.zeros((1, 2, 3, 64, 64), np.uint8), None))
         assert found.shape == (1, 16, 88), found
         """,
         small_checkpoint,

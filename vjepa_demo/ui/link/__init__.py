@@ -26,7 +26,7 @@ from vjepa_demo.ui.widget import widget
 OWN = "own"  # a clip that a visitor brought: no address names it, an id in their browser's history does
 # What an address may say, as address.js reads and writes it. The first part is how a clip is embedded and compared.
 MADE = ("clip", "checkpoint", "sampling", "fit", "by", "hdr", "frames", "from", "to", "layer")
-NAMES = (*MADE, "label", "map", "step", "patches", "heat", "outline", "raw", "smooth", "borders")
+NAMES = (*MADE, "label", "map", "seen", "step", "patches", "heat", "outline", "raw", "smooth", "borders")
 MOST_STATE = 16_384  # characters of a viewer's state
 MOST_TEXT = 300
 MOST_NUMBER = 1e6

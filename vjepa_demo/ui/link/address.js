@@ -1,13 +1,14 @@
 // What an address says of the page, and back. Every part is left out where it is what the page opens with. Nothing in an
 // address is trusted: what is none of these values is left out.
 
-import { FIRST, MOST_PATCHES } from "../patch_viewer/state.js";
+import { FIRST, MAPS, MOST_PATCHES } from "../patch_viewer/state.js";
 
+const MAP_WORDS = { pca: "colours", surprise: "surprise" };
 const SIGN = { 1: "", "-1": "-" };
 const FLAGS = { raw: "centred", smooth: "smooth", borders: "borders" }; // 1: it is not as at first
 const NUMBERS = { frames: [2, 1024], from: [0, 1e6], to: [0, 1e6], layer: [0, 1000] };
 const TEXTS = { clip: 200, checkpoint: 200, sampling: 20, fit: 20, by: 20, hdr: 20, label: 200 };
-export const NAMES = [...Object.keys(TEXTS), ...Object.keys(NUMBERS), "map", "step", "patches", "heat", "outline", ...Object.keys(FLAGS)];
+export const NAMES = [...Object.keys(TEXTS), ...Object.keys(NUMBERS), "map", "seen", "step", "patches", "heat", "outline", ...Object.keys(FLAGS)];
 
 const round = (x) => Math.round(x * 1000) / 1000;
 
@@ -21,12 +22,13 @@ function readPatch(text) {
 
 // {made: how the clip is embedded, label, state: the viewer's} as [name, text] pairs. `usual` is what the page opens with.
 export function partsOf({ made, label, state }, usual) {
-  const { map, patches, heat, threshold, step } = state;
+  const { map, patches, heat, threshold, step, seen } = state;
   const parts = [...Object.keys(TEXTS), ...Object.keys(NUMBERS)].filter((name) => name !== "label")
     .filter((name) => (made[name] ?? null) !== null && made[name] !== usual[name])
     .map((name) => [name, String(typeof made[name] === "number" ? round(made[name]) : made[name])]);
   if (label) parts.push(["label", label]);
-  if (map && map !== FIRST.map) parts.push(["map", "colours"]);
+  if (map && map !== FIRST.map && MAP_WORDS[map]) parts.push(["map", MAP_WORDS[map]]);
+  if (seen && map === "surprise") parts.push(["seen", String(seen)]);
   if (step) parts.push(["step", String(step)]);
   if (patches?.length) parts.push(["patches", patches.slice(0, MOST_PATCHES).map(writePatch).join("_")]);
   if (heat !== undefined && heat !== FIRST.heat) parts.push(["heat", String(round(heat))]);
@@ -50,7 +52,8 @@ export function readQuery(query, usual) {
   }
   const share = (name, low, usually) => (/^-?\d(\.\d+)?$/.test(text(name)) ? Math.max(low, Math.min(1, Number(text(name)))) : usually);
   const state = {
-    map: text("map") === "colours" ? "pca" : FIRST.map,
+    map: MAPS.find((map) => MAP_WORDS[map] && MAP_WORDS[map] === text("map")) ?? FIRST.map,
+    seen: number("seen") ?? FIRST.seen,
     step: number("step") ?? 0,
     patches: text("patches").split("_", MOST_PATCHES).map(readPatch).filter(Boolean),
     heat: share("heat", 0, FIRST.heat),

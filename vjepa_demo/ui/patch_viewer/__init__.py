@@ -18,14 +18,14 @@ def patch_viewer(**kwargs: Any) -> gr.HTML:
     `handler(event: gr.EventData)` with `pinned` (bool), `add` and `subtract` (lists of `{"clip": 0 or 1, "at": [step,
     row, column]}`), `centred` (bool) and `range` (the ends of the scale) as attributes of the event. Its event `span`
     has `start` and `end` in seconds, the ends of the span that was chosen on the line of moments; an end of 0 is that
-    of the video.
+    of the video. Its event `expect` asks for the files with what was expected of the clips (`surprise.packed`).
 
     In the page it sends the bubbling event `statechange`, its state as `state.js` describes it with the `view` of the
     value, once that has come to rest. It hears two events of the document: `showstate` with such a state, and
     `showclip` with a value of its own; one with `held` stays until `showclip` with null leads back to the component's
     value.
     """
-    return widget("patch_viewer", events=("query", "span"), **kwargs)
+    return widget("patch_viewer", events=("query", "span", "expect"), **kwargs)
 
 
 def viewer_value(

@@ -16,7 +16,7 @@ export function parseClip(buffer) {
   if (header.format !== FORMAT) {
     throw new Error("The clip's data comes from another version of this page: reload the page.");
   }
-  const arrays = { int8: Int8Array, uint8: Uint8Array, jpeg: Uint8Array, float32: Float32Array };
+  const arrays = { int8: Int8Array, uint8: Uint8Array, jpeg: Uint8Array, int32: Int32Array, float32: Float32Array };
   const sections = Object.values(header.sections);
   if (sections.some((entry) => start + entry.offset + entry.bytes > bytes.length)) throw new Error(UNREADABLE);
   const section = (name) => {
@@ -40,6 +40,8 @@ export function parseClip(buffer) {
     mean: copy("mean"),
     mask: copy("mask"),
     pca: copy("pca"),
+    // What was expected of it, where that was asked for.
+    errors: copy("errors"), curve: copy("curve"), nearest: copy("nearest"), alike: copy("alike"),
     // Products of other clips' means with this clip's tokens, made when two clips are compared.
     crossMean: new Map(),
   };

@@ -12,6 +12,8 @@ const CAVEATS = [
 ];
 
 export class Controls {
+  amounts = []; // in words, of what was seen before something is expected
+
   constructor(options, { changed, play, stepBy, clear, figure, goToBest }) {
     this.options = options;
     const set = (name) => (value) => {
@@ -25,7 +27,8 @@ export class Controls {
       return control;
     };
     const act = (label, text, run) => button(text, run, { "aria-label": label, title: label });
-    this.map = shown("map", radios("Map", [["similarity", "Similar"], ["pca", "Colours"]], set("map")));
+    this.map = shown("map", radios("Map", [["similarity", "Similar"], ["pca", "Colours"], ["surprise", "Surprise"]], set("map")));
+    this.seen = shown("seen", slider("Expected after", [0, 1, 1], (row) => this.amounts[row - 1] ?? "off", set("seen")));
     const mode = shown("mode", radios("A tap or click", [["pin", "Pin"], ["add", "+"], ["subtract", "−"]], set("mode")));
     ["Pin", "Add", "Subtract"].forEach((name, i) => mode.buttons[i].setAttribute("aria-label", name));
     this.heat = shown("heat", slider("Heat", [0, 1], (x) => `${Math.round(100 * x)} %`, set("heat")));
@@ -47,7 +50,7 @@ export class Controls {
     );
     this.tools = h(
       "div", { class: "pv-tools", role: "group", "aria-label": "Tools" },
-      this.time, this.map.node, this.heat.node,
+      this.time, this.map.node, this.seen.node, this.heat.node,
       act("Clear the query", "Clear", clear), h("div", { class: "pv-query" }, mode.node), this.more,
     );
 
@@ -78,6 +81,19 @@ export class Controls {
     }
   }
 
+  // What was expected after so many steps, where that has come; a picture has no future.
+  offerExpected(film, steps) {
+    this.map.buttons[2].hidden = !film;
+    this.amounts = steps.map((count) => `${count} step${count > 1 ? "s" : ""}`);
+    this.seen.limit(steps.length);
+    this.showExpected();
+  }
+
+  showExpected() {
+    this.seen.show(this.options.seen);
+    this.seen.node.hidden = this.options.map !== "surprise" || !this.amounts.length;
+  }
+
   playing(on) {
     const text = on ? "Pause" : "Play";
     this.playButton.textContent = on ? "❚❚" : "▶";
@@ -85,17 +101,19 @@ export class Controls {
     this.playButton.setAttribute("aria-label", text);
   }
 
-  scale(range, anchors, pinned) {
+  // `errors` is the range of the surprise, where that is painted.
+  scale(range, anchors, pinned, errors) {
     const context = this.bar.getContext("2d");
     for (let i = 0; i < 256; i++) {
       context.fillStyle = `rgb(${colourAt(anchors, i / 255)})`;
       context.fillRect(i, 0, 1, 1);
     }
     const { map, centred } = this.options;
-    const kind = centred ? "cosine, mean subtracted" : "cosine";
-    const [low, high] = range.map((end) => end.toFixed(2));
+    const kind = errors ? "surprise: mean absolute error" : centred ? "cosine, mean subtracted" : "cosine";
+    const [low, high] = (errors || range).map((end) => end.toFixed(2));
     this.low.textContent = map === "pca" ? "colours: first three components" : low;
     this.high.textContent = high;
+    if (errors) pinned = false;
     this.legend.title = pinned ? `${kind}; the scale is held while pinned` : kind;
     this.legend.setAttribute("aria-label", `Colour scale: ${kind} from ${low} to ${high}${pinned ? ", held while pinned" : ""}`);
     this.legend.dataset.map = map;

@@ -174,6 +174,29 @@ function twoTone(context, width, dash = []) {
   context.setLineDash([]);
 }
 
+// What was expected of a step, `row` of it: for each patch the patch that was seen and is most like it, the clearer the
+// more it is; a patch that was seen itself is shown as it is.
+export function paintExpected(context, width, height, clip, geo, step, row) {
+  const place = toCanvas(geo, width, height);
+  const { sheet } = clip.header;
+  const area = clip.rows * clip.cols, from = row * clip.patches + step * area;
+  const sx = sheet.width / geo.source.width, sy = sheet.height / geo.source.height;
+  paintFrame(context, width, height, clip, geo, 2 * step, { edge: 0 });
+  if (clip.nearest.subarray(from, from + area).every((index) => index < 0)) return;
+  context.fillStyle = "#14161c";
+  context.fillRect(...place(geo.window));
+  for (let i = 0; i < area; i++) {
+    const index = clip.nearest[from + i];
+    if (index < 0) continue;
+    const frame = Math.min(2 * Math.floor(index / area), sheet.frames - 1);
+    const left = (frame % sheet.columns) * sheet.width, top = Math.floor(frame / sheet.columns) * sheet.height;
+    const seen = intersection(patchRect(clip, geo, index), geo.source);
+    context.globalAlpha = clip.alike[from + i] / 255;
+    context.drawImage(clip.bitmap, left + seen.x * sx, top + seen.y * sy, seen.width * sx, seen.height * sy, ...place(patchRect(clip, geo, step * area + i)));
+  }
+  context.globalAlpha = 1;
+}
+
 // Squares around patches: {index, sign, faint}; a faint one belongs to another step than the one shown.
 export function paintMarks(context, width, height, clip, geo, marks) {
   const place = toCanvas(geo, width, height);
@@ -205,6 +228,34 @@ export function paintRing(context, width, height, clip, geo, index, large = fals
   context.beginPath();
   context.arc(x + w / 2, y + h / 2, Math.max(large ? 12 : 3, w * 0.55), 0, 2 * Math.PI);
   twoTone(context, large ? 3 : Math.max(1.25, w / 16));
+}
+
+// How surprising every step is, in the same place: a band over the contexts, the mean, and its number; the highest is
+// marked. `curve` is {mean, low, high} of all steps, NaN where nothing was expected.
+export function paintErrors(context, cells, from, lane, curve, [least, most], ink) {
+  const y = (value) => lane.y + 6 + (1 - (value - least) / Math.max(most - least, 1e-6)) * (lane.height - 24);
+  const known = cells.map((cell, i) => ({ x: cell.x + cell.width / 2, step: from + i })).filter(({ step }) => !Number.isNaN(curve.mean[step]));
+  context.strokeStyle = context.fillStyle = ink;
+  context.globalAlpha = 0.18;
+  context.beginPath();
+  known.forEach(({ x, step }) => context.lineTo(x, y(curve.high[step])));
+  known.toReversed().forEach(({ x, step }) => context.lineTo(x, y(curve.low[step])));
+  context.fill();
+  context.globalAlpha = 0.6;
+  context.lineWidth = 1.5;
+  context.beginPath();
+  known.forEach(({ x, step }) => context.lineTo(x, y(curve.mean[step])));
+  context.stroke();
+  context.globalAlpha = 1;
+  context.textAlign = "center";
+  const peak = curve.mean.reduce((best, value, step) => (value > (curve.mean[best] ?? -Infinity) || Number.isNaN(curve.mean[best]) ? step : best), 0);
+  for (const { x, step } of known) {
+    context.font = `${step === peak ? "bold " : ""}10px system-ui, sans-serif`;
+    context.beginPath();
+    context.arc(x, y(curve.mean[step]), step === peak ? 5 : 3, 0, 2 * Math.PI);
+    context.fill();
+    context.fillText(curve.mean[step].toFixed(2), x, lane.y + lane.height - 4);
+  }
 }
 
 // How much of every step is alike, as a curve through the middles of the cells of one row of the strip, in per cent; the

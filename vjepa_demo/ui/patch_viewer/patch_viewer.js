@@ -6,8 +6,8 @@ import { fetchClip } from "./files.js";
 import { Film } from "./film.js";
 import { actionOf } from "./keys.js";
 import { saveFigure } from "./picture.js";
-import { bestElsewhere, makeQuery, scoreClip, scoreRange } from "./scores.js";
-import { FIRST, readState, stateOf } from "./state.js";
+import { bestElsewhere, errorRange, makeQuery, scoreClip, scoreRange } from "./scores.js";
+import { FIRST, isFilm, readState, stateOf } from "./state.js";
 import { ClipView } from "./view.js";
 
 const PIN_DELAY = 250;
@@ -138,10 +138,12 @@ class PatchViewer {
     this.root.dataset.shape = width >= WIDE * height ? "wide" : "high";
     this.root.dataset.kind = clips.every((clip) => clip.header.kind === "image") ? "image" : "video";
     controls.offerPca(clips.every((clip) => clip.pca));
+    this.#setErrors(clips);
     this.root.dataset.state = "ready";
     this.#layout();
     this.#setPinned(false); // other scores have another scale, which is held from then on
     if (state) return this.#restore(state);
+    this.#expect();
     if (kept.length) {
       this.showFrame(frame);
       return this.#ask(kept, { pin });
@@ -158,6 +160,9 @@ class PatchViewer {
     this.film.touched();
     Object.assign(this.options, options, { opacity: options.heat ?? this.options.heat, cursor: null });
     this.controls.show();
+    this.controls.showExpected();
+    this.#expect();
+    this.#layout();
     this.pinned = false; // the scale is that of what is asked for now
     this.views.forEach((view) => view.paintFrame(this.options));
     if (step !== null) this.showFrame(2 * step);
@@ -167,6 +172,24 @@ class PatchViewer {
       this.#setPinned(false);
       this.#ask([{ clip: first, index: first.header.first, sign: 1 }], {});
     }
+  }
+
+  // What was not expected of the clips, where their files tell it.
+  #setErrors(clips) {
+    const { options, controls } = this, film = clips.every(isFilm), known = clips.every((clip) => clip.errors);
+    if (!film && options.map === "surprise") options.map = "similarity";
+    this.errors = known ? errorRange(clips.map((clip) => clip.errors)) : null;
+    const ends = clips.flatMap((clip) => [...(clip.curve ?? [])]).filter((value) => !Number.isNaN(value));
+    if (known) this.views.forEach((view) => view.setErrors(this.errors, [Math.min(...ends), Math.max(...ends)]));
+    const steps = known ? clips[0].header.expected : [];
+    options.seen = Math.min(options.seen, steps.length || options.seen);
+    controls.offerExpected(film, steps);
+    controls.map.show(options.map);
+  }
+
+  // Ask for what was expected, where it is to be seen and is not there.
+  #expect() {
+    if (this.options.map === "surprise" && !this.errors && this.views.length) this.trigger("expect", {});
   }
 
   // Tell what is chosen, once that has come to rest.
@@ -413,6 +436,11 @@ class PatchViewer {
       if (!pin) this.#setPinned(false); // the page's handlers learn of it, too
       return this.#ask(this.options.points, { pin });
     }
+    if (name === "map") {
+      this.controls.showExpected();
+      this.#expect();
+    }
+    if (name === "map" || name === "seen") this.#layout();
     if (name === "borders") this.views.forEach((view) => view.paintFrame(this.options));
     return this.paint();
   }
@@ -421,7 +449,7 @@ class PatchViewer {
     const view = this.views[0];
     if (!view || !view.clip) return;
     const { cursor, points, range } = this.options;
-    this.controls.scale(range, view.clip.header.colours, this.pinned);
+    this.controls.scale(range, view.clip.header.colours, this.pinned, this.options.map === "surprise" ? this.errors : null);
     const looked = cursor || points[points.length - 1];
     const text = looked ? this.#readout(looked) : { number: "–", what: "Point at a patch", best: "", where: "" };
     this.controls.readout(text);
@@ -439,6 +467,11 @@ class PatchViewer {
     const film = clip.header.kind !== "image";
     const where = `${film ? `step ${step} (${view.time(step)}), ` : ""}row ${row}, column ${col}${points.length > 1 ? `; query of ${points.length} patches` : ""}`;
     const at = best && this.#placeOf(best);
+    if (this.options.map === "surprise" && this.errors) {
+      const error = clip.errors[index], mean = view.curve.mean[step];
+      const words = Number.isNaN(mean) ? "nothing came before" : `surprise of this patch; ${mean.toFixed(2)} in its step`;
+      return { number: Number.isNaN(error) ? "–" : error.toFixed(2), what: words, best: "", where };
+    }
     if (this.pinned && cursor) {
       const score = view.scores ? view.scores[index] : NaN;
       const words = best ? `best elsewhere ${best.score.toFixed(2)}${at} ›` : "";

@@ -113,6 +113,13 @@ export function scoreRange(scoreSets) {
   return [low, Math.max(high, low + 0.05)];
 }
 
+// The range of the colours of errors, as `scoreRange`: between the 5th percentile and the 99.7th of all of them.
+export function errorRange(errorSets) {
+  const known = Float32Array.from(errorSets.flatMap((errors) => [...errors].filter((error) => !Number.isNaN(error)))).toSorted();
+  const at = (share) => known[Math.min(known.length - 1, Math.floor(share * known.length))] ?? 0;
+  return [at(0.05), Math.max(at(0.997), at(0.05) + 1e-3)];
+}
+
 // The best match at every time step: {score, index}, index -1 where nothing was seen.
 export function bestMatches(scores, clip) {
   const area = clip.rows * clip.cols;

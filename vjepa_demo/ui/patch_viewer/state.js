@@ -1,23 +1,24 @@
 // What is chosen in the viewer, as plain data: what an address or a scene of a talk says of it. Nothing that comes from
 // there is trusted: what does not fit the clips is left out.
 //
-//   map "similarity" or "pca" · centred, smooth, borders · heat 0 … 1 · threshold -1 … 1 · step
+//   map "similarity", "pca" or "surprise" · seen, how many rows of what was expected are shown, 0 for none · centred, smooth, borders · heat 0 … 1 · threshold -1 … 1 · step
 //   patches [{clip: 0 or 1, at: [step, row, col], sign: 1 or -1}], those that are pinned; with `live` until the pointer comes
 
 // What a page opens with.
-export const FIRST = { map: "similarity", centred: true, smooth: false, borders: false, heat: 0.6, threshold: 1 };
+export const FIRST = { map: "similarity", centred: true, smooth: false, borders: false, seen: 0, heat: 0.6, threshold: 1 };
 export const MOST_PATCHES = 64;
 const SWITCHES = ["centred", "smooth", "borders"];
+export const MAPS = ["similarity", "pca", "surprise"];
 const RANGES = { heat: [0, 1], threshold: [-1, 1] };
 
 export function stateOf({ options, pinned, views, film }) {
-  const { points, map, centred, smooth, borders, heat, threshold } = options;
+  const { points, map, centred, smooth, borders, heat, threshold, seen } = options;
   const patches = pinned ? points.map(({ clip, index, sign }) => {
     const area = clip.rows * clip.cols;
     const at = [Math.floor(index / area), Math.floor(index / clip.cols) % clip.rows, index % clip.cols];
     return { clip: views.findIndex((view) => view.clip === clip), at, sign };
   }) : [];
-  return { patches, map, centred, smooth, borders, heat, threshold, step: film.frame >> 1 };
+  return { patches, map, centred, smooth, borders, heat, threshold, seen, step: film.frame >> 1 };
 }
 
 // {options, points, step}: those of the viewer's options that a state names, its patches in these clips, its step or null.
@@ -28,13 +29,17 @@ export function readState(state, clips) {
   for (const [name, [low, high]] of Object.entries(RANGES)) {
     if (Number.isFinite(given[name])) options[name] = Math.max(low, Math.min(high, given[name]));
   }
-  if (given.map === "similarity" || (given.map === "pca" && clips.every((clip) => clip.pca))) options.map = given.map;
+  const can = { similarity: true, pca: clips.every((clip) => clip.pca), surprise: clips.every(isFilm) };
+  if (MAPS.includes(given.map) && can[given.map]) options.map = given.map;
+  if (Number.isInteger(given.seen) && given.seen >= 0 && given.seen < MOST_PATCHES) options.seen = given.seen;
   const patches = Array.isArray(given.patches) ? given.patches.slice(0, MOST_PATCHES) : [];
   const points = patches.map((patch) => pointOf(patch, clips)).filter(Boolean);
   const steps = Math.max(...clips.map((clip) => clip.steps));
   const step = Number.isInteger(given.step) && given.step >= 0 && given.step < steps ? given.step : null;
   return { options, points: points.some(({ sign }) => sign > 0) ? points : [], step };
 }
+
+export const isFilm = (clip) => clip.header.kind !== "image";
 
 function pointOf(patch, clips) {
   const clip = clips[patch?.clip ?? 0];

@@ -1,7 +1,7 @@
 // One clip on the page: its large frame, the strip of all time steps with the curve, the line of sampled moments.
 
 import { h, sizeCanvas } from "../shared/dom.js";
-import { MapPicture, colourWords, paintCurve, paintFrame, paintMap, paintMarks, paintRing } from "./draw.js";
+import { MapPicture, colourWords, paintCurve, paintErrors, paintExpected, paintFrame, paintMap, paintMarks, paintRing } from "./draw.js";
 import { geometry, intersection, patchAt } from "./geometry.js";
 import { bestMatches, sharesAlike } from "./scores.js";
 import { SpanHandles } from "./span.js";
@@ -53,7 +53,7 @@ export class ClipView {
 
   #stagePatch(event) {
     const box = this.stage.getBoundingClientRect();
-    const u = (event.clientX - box.left) / box.width, v = (event.clientY - box.top) / box.height;
+    const u = (((event.clientX - box.left) / box.width) * this.halves) % 1, v = (event.clientY - box.top) / box.height;
     return patchAt(this.clip, this.geo, this.step, u, v);
   }
 
@@ -74,13 +74,16 @@ export class ClipView {
     this.frame = 0;
     this.scoresPicture = new MapPicture(clip);
     this.colours = colourWords(clip.header.colours);
+    this.halves = 1;
+    this.errorsPicture = clip.errors && new MapPicture(clip);
+    const part = (row) => clip.curve.subarray(row * clip.steps, (row + 1) * clip.steps);
+    this.curve = clip.curve && { mean: part(0), low: part(1), high: part(2) };
     this.pcaPicture = clip.pca && new MapPicture(clip);
     if (this.pcaPicture) this.pcaPicture.rgb(clip.pca, clip);
     this.title.textContent = this.name = name;
     this.facts.textContent = this.#seen();
     this.node.setAttribute("aria-label", name || "Clip");
-    this.stage.style.aspectRatio = `${this.geo.view.width} / ${this.geo.view.height}`;
-    this.stage.style.setProperty("--pv-aspect", this.geo.view.width / this.geo.view.height);
+    this.#shape();
     this.cells.replaceChildren(...Array.from({ length: clip.steps }, (_, step) => this.#cell(step)));
     this.moments.textContent = this.#sampled();
     this.line.setAttribute("aria-label", this.moments.textContent);
@@ -88,9 +91,21 @@ export class ClipView {
     this.handles.set(clip.header);
   }
 
+  // The picture, or what came and what was expected beside each other.
+  #shape() {
+    const { width, height } = this.geo.view;
+    this.stage.style.aspectRatio = `${this.halves * width} / ${height}`;
+    this.stage.style.setProperty("--pv-aspect", (this.halves * width) / height);
+  }
+
+  // Whether what was expected of it is to be seen, and after how many of its steps.
+  expects({ map, seen }) {
+    return map === "surprise" && Boolean(this.clip.nearest) && seen > 0 && seen <= this.clip.header.expected.length;
+  }
+
   release() {
     if (this.clip) this.clip.bitmap.close();
-    this.clip = this.scoresPicture = this.pcaPicture = this.scores = this.matches = null;
+    this.clip = this.scoresPicture = this.errorsPicture = this.pcaPicture = this.curve = this.scores = this.matches = null;
     this.places = [];
   }
 
@@ -140,6 +155,9 @@ export class ClipView {
   // Takes the size that there is, places the cells in as many rows as it takes, and paints everything anew.
   layout(options) {
     if (!this.clip || !this.stage.clientWidth) return;
+    this.halves = this.expects(options) ? 2 : 1;
+    this.#shape();
+    this.facts.textContent = this.halves > 1 ? `left: what came · right: what was expected after ${this.clip.header.expected[options.seen - 1]} steps, in patches that were seen` : this.#seen();
     this.stageBox = { width: this.stage.clientWidth, height: this.stage.clientHeight };
     this.baseContext = sizeCanvas(this.base, this.stageBox.width, this.stageBox.height);
     this.overContext = sizeCanvas(this.over, this.stageBox.width, this.stageBox.height);
@@ -240,9 +258,14 @@ export class ClipView {
     this.paintFrame(options);
   }
 
-  paintFrame({ borders }) {
+  paintFrame(options) {
     if (!this.baseContext || !this.clip) return;
-    paintFrame(this.baseContext, this.stageBox.width, this.stageBox.height, this.clip, this.geo, this.frame, { borders });
+    const width = this.stageBox.width / this.halves, { height } = this.stageBox;
+    paintFrame(this.baseContext, width, height, this.clip, this.geo, this.frame, options);
+    if (this.halves > 1) {
+      this.#within(this.baseContext, { x: width, y: 0, width, height }, (context) =>
+        paintExpected(context, width, height, this.clip, this.geo, this.step, options.seen - 1));
+    }
     const label = `Frame of step ${this.step}, ${this.time(this.step)}`;
     this.stage.setAttribute("aria-label", label);
     [...this.cells.children].forEach((button, i) => {
@@ -264,8 +287,8 @@ export class ClipView {
 
   paintMap(options) {
     if (!this.overContext || !this.clip) return;
-    const { width, height } = this.stageBox;
-    this.overContext.clearRect(0, 0, width, height);
+    const width = this.stageBox.width / this.halves, { height } = this.stageBox;
+    this.overContext.clearRect(0, 0, this.stageBox.width, height);
     this.paintMapOn(this.overContext, width, height, this.step, options);
     this.paintMarksOn(this.overContext, width, height, this.step, options);
     if (this.places.length) this.#paintStripMap(options);
@@ -282,18 +305,29 @@ export class ClipView {
         this.paintMarksOn(context, place.width, place.height, step, options, false);
       });
     }
-    if (!this.matches) return;
     const ink = getComputedStyle(this.node).color;
+    if (options.map === "surprise" && this.curve) {
+      for (const { from, to, lane } of this.rows) paintErrors(context, this.places.slice(from, to), from, lane, this.curve, this.curveRange, ink);
+      return;
+    }
+    if (!this.matches) return;
     for (const { from, to, lane } of this.rows) {
       paintCurve(context, this.places.slice(from, to), lane, this.shares.slice(from, to), Math.max(...this.shares.filter((share) => share >= 0)), ink);
     }
   }
 
+  // The colours of what was not expected, in one range for all clips, and the ends of their curves.
+  setErrors(range, curveRange) {
+    this.curveRange = curveRange;
+    this.errorsPicture.scores(this.clip.errors, range, this.colours);
+  }
+
   // One step's map on any canvas, without marks.
   paintMapOn(context, width, height, step, { map, opacity, threshold, smooth }) {
-    const picture = map === "pca" ? this.pcaPicture : this.scoresPicture;
-    if (!picture || (map !== "pca" && !this.scores)) return;
-    paintMap(context, width, height, this.clip, this.geo, step, { picture, opacity, scores: this.scores, threshold, smooth });
+    const picture = { pca: this.pcaPicture, surprise: this.errorsPicture, similarity: this.scores && this.scoresPicture }[map];
+    if (!picture) return;
+    const scores = map === "surprise" ? null : this.scores;
+    paintMap(context, width, height, this.clip, this.geo, step, { picture, opacity, scores, threshold, smooth });
   }
 
   paintMarksOn(context, width, height, step, options, faintToo = true) {

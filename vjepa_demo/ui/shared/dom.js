@@ -65,9 +65,9 @@ export function toggle(text, choose) {
 }
 
 // Between two numbers: {node, show(value)}; `format(value)` is what stands beside it.
-export function slider(text, [min, max], format, choose) {
+export function slider(text, [min, max, step = 0.01], format, choose) {
   const output = h("span", { class: "w-value", "aria-hidden": "true" });
-  const input = h("input", { type: "range", min, max, step: 0.01, "aria-label": text });
+  const input = h("input", { type: "range", min, max, step, "aria-label": text });
   const show = (value) => {
     input.value = value;
     output.textContent = format(value);
@@ -77,7 +77,7 @@ export function slider(text, [min, max], format, choose) {
     show(Number(input.value));
     choose(Number(input.value));
   });
-  return { node: h("label", { class: "w-slider" }, h("span", { text }), input, output), show };
+  return { node: h("label", { class: "w-slider" }, h("span", { text }), input, output), show, limit: (most) => { input.max = most; } };
 }
 
 // Gives a canvas as many pixels as the screen has for its size on the page; returns its context, in the page's pixels.

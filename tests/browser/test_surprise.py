@@ -1,0 +1,139 @@
+"""What the model's predictor did not expect, on the page: a colouring, a curve, a mosaic, an address."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+from demo import running_demo
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+from vjepa_demo import explore
+from vjepa_demo.options import Options
+from vjepa_demo.views.similarity import unpack
+from vjepa_demo.views.surprise import Windows
+
+WAIT_MS = 60_000
+
+
+@pytest.fixture
+def app(page: Page, demo_url: str) -> Page:
+    page.set_default_timeout(WAIT_MS)
+    page.goto(demo_url)
+    ready(page)
+    return page
+
+
+def ready(page: Page) -> None:
+    for name in ("Patch viewer", "Reference map"):
+        expect(page.get_by_label(name, exact=True)).to_have_attribute("data-state", "ready", timeout=WAIT_MS)
+
+
+def surprised(page: Page) -> None:
+    """Ask for it, and wait until it is there."""
+    page.get_by_role("radio", name="Surprise", exact=True).click()
+    expect(page.get_by_role("slider", name="Expected after")).to_be_visible(timeout=WAIT_MS)
+
+
+def test_the_numbers_are_those_of_the_view(app: Page, video, console_errors, left_localhost):
+    app.get_by_label("Video or image").set_input_files(video)
+    expect(app.get_by_text("Done.")).to_be_visible(timeout=WAIT_MS)
+    ready(app)
+    with app.expect_response(lambda answer: answer.url.endswith("/clip0.bin")) as fetched:
+        surprised(app)
+    header, sections = unpack(fetched.value.body())
+    shown = explore.embed(video, Options("nano", 16, fit="whole", precision=header.get("precision", "auto")))
+    found = explore.surprise_of(shown, Windows())
+    np.testing.assert_allclose(sections["curve"][0], found.surprise, rtol=0.02)
+    np.testing.assert_allclose(sections["errors"].reshape(found.per_patch.shape), found.per_patch, rtol=0.2)
+    assert header["expected"] == [1, 2, 3, 4, 5, 6, 7]
+    drawn = explore.expected_of(shown)
+    assert (sections["nearest"].reshape(drawn.nearest.shape) == drawn.nearest).mean() > 0.9
+    readout = app.get_by_label("Readout")
+    app.get_by_role("button", name=re.compile("^Step 3,")).click()
+    app.locator(".pv-stage").first.hover()
+    expect(readout).to_contain_text("surprise of this patch")
+    expect(readout).to_contain_text(f"{found.surprise[3]:.2f} in its step")
+    assert not console_errors
+    assert not left_localhost
+
+
+def test_what_was_expected_is_drawn_beside_what_came(app: Page, console_errors):
+    stage = app.locator(".pv-stage").first
+    surprised(app)
+    whole = stage.bounding_box()
+    app.get_by_role("slider", name="Expected after").fill("2")
+    expect(app.get_by_text("what was expected after 2 steps")).to_be_visible()
+    both = stage.bounding_box()
+    assert both["width"] / both["height"] == pytest.approx(2 * whole["width"] / whole["height"], rel=0.03)
+    app.get_by_role("slider", name="Heat").fill("0")
+    app.get_by_role("button", name=re.compile("^Step 1,")).click()  # one that was seen
+    seen = halves(stage.screenshot())
+    assert np.abs(seen[0] - seen[1]).mean() < 6, "what was seen is shown as it is"
+    app.get_by_role("button", name=re.compile("^Step 6,")).click()
+    guessed = halves(stage.screenshot())
+    assert np.abs(guessed[0] - guessed[1]).mean() > 6
+    app.get_by_role("slider", name="Expected after").fill("0")
+    assert stage.bounding_box()["width"] / stage.bounding_box()["height"] == pytest.approx(
+        whole["width"] / whole["height"], rel=0.03
+    )
+    assert not console_errors
+
+
+def halves(picture: bytes) -> tuple[np.ndarray, np.ndarray]:
+    image = np.asarray(Image.open(io.BytesIO(picture)).convert("L"), float)
+    half = image.shape[1] // 2
+    return image[8:-8, 8 : half - 8], image[8:-8, half + 8 : 2 * half - 8]
+
+
+def test_an_address_brings_it_back(app: Page, open_page, demo_url: str, console_errors):
+    surprised(app)
+    app.get_by_role("slider", name="Expected after").fill("3")
+    app.get_by_role("button", name=re.compile("^Step 5,")).click()
+    expect(app).to_have_url(re.compile(r"map=surprise.*seen=3|seen=3.*map=surprise"))
+    other = open_page()
+    other.set_default_timeout(WAIT_MS)
+    other.goto(app.url)
+    expect(other.get_by_text("what was expected after 3 steps")).to_be_visible(timeout=WAIT_MS)
+    expect(other.get_by_role("radio", name="Surprise", exact=True)).to_have_attribute("aria-checked", "true")
+    assert not console_errors
+
+
+def test_a_picture_has_none(app: Page, photo):
+    app.get_by_label("Video or image").set_input_files(photo)
+    expect(app.get_by_text("Done.")).to_be_visible(timeout=WAIT_MS)
+    ready(app)
+    expect(app.get_by_role("radio", name="Surprise", exact=True)).to_be_hidden()
+
+
+def test_a_checkpoint_without_predictor_says_so_and_the_map_stays(page: Page, small_checkpoint, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for path in small_checkpoint.iterdir():
+        (bare / path.name).write_bytes(path.read_bytes())
+    weights = load_file(bare / "model.safetensors")
+    save_file({name: one for name, one in weights.items() if "predictor" not in name}, bare / "model.safetensors")
+    page.set_default_timeout(WAIT_MS)
+    with running_demo(tmp_path, VJEPA_DEMO_CHECKPOINT=str(bare), VJEPA_DEMO_DEVICE="cpu") as address:
+        page.goto(address)
+        viewer = page.get_by_label("Patch viewer", exact=True)
+        expect(viewer).to_have_attribute("data-state", "ready")
+        page.get_by_role("radio", name="Surprise", exact=True).click()
+        expect(page.get_by_text("This checkpoint has no predictor")).to_be_visible()
+        expect(page.get_by_role("radio", name="Similar", exact=True)).to_have_attribute("aria-checked", "true")
+
+
+def test_time_tests_are_a_table(app: Page, demo_url: str):
+    app.get_by_role("button", name="Layer, second clip, time").click()
+    app.get_by_role("button", name=re.compile("Time tests")).click()
+    table = app.locator(".tests table")
+    expect(table.get_by_role("row")).to_have_count(5, timeout=WAIT_MS)
+    expect(table).to_contain_text("backwards")
+    cells = json.loads(json.dumps(table.locator("td").all_inner_texts()))[2:]
+    assert all(text == "–" or -1 <= float(text) <= 1 for text in cells)

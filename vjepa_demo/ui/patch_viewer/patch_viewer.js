@@ -178,9 +178,9 @@ class PatchViewer {
   #setErrors(clips) {
     const { options, controls } = this, film = clips.every(isFilm), known = clips.every((clip) => clip.errors);
     if (!film && options.map === "surprise") options.map = "similarity";
-    this.errors = known ? errorRange(clips.map((clip) => clip.errors)) : null;
+    const errors = (options.errors = known ? errorRange(clips.map((clip) => clip.errors)) : null);
     const ends = clips.flatMap((clip) => [...(clip.curve ?? [])]).filter((value) => !Number.isNaN(value));
-    if (known) this.views.forEach((view) => view.setErrors(this.errors, [Math.min(...ends), Math.max(...ends)]));
+    if (known) this.views.forEach((view) => view.setErrors(errors, [Math.min(...ends), Math.max(...ends)]));
     const steps = known ? clips[0].header.expected : [];
     options.seen = Math.min(options.seen, steps.length || options.seen);
     controls.offerExpected(film, steps);
@@ -189,7 +189,7 @@ class PatchViewer {
 
   // Ask for what was expected, where it is to be seen and is not there.
   #expect() {
-    if (this.options.map === "surprise" && !this.errors && this.views.length) this.trigger("expect", {});
+    if (this.options.map === "surprise" && !this.options.errors && this.views.length) this.trigger("expect", {});
   }
 
   // Tell what is chosen, once that has come to rest.
@@ -449,7 +449,7 @@ class PatchViewer {
     const view = this.views[0];
     if (!view || !view.clip) return;
     const { cursor, points, range } = this.options;
-    this.controls.scale(range, view.clip.header.colours, this.pinned, this.options.map === "surprise" ? this.errors : null);
+    this.controls.scale(range, view.clip.header.colours, this.pinned, this.options.map === "surprise" ? this.options.errors : null);
     const looked = cursor || points[points.length - 1];
     const text = looked ? this.#readout(looked) : { number: "–", what: "Point at a patch", best: "", where: "" };
     this.controls.readout(text);
@@ -467,7 +467,7 @@ class PatchViewer {
     const film = clip.header.kind !== "image";
     const where = `${film ? `step ${step} (${view.time(step)}), ` : ""}row ${row}, column ${col}${points.length > 1 ? `; query of ${points.length} patches` : ""}`;
     const at = best && this.#placeOf(best);
-    if (this.options.map === "surprise" && this.errors) {
+    if (this.options.map === "surprise" && this.options.errors) {
       const error = clip.errors[index], mean = view.curve.mean[step];
       const words = Number.isNaN(mean) ? "nothing came before" : `surprise of this patch; ${mean.toFixed(2)} in its step`;
       return { number: Number.isNaN(error) ? "–" : error.toFixed(2), what: words, best: "", where };

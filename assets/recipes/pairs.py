@@ -250,7 +250,7 @@ def by_checkpoint(folder: str) -> Judge:
     from vjepa_demo.options import Options, Sampling
     from vjepa_demo.views.surprise import Windows, surprise
 
-    embedder = Embedder.open(Options(folder, FRAMES, fit="squash", precision="fp32"))
+    embedder = Embedder.open(Options(folder, FRAMES, fit="squash"))
 
     def judge(frames: np.ndarray) -> tuple[float, float]:
         stamps = np.arange(FRAMES) / 4
@@ -328,7 +328,9 @@ def save_films(folder: Path, kinds: list[str], pairs: int) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", default="nano")
+    parser.add_argument(
+        "--checkpoint", default=str(Path(__file__).parents[1] / "nano"), help="a folder, or an id on the Hub"
+    )
     parser.add_argument("--random", type=Path, help="where the one with random weights is made, or was")
     parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS)
     parser.add_argument("--pairs", type=int, default=100, help="of each kind")

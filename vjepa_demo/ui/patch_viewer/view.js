@@ -300,8 +300,9 @@ export class ClipView {
     for (const [step, place] of this.places.entries()) {
       this.#within(context, place, () => {
         this.paintMapOn(context, place.width, place.height, step, options);
-        const best = this.matches && this.matches[step].index;
-        if (this.matches && best >= 0 && (!this.large || this.matches[step].score > this.lit)) paintRing(context, place.width, place.height, this.clip, this.geo, best, this.large);
+        const matches = options.map === "surprise" ? null : this.matches;
+        const best = matches && matches[step].index;
+        if (matches && best >= 0 && (!this.large || this.matches[step].score > this.lit)) paintRing(context, place.width, place.height, this.clip, this.geo, best, this.large);
         this.paintMarksOn(context, place.width, place.height, step, options, false);
       });
     }
@@ -338,7 +339,7 @@ export class ClipView {
 
   // Squares on the query's patches (faint where they belong to another step) and under the pointer or arrow keys; the ring
   // on the best match elsewhere, -1 where it is not in this step.
-  marksOf(step, { points, cursor, best }, faintToo = true) {
+  marksOf(step, { points, cursor, best, map }, faintToo = true) {
     const area = this.clip.rows * this.clip.cols;
     const mine = points.filter((point) => point.clip === this.clip);
     const marks = mine.map(({ index, sign }) => ({
@@ -346,7 +347,7 @@ export class ClipView {
     })).filter((mark) => faintToo || !mark.faint);
     const free = cursor && cursor.clip === this.clip && !mine.some((point) => point.index === cursor.index);
     if (free && Math.floor(cursor.index / area) === step) marks.push({ index: cursor.index, sign: 0, faint: false });
-    const ringed = faintToo && best && best.clip === this.clip && Math.floor(best.index / area) === step;
+    const ringed = faintToo && map !== "surprise" && best && best.clip === this.clip && Math.floor(best.index / area) === step;
     return { marks, ring: ringed ? best.index : -1 };
   }
 

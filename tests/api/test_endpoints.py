@@ -91,7 +91,8 @@ def test_surprise_agrees_with_the_shell(client, video, tmp_path, capsys):
     out = tmp_path / "shell.npz"
     asked = ("surprise", str(video), "--contexts", "2,8", "--precision", "fp32", "--out", str(out))
     expected = shell(capsys, *asked)
-    assert without_times(answer) == without_times(expected)
+    assert answer["surprise"][1:] == pytest.approx(expected["surprise"][1:], abs=1e-4)
+    assert answer["contexts"] == expected["contexts"] == [2, 8]
     assert answer["surprise"][0] is None
     assert answer["per_context"][1][:4] == [None] * 4
     assert len(answer["timestamps"]) == len(answer["surprise"]) == 8
@@ -102,7 +103,9 @@ def test_surprise_agrees_with_the_shell(client, video, tmp_path, capsys):
 
 def test_time_tests_agree_with_the_shell(client, video, photo, capsys):
     answer = client.predict(handle_file(video), precision="fp32", api_name="/order")
-    assert without_times(answer) == without_times(shell(capsys, "order", str(video), "--precision", "fp32"))
+    expected = shell(capsys, "order", str(video), "--precision", "fp32")
+    for ours, theirs in zip(answer["orders"], expected["orders"], strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-3)
     assert [test["order"] for test in answer["orders"]] == ["reversed", "shuffled", "frozen", "fast"]
     for name in ("/order", "/surprise"):
         with pytest.raises(AppError, match="choose a video"):

@@ -126,7 +126,8 @@ def test_a_checkpoint_without_predictor_says_so_and_the_map_stays(page: Page, sm
         expect(viewer).to_have_attribute("data-state", "ready", timeout=WAIT_MS)
         page.get_by_role("radio", name="Surprise", exact=True).click()
         expect(page.get_by_text("This checkpoint has no predictor")).to_be_visible(timeout=WAIT_MS)
-        expect(page.get_by_role("radio", name="Similar", exact=True)).to_have_attribute("aria-checked", "true", timeout=WAIT_MS)
+        similar = page.get_by_role("radio", name="Similar", exact=True)
+        expect(similar).to_have_attribute("aria-checked", "true", timeout=WAIT_MS)
 
 
 def test_time_tests_are_a_table(app: Page, demo_url: str):

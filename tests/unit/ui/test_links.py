@@ -51,6 +51,7 @@ def some_page(rng: np.random.Generator) -> dict[str, Any]:
         "sampling": str(rng.choice(["even", "fps"])),
         "fit": str(rng.choice(["whole", "crop", "pad", "squash"])),
         "by": str(rng.choice(["auto", "mean", "motion"])),
+        "hdr": str(rng.choice(["stored", "toned"])),
         "frames": int(rng.choice([16, 32, 64])),
         "from": round(float(rng.uniform(0, 9)), 3),
         "to": round(float(rng.uniform(9, 99)), 3),
@@ -61,7 +62,8 @@ def some_page(rng: np.random.Generator) -> dict[str, Any]:
         for _ in range(rng.integers(0, 64))
     ]
     state = {
-        "map": str(rng.choice(["similarity", "pca"])),
+        "map": (map_ := str(rng.choice(["similarity", "pca", "surprise"]))),
+        "seen": int(rng.integers(0, 8)) if map_ == "surprise" else 0,
         "step": int(rng.integers(0, 32)),
         "patches": patches,
         "heat": round(float(rng.random()), 2),

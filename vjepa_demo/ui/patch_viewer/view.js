@@ -3,7 +3,7 @@
 import { h, sizeCanvas } from "../shared/dom.js";
 import { MapPicture, colourWords, paintCurve, paintErrors, paintExpected, paintFrame, paintMap, paintMarks, paintRing } from "./draw.js";
 import { geometry, intersection, patchAt } from "./geometry.js";
-import { bestMatches, sharesAlike } from "./scores.js";
+import { bestMatches, sharesAlike, sharesOfSteps } from "./scores.js";
 import { SpanHandles } from "./span.js";
 
 const CURVE_HEIGHT = 34;
@@ -76,6 +76,8 @@ export class ClipView {
     this.colours = colourWords(clip.header.colours);
     this.halves = 1;
     this.errorsPicture = clip.errors && new MapPicture(clip);
+    this.attentionPicture = clip.attention && new MapPicture(clip);
+    this.looked = clip.attention && sharesOfSteps(clip.attention, clip);
     const part = (row) => clip.curve.subarray(row * clip.steps, (row + 1) * clip.steps);
     this.curve = clip.curve && { mean: part(0), low: part(1), high: part(2) };
     this.pcaPicture = clip.pca && new MapPicture(clip);
@@ -105,7 +107,7 @@ export class ClipView {
 
   release() {
     if (this.clip) this.clip.bitmap.close();
-    this.clip = this.scoresPicture = this.errorsPicture = this.pcaPicture = this.curve = this.scores = this.matches = null;
+    this.clip = this.scoresPicture = this.errorsPicture = this.attentionPicture = this.looked = this.pcaPicture = this.curve = this.scores = this.matches = null;
     this.places = [];
   }
 
@@ -311,6 +313,10 @@ export class ClipView {
       for (const { from, to, lane } of this.rows) paintErrors(context, this.places.slice(from, to), from, lane, this.curve, this.curveRange, ink);
       return;
     }
+    if (options.map === "attention" && this.looked) {
+      for (const { from, to, lane } of this.rows) paintCurve(context, this.places.slice(from, to), lane, this.looked.slice(from, to), Math.max(...this.looked), ink);
+      return;
+    }
     if (!this.matches) return;
     for (const { from, to, lane } of this.rows) {
       paintCurve(context, this.places.slice(from, to), lane, this.shares.slice(from, to), Math.max(...this.shares.filter((share) => share >= 0)), ink);
@@ -323,11 +329,16 @@ export class ClipView {
     this.errorsPicture.scores(this.clip.errors, range, this.colours);
   }
 
+  // The colours of where the classifier looked, in one range for all clips.
+  setAttention(range) {
+    this.attentionPicture.scores(this.clip.attention, range, this.colours);
+  }
+
   // One step's map on any canvas, without marks.
   paintMapOn(context, width, height, step, { map, opacity, threshold, smooth }) {
-    const picture = { pca: this.pcaPicture, surprise: this.errorsPicture, similarity: this.scores && this.scoresPicture }[map];
+    const picture = { pca: this.pcaPicture, surprise: this.errorsPicture, attention: this.attentionPicture, similarity: this.scores && this.scoresPicture }[map];
     if (!picture) return;
-    const scores = map === "surprise" ? null : this.scores;
+    const scores = map === "surprise" || map === "attention" ? null : this.scores;
     paintMap(context, width, height, this.clip, this.geo, step, { picture, opacity, scores, threshold, smooth });
   }
 

@@ -295,7 +295,7 @@ def labels_of(shown: Embedded, k: int = 5, progress: Progress = say_nothing) -> 
 
     way = _way(shown.content, shown.clip.sampling, embedder, None)
     found = kept.get(way and (*way, "labels"), judge)[0]
-    told = cautions(embedder.encoder.checkpoint, len(names), shown.clip, made.fit)
+    told = cautions(embedder.encoder.checkpoint, len(names), shown.clip, made.options.fit)
     return replace(found, likeliest=found.likeliest[:k], cautions=told)
 
 

@@ -61,7 +61,7 @@ def test_where_it_looked_most() -> None:
 
 def test_all_of_it_on_a_checkpoint(shown: explore.Embedded, small_classifier: Path) -> None:
     inputs = AutoVideoProcessor.from_pretrained(small_classifier)(
-        torch.from_numpy(shown.clip.frames), return_tensors="pt"
+        torch.from_numpy(shown.clip.frames.copy()), return_tensors="pt"
     )
     model = VJEPA2ForVideoClassification.from_pretrained(small_classifier).eval()
     with torch.no_grad():

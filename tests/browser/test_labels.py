@@ -69,6 +69,11 @@ def test_labels_are_listed_as_text_and_the_attention_is_painted(
     told = int(re.search(r"(\d+) % of all is in this step", readout.inner_text())[1])
     assert told == pytest.approx(share, abs=1.5)
     expect(page).to_have_url(re.compile("map=attention"))
+    page.locator("summary", has_text="More").click()
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save the figure as SVG").click()
+    figure = saved.value.path().read_text(encoding="utf-8")
+    assert "attention of the classifier, in multiples of the average" in figure
     assert not console_errors
     assert not left_localhost
 

@@ -110,7 +110,7 @@ export class Controls {
     this.playButton.setAttribute("aria-label", text);
   }
 
-  // `other` is {kind, range} of what is painted where it is no cosine.
+  // `other` is what `otherOf` gives.
   scale(range, anchors, pinned, other) {
     const context = this.bar.getContext("2d");
     for (let i = 0; i < 256; i++) {
@@ -118,7 +118,7 @@ export class Controls {
       context.fillRect(i, 0, 1, 1);
     }
     const { map, centred } = this.options;
-    const kind = other ? other.kind : centred ? "cosine, mean subtracted" : "cosine";
+    const kind = other ? other.words : centred ? "cosine, mean subtracted" : "cosine";
     const [low, high] = (other ? other.range : range).map((end) => end.toFixed(2));
     this.low.textContent = map === "pca" ? "colours: first three components" : low;
     this.high.textContent = high;

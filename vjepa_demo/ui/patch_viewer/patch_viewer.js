@@ -7,7 +7,7 @@ import { Film } from "./film.js";
 import { actionOf } from "./keys.js";
 import { saveFigure } from "./picture.js";
 import { bestElsewhere, errorRange, makeQuery, scoreClip, scoreRange } from "./scores.js";
-import { FIRST, isFilm, readState, stateOf } from "./state.js";
+import { FIRST, isFilm, otherOf, readState, stateOf } from "./state.js";
 import { ClipView } from "./view.js";
 
 const PIN_DELAY = 250;
@@ -191,17 +191,9 @@ class PatchViewer {
   // Where the checkpoint's classifier looked in the clips, where it has one.
   #setAttention(clips) {
     const known = clips.every((clip) => clip.attention);
-    this.attention = known ? errorRange(clips.map((clip) => clip.attention)) : null;
-    if (known) this.views.forEach((view) => view.setAttention(this.attention));
+    const attention = (this.options.attention = known ? errorRange(clips.map((clip) => clip.attention)) : null);
+    if (known) this.views.forEach((view) => view.setAttention(attention));
     this.controls.offerAttention(known);
-  }
-
-  // What is painted where it is no cosine, and its range.
-  get #other() {
-    const { map } = this.options;
-    if (map === "surprise" && this.errors) return { kind: "surprise: mean absolute error", range: this.errors };
-    if (map === "attention" && this.attention) return { kind: "attention of the classifier, in multiples of the average", range: this.attention };
-    return null;
   }
 
   // Ask for what was expected, where it is to be seen and is not there.
@@ -466,7 +458,7 @@ class PatchViewer {
     const view = this.views[0];
     if (!view || !view.clip) return;
     const { cursor, points, range } = this.options;
-    this.controls.scale(range, view.clip.header.colours, this.pinned, this.#other);
+    this.controls.scale(range, view.clip.header.colours, this.pinned, otherOf(this.options));
     const looked = cursor || points[points.length - 1];
     const text = looked ? this.#readout(looked) : { number: "–", what: "Point at a patch", best: "", where: "" };
     this.controls.readout(text);
@@ -489,7 +481,7 @@ class PatchViewer {
       const words = Number.isNaN(mean) ? "nothing came before" : `surprise of this patch; ${mean.toFixed(2)} in its step`;
       return { number: Number.isNaN(error) ? "–" : error.toFixed(2), what: words, best: "", where };
     }
-    if (this.options.map === "attention" && this.attention) {
+    if (this.options.map === "attention" && this.options.attention) {
       const words = `the average attention; ${Math.round(100 * view.looked[step])} % of all is in this step`;
       return { number: `${clip.attention[index].toFixed(1)} ×`, what: words, best: "", where };
     }

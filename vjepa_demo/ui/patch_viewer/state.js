@@ -39,6 +39,16 @@ export function readState(state, clips) {
   return { options, points: points.some(({ sign }) => sign > 0) ? points : [], step };
 }
 
+// Whether a map is of the tokens, and a best match is to be seen on it.
+export const isOfTokens = (map) => map === "similarity" || map === "pca";
+
+// What is painted where it is no cosine, in words, and its range; null where it is one.
+export function otherOf({ map, errors, attention }) {
+  if (map === "surprise" && errors) return { words: "surprise: mean absolute error of what was expected", range: errors };
+  if (map === "attention" && attention) return { words: "attention of the classifier, in multiples of the average", range: attention };
+  return null;
+}
+
 export const isFilm = (clip) => clip.header.kind !== "image";
 
 function pointOf(patch, clips) {

@@ -5,6 +5,7 @@ import { MapPicture, colourWords, paintCurve, paintErrors, paintExpected, paintF
 import { geometry, intersection, patchAt } from "./geometry.js";
 import { bestMatches, sharesAlike, sharesOfSteps } from "./scores.js";
 import { SpanHandles } from "./span.js";
+import { isOfTokens } from "./state.js";
 
 const CURVE_HEIGHT = 34;
 const CELL_GAP = 4;
@@ -302,7 +303,7 @@ export class ClipView {
     for (const [step, place] of this.places.entries()) {
       this.#within(context, place, () => {
         this.paintMapOn(context, place.width, place.height, step, options);
-        const matches = options.map === "surprise" ? null : this.matches;
+        const matches = isOfTokens(options.map) ? this.matches : null;
         const best = matches && matches[step].index;
         if (matches && best >= 0 && (!this.large || this.matches[step].score > this.lit)) paintRing(context, place.width, place.height, this.clip, this.geo, best, this.large);
         this.paintMarksOn(context, place.width, place.height, step, options, false);
@@ -338,7 +339,7 @@ export class ClipView {
   paintMapOn(context, width, height, step, { map, opacity, threshold, smooth }) {
     const picture = { pca: this.pcaPicture, surprise: this.errorsPicture, attention: this.attentionPicture, similarity: this.scores && this.scoresPicture }[map];
     if (!picture) return;
-    const scores = map === "surprise" || map === "attention" ? null : this.scores;
+    const scores = isOfTokens(map) ? this.scores : null;
     paintMap(context, width, height, this.clip, this.geo, step, { picture, opacity, scores, threshold, smooth });
   }
 
@@ -358,7 +359,7 @@ export class ClipView {
     })).filter((mark) => faintToo || !mark.faint);
     const free = cursor && cursor.clip === this.clip && !mine.some((point) => point.index === cursor.index);
     if (free && Math.floor(cursor.index / area) === step) marks.push({ index: cursor.index, sign: 0, faint: false });
-    const ringed = faintToo && map !== "surprise" && best && best.clip === this.clip && Math.floor(best.index / area) === step;
+    const ringed = faintToo && isOfTokens(map) && best && best.clip === this.clip && Math.floor(best.index / area) === step;
     return { marks, ring: ringed ? best.index : -1 };
   }
 

@@ -116,6 +116,43 @@ def save_checkpoint(folder: Path, *, seed: int = 0, crop: int = 64, **config: An
     return folder
 
 
+LABELS = (
+    "Pushing [something] from left to right",
+    "<b>Rolling</b> & ${falling}",
+    "two\nlines \x1b[31m",
+    "four",
+    "five",
+    "6",
+)
+
+
+def save_classifier(folder: Path, *, seed: int = 0, crop: int = 64, **config: Any) -> Path:
+    """As `save_checkpoint`, a `VJEPA2ForVideoClassification` with LABELS."""
+    import torch
+    from transformers import VJEPA2Config, VJEPA2ForVideoClassification, VJEPA2VideoProcessor
+
+    options = {
+        **{"patch_size": 16, "crop_size": crop, "frames_per_clip": 16, "initializer_range": 0.2},
+        **{"hidden_size": 88, "num_attention_heads": 4, "num_hidden_layers": 2, "num_pooler_layers": 2},
+        **{"pred_hidden_size": 48, "pred_num_attention_heads": 2, "pred_num_hidden_layers": 1},
+        "id2label": dict(enumerate(LABELS)),
+    }
+    torch.manual_seed(seed)
+    model = VJEPA2ForVideoClassification(VJEPA2Config(**{**options, **config})).eval()
+    with torch.no_grad():
+        for weights in (*model.pooler.parameters(), *model.classifier.parameters()):
+            weights += 0.1 * torch.randn(weights.shape)  # no bias is zero, no norm is plain
+    model.save_pretrained(folder)
+    VJEPA2VideoProcessor(crop_size=crop).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small random V-JEPA 2 that has a classifier: 64 px, 16 frames, 2 layers and 2 of its pooler."""
+    return save_classifier(tmp_path_factory.mktemp("checkpoints") / "labels")
+
+
 @pytest.fixture(scope="session")
 def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a small random V-JEPA 2: patch 16 at 64 px, 16 frames, 3 layers, 4 heads of 22 channels.

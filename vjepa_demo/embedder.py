@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from vjepa_demo import jobs
 from vjepa_demo.embedding import Embedding, Fingerprint, Kind, Pooling
+from vjepa_demo.errors import RequestError
 from vjepa_demo.media.clip import Clip
 from vjepa_demo.media.worker import read_clip
 from vjepa_demo.model import checkpoints
@@ -21,7 +22,7 @@ from vjepa_demo.options import Fit, Options, Sampling
 if TYPE_CHECKING:
     import numpy as np
 
-    from vjepa_demo.model.encoder import Encoder, Forecast
+    from vjepa_demo.model.encoder import Classification, Encoder, Forecast
 
 DEFAULTS = Options()
 ENCODER = "vjepa_demo.model.encoder"  # to import it takes seconds
@@ -137,6 +138,22 @@ class Embedder:
         """What the predictor expects of clips `[B, T, 3, H, W]` of which so many time steps are shown; see
         `Encoder.forecast`. Raises UserError."""
         return self.encoder.forecast(frames, steps)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """All that the checkpoint's classifier can name. Raises RequestError where it has none."""
+        return self.encoder.labels
+
+    def classify(self, embedding: Embedding) -> Classification:
+        """What the checkpoint's classifier makes of a clip that was embedded so; see `Encoder.classify`.
+
+        Raises:
+            RequestError: the checkpoint has no classifier, or the tokens are not those of the last layer.
+            UserError: as `Encoder.classify`.
+        """
+        if embedding.layer is not None:
+            raise RequestError("The classifier reads the last layer's tokens: embed the clip at that.")
+        return self.encoder.classify(embedding.tokens)
 
     def embed_many(self, clips: Sequence[Clip], layer: int | None = None) -> list[Embedding]:
         """Embed clips as `embed` does each, on a GPU several at a time; see `Encoder.encode_many`. Raises UserError."""

@@ -26,6 +26,7 @@ from vjepa_demo.options import Options, Sampling
 from vjepa_demo.references.background import prepared
 from vjepa_demo.references.comparison import Comparison, ReferenceSet
 from vjepa_demo.settings import ASSETS, settings
+from vjepa_demo.views.labels import Labels, cautions, labels
 from vjepa_demo.views.orders import WORDS as ORDER_WORDS
 from vjepa_demo.views.orders import TimeTest, time_tests
 from vjepa_demo.views.similarity import similarity
@@ -51,7 +52,7 @@ Read = tuple[Clip, float]  # a file's clip, and how many milliseconds it took to
 ENCODED = ("preprocess", "encode")
 
 
-def _seal(value: Read | Embedding | Surprise | Expected) -> int:
+def _seal(value: Read | Embedding | Surprise | Expected | Labels) -> int:
     """The bytes of what is kept, to which nobody may write any more: many share it."""
     arrays: tuple[np.ndarray, ...]
     if isinstance(value, Embedding):
@@ -60,6 +61,8 @@ def _seal(value: Read | Embedding | Surprise | Expected) -> int:
         arrays = value.per_patch, value.per_context, value.timestamps
     elif isinstance(value, Expected):
         arrays = value.nearest, value.cosine
+    elif isinstance(value, Labels):
+        arrays = value.attention, value.pooled
     else:
         arrays = value[0].frames, value[0].timestamps
     for array in arrays:
@@ -273,6 +276,29 @@ def expected_of(shown: Embedded, progress: Progress = say_nothing) -> Expected:
     return kept.get(way and (*way, "expected"), expect)[0]
 
 
+def labels_of(shown: Embedded, k: int = 5, progress: Progress = say_nothing) -> Labels:
+    """The k labels that the classifier of the checkpoint finds likeliest, and where it looked.
+
+    Raises:
+        UserError: k is no number of labels, or the checkpoint has no classifier.
+    """
+    made = shown.embedding.fingerprint
+    check_labels(k, made.options)
+    embedder = Embedder.open(made.options, progress)
+    names = embedder.labels
+    shown = at_layer(shown, None, progress)
+
+    def judge() -> Labels:
+        with jobs.turn(progress):
+            progress("Naming what happens")
+            return labels(embedder.classify(shown.embedding), names)
+
+    way = _way(shown.content, shown.clip.sampling, embedder, None)
+    found = kept.get(way and (*way, "labels"), judge)[0]
+    told = cautions(embedder.encoder.checkpoint, len(names), shown.clip, made.options.fit)
+    return replace(found, likeliest=found.likeliest[:k], cautions=told)
+
+
 def time_tests_of(shown: Embedded, progress: Progress = say_nothing) -> list[TimeTest]:
     """How like a clip its frames are in other orders. Raises UserError where it is no video, or too short."""
     shown = at_layer(shown, None, progress)
@@ -328,16 +354,22 @@ def pooling_of(pooling: Pooling | None, checkpoint: str, clip: Clip) -> Pooling:
     return "mean" if clip.is_image else checkpoints.find(checkpoint).pooling
 
 
+def check_labels(k: int, options: Options) -> None:
+    """Raises RequestError or CheckpointError where it is known beforehand that k labels cannot be had."""
+    check_count(k, "labels")
+    checkpoints.find(options.checkpoint).require_head()
+
+
 def check_pooling(pooling: str | None) -> None:
     """Raises RequestError where there is no such pooling."""
     if pooling not in (None, *get_args(Pooling)):
         raise RequestError(f"The pooling must be mean or motion, not {cut(pooling)}.")
 
 
-def check_count(k: int) -> None:
-    """Raises RequestError where k neighbours cannot be asked for."""
+def check_count(k: int, what: str = "neighbours") -> None:
+    """Raises RequestError where k of them cannot be asked for."""
     if k < 1:
-        raise RequestError(f"The number of neighbours must be at least 1, not {cut(k)}.")
+        raise RequestError(f"The number of {what} must be at least 1, not {cut(k)}.")
 
 
 # --- what the shell prints and the API returns ----------------------------------------------------------------------
@@ -373,6 +405,11 @@ def neighbours_json(compared: Compared, k: int = 5) -> dict[str, Any]:
 
 def surprise_json(embedding: Embedding, found: Surprise) -> dict[str, Any]:
     """How surprising each time step is; `timestamps` are those of the steps, as many as there are."""
+    return {**embedding_json(embedding), **found.json()}
+
+
+def classify_json(embedding: Embedding, found: Labels) -> dict[str, Any]:
+    """The likeliest labels, the attention to each patch, and how the clip was embedded."""
     return {**embedding_json(embedding), **found.json()}
 
 

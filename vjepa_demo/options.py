@@ -174,7 +174,7 @@ class Question:
         file: what is embedded.
         at: a patch, as `explore.parse_position` reads it.
         raw: whether similarity is that of the tokens themselves.
-        k: how many neighbours.
+        k: how many neighbours, or labels.
         pooling: how a clip becomes the vector that is compared.
         window, stride, contexts: see `surprise.Windows`.
         out: which file is made of scores; in the shell its name says so.
@@ -186,7 +186,9 @@ class Question:
         metadata={"help": "the patch: time step, row and column, counted from 0", "metavar": "STEP,ROW,COL"},
     )
     raw: bool = field(default=False, metadata={"help": "do not subtract the clip's mean token first"})
-    k: int = field(default=5, metadata={"help": "how many neighbours (default: %(default)s)", "metavar": "K"})
+    k: int = field(
+        default=5, metadata={"help": "how many neighbours, or labels (default: %(default)s)", "metavar": "K"}
+    )
     pooling: Pooling = field(
         default="mean",
         metadata={"help": "compare what clips show (mean), or how they move (motion)", "choices": get_args(Pooling)},

@@ -26,7 +26,7 @@ from vjepa_demo.cli import build_parser
 from vjepa_demo.options import Options, Question, described
 from vjepa_demo.settings import ASSETS
 
-NAMES = ["embed", "similarity", "heatmap", "neighbours", "order", "surprise"]
+NAMES = ["embed", "similarity", "heatmap", "neighbours", "classify", "order", "surprise"]
 EXAMPLE = "/examples/v-jepa-2-explorer/dominoes.mp4"
 
 
@@ -75,7 +75,7 @@ def test_every_tool_and_each_of_its_parameters_is_described_in_the_words_of_the_
     shown = httpx.get(f"{demo_url}/gradio_api/mcp/schema", timeout=60).json()
     assert [(tool["name"], tool["inputSchema"]) for tool in shown] == [(each.name, each.inputSchema) for each in listed]
     commands = build_parser()._subparsers._group_actions[0].choices
-    for command in ("embed", "similarity", "neighbours", "order", "surprise"):
+    for command in ("embed", "similarity", "neighbours", "classify", "order", "surprise"):
         tool = next(tool for tool in listed if tool.name == command)
         for action in commands[command]._actions:
             if action.dest in tool.inputSchema["properties"]:

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from demo import running_demo
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
@@ -117,3 +118,27 @@ def test_windows_that_do_not_fit_are_told(client, video):
         client.predict(handle_file(video), window=32, api_name="/surprise")
     with pytest.raises(AppError, match="contexts must be numbers"):
         client.predict(handle_file(video), contexts="two", api_name="/surprise")
+
+
+def test_labels_agree_with_the_shell(small_classifier, video, photo, tmp_path, capsys):
+    name = str(small_classifier)
+    with running_demo(tmp_path, VJEPA_DEMO_CHECKPOINT=name, VJEPA_DEMO_DEVICE="cpu") as address:
+        there = Client(address, verbose=False)
+        answer = there.predict(handle_file(video), k=3, checkpoint=name, precision="fp32", api_name="/classify")
+        with pytest.raises(AppError, match="number of labels must be at least 1"):
+            there.predict(handle_file(video), k=0, checkpoint=name, api_name="/classify")
+        of_picture = there.predict(handle_file(photo), checkpoint=name, api_name="/classify")
+    expected = shell(capsys, "classify", str(video), "-k", "3", "--checkpoint", name, "--precision", "fp32")
+    loose = ("labels", "attention")
+    assert {**without_times(answer), **dict.fromkeys(loose)} == {**without_times(expected), **dict.fromkeys(loose)}
+    assert [entry["label"] for entry in answer["labels"]] == [entry["label"] for entry in expected["labels"]]
+    for ours, theirs in zip(answer["labels"], expected["labels"], strict=True):
+        assert ours["probability"] == pytest.approx(theirs["probability"], abs=1e-4)
+    np.testing.assert_allclose(answer["attention"], expected["attention"], atol=1e-5)
+    assert np.sum(answer["attention"]) == pytest.approx(1.0, abs=1e-4)
+    assert len(of_picture["labels"]) == 5
+
+
+def test_a_checkpoint_without_a_classifier_says_so(client, video):
+    with pytest.raises(AppError, match="has no classifier"):
+        client.predict(handle_file(video), checkpoint="nano", api_name="/classify")

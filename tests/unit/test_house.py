@@ -28,7 +28,10 @@ ROOMS = (
     *("media", "model", "embedder", "views", "references", "explore", "cli", "__main__", "ui"),
 )
 # What a first visitor or `--help` waits for may not take seconds to import; these may.
-HEAVY = ("model/device.py", "model/encoder.py", "model/forward.py", "views/heatmap.py", "__main__.py", "ui/")
+HEAVY = (
+    *("model/device.py", "model/encoder.py", "model/forward.py", "model/heads.py"),
+    *("views/heatmap.py", "__main__.py", "ui/"),
+)
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -62,6 +62,10 @@ def build_parser() -> Parser:
     surprise.add_argument("--out", metavar="F.npz", help="where to write timestamps, surprise, per_context, per_patch")
     surprise.set_defaults(run=run_surprise)
 
+    classify = commands.add_parser("classify", parents=[common], help="what a checkpoint's classifier calls it")
+    add_option(classify, QUESTION["k"], "-k")
+    classify.set_defaults(run=run_classify)
+
     order = commands.add_parser("order", parents=[common], help="does the embedding tell the order of time")
     order.set_defaults(run=run_order)
 
@@ -156,6 +160,20 @@ def run_surprise(given: argparse.Namespace) -> int:
     told = explore.surprise_json(shown.embedding, found)
     words = " ".join("–" if x is None else f"{x:.3f}" for x in told["surprise"])
     tell(given, told, f"surprise at each time step: {words}")
+    return 0
+
+
+def run_classify(given: argparse.Namespace) -> int:
+    from vjepa_demo import explore
+
+    options = options_of(given)
+    explore.check_labels(given.k, options)
+    shown = explore.embed(given.file, options, progress=say)
+    found = explore.labels_of(shown, given.k, say)
+    step, row, col = found.most
+    lines = [f"{probability:.3f}  {label}" for label, probability in found.likeliest]
+    lines.append(f"It looked most at {step},{row},{col} (step, row, column): {found.times:.1f} times the average.")
+    tell(given, explore.classify_json(shown.embedding, found), "\n".join([*lines, *found.cautions]))
     return 0
 
 

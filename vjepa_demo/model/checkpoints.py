@@ -15,13 +15,19 @@ from typing import Any
 
 from vjepa_demo import jobs
 from vjepa_demo.embedding import Pooling
-from vjepa_demo.errors import CheckpointError, cut, out_of_memory
+from vjepa_demo.errors import CheckpointError, RequestError, cut, out_of_memory
 from vjepa_demo.model import hub
 from vjepa_demo.settings import ASSETS, AUTO, ZERO_GPU, settings
 
 log = logging.getLogger(__name__)
 
 Progress = Callable[[str], None]
+
+CLASSIFIER = "VJEPA2ForVideoClassification"
+NO_HEAD = (
+    "This checkpoint has no classifier, so it names nothing: choose one that was tuned on Something-Something v2 or "
+    "Diving48, e.g. facebook/vjepa2-vitl-fpc16-256-ssv2, or a folder with another VJEPA2ForVideoClassification."
+)
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,7 @@ class Checkpoint:
         folder: where its files are, for one that is not on the Hub.
         pooling: how its clips are compared unless the user says otherwise. The mean is what is customary; motion where
             that was measured to be better.
+        has_head: whether it has a classifier beside its encoder.
     """
 
     id: str
@@ -79,6 +86,12 @@ class Checkpoint:
     size: Size
     folder: Path | None = None
     pooling: Pooling = "mean"
+    has_head: bool = False
+
+    def require_head(self) -> None:
+        """Raises RequestError where it has no classifier."""
+        if not self.has_head:
+            raise RequestError(NO_HEAD)
 
     @property
     def name(self) -> str:
@@ -94,7 +107,13 @@ SIZES = {"vitl": (1024, 16, 24, 4096), "vith": (1280, 16, 32, 5120), "vitg": (14
 
 # https://huggingface.co/collections/facebook/v-jepa-2-6841bad8413014e185b497a6
 HUB = tuple(
-    Checkpoint(f"facebook/vjepa2-{name}", title, frames, Size(*SIZES[name[:4]], 384 if "-384" in name else 256))
+    Checkpoint(
+        f"facebook/vjepa2-{name}",
+        title,
+        frames,
+        Size(*SIZES[name[:4]], 384 if "-384" in name else 256),
+        has_head=name.endswith(("-ssv2", "-diving48")),
+    )
     for name, title, frames in (
         ("vitl-fpc64-256", "ViT-L · 1024 channels, 256 px", 64),
         ("vith-fpc64-256", "ViT-H · 1280 channels, 256 px", 64),
@@ -213,11 +232,15 @@ def find(name: str) -> Checkpoint:
     if name and os.path.isdir(folder):  # unlike Path's, these take any text
         config = _read_config(folder)
         title, frames = f"{folder.name} (local folder)", int(config.frames_per_clip)
-        return Checkpoint(str(folder.resolve()), title, frames, Size.of(config), folder)
+        return Checkpoint(str(folder.resolve()), title, frames, Size.of(config), folder, has_head=_has_head(config))
     raise CheckpointError(
         f"There is no checkpoint {cut(name)}: choose auto, nano, a folder with a config.json, or one of "
         f"{', '.join(checkpoint.id for checkpoint in HUB)}."
     )
+
+
+def _has_head(config: Any) -> bool:
+    return CLASSIFIER in (config.architectures or ())
 
 
 def _read_config(folder: Path) -> Any:
@@ -244,12 +267,14 @@ class Loaded:
         revision: the Hub's commit, or the SHA-256 of a local checkpoint's files (12 digits).
         model: `VJEPA2Model` in evaluation mode. Its predictor is None where the files hold none, or only a part of it.
         processor: `VJEPA2VideoProcessor`.
+        head: `heads.Head` in evaluation mode and float32. None where the files hold none, or only a part of it.
     """
 
     checkpoint: Checkpoint
     revision: str
     model: Any
     processor: Any
+    head: Any = None
 
 
 def files_of(checkpoint: Checkpoint, progress: Progress = lambda message: None) -> Path:
@@ -305,6 +330,7 @@ def load(
         with torch.device("meta"):
             model = AutoModel.from_config(config, attn_implementation="sdpa")
         _fill(model, _weights(folder), device, torch.bfloat16 if precision == "bf16" else torch.float32)
+        head = _head(config, _weights(folder), device) if _has_head(config) else None
         processor = AutoVideoProcessor.from_pretrained(folder, local_files_only=True)
     except Exception as error:
         if out_of_memory(error):
@@ -320,7 +346,7 @@ def load(
             f"{config.crop_size} px: set both to the same size."
         )
     model.eval().requires_grad_(False)
-    return Loaded(checkpoint, revision_of(checkpoint, folder), model, processor)
+    return Loaded(checkpoint, revision_of(checkpoint, folder), model, processor, head)
 
 
 def _weights(folder: Path) -> list[Path]:
@@ -334,18 +360,11 @@ def _weights(folder: Path) -> list[Path]:
 
 def _fill(model: Any, files: list[Path], device: str, dtype: Any) -> None:
     """Give a model on the meta device its weights. Raises ValueError or RuntimeError where they are not its own."""
-    from safetensors import safe_open
-
     from vjepa_demo.model.forward import precision_of
 
-    wanted, weights = set(model.state_dict()), {}
-    for path in files:
-        # Read, not mapped: the pages of a mapped file count as this process's memory.
-        with safe_open(path, framework="pt", backend="pread") as file:
-            for name in file.keys():  # noqa: SIM118  # it is no dictionary
-                own = name.removeprefix(f"{model.base_model_prefix}.")  # a classifier keeps its encoder under that
-                if own in wanted:
-                    weights[own] = file.get_tensor(name).to(device=device, dtype=precision_of(own, dtype))
+    wanted = set(model.state_dict())
+    prefix = f"{model.base_model_prefix}."  # a classifier keeps its encoder under that
+    weights = _read(files, wanted, device, lambda name: precision_of(name, dtype), prefix)
     missing = wanted - set(weights)
     if of_encoder := [name for name in missing if name.startswith("encoder.")]:
         raise ValueError(f"{len(of_encoder)} weights of the encoder are missing, e.g. {min(of_encoder)}")
@@ -353,6 +372,39 @@ def _fill(model: Any, files: list[Path], device: str, dtype: Any) -> None:
         model.predictor = None
         weights = {name: weight for name, weight in weights.items() if name.startswith("encoder.")}
     model.load_state_dict(weights, assign=True)
+
+
+def _head(config: Any, files: list[Path], device: str) -> Any:
+    """See `Loaded.head`. Raises RuntimeError where the weights are of another shape."""
+    import torch
+
+    from vjepa_demo.model.heads import Head
+
+    with torch.device("meta"):
+        head = Head(config)
+    wanted = set(head.state_dict())
+    weights = _read(files, wanted, device, lambda name: torch.float32)
+    if wanted - set(weights):
+        return None
+    head.load_state_dict(weights, assign=True)
+    return head.eval().requires_grad_(False)
+
+
+def _read(
+    files: list[Path], wanted: set[str], device: str, dtype_of: Callable[[str], Any], prefix: str = ""
+) -> dict[str, Any]:
+    """Those weights that are wanted, by their names without a prefix, on the device and each in its own precision."""
+    from safetensors import safe_open
+
+    weights = {}
+    for path in files:
+        # Read, not mapped: the pages of a mapped file count as this process's memory.
+        with safe_open(path, framework="pt", backend="pread") as file:
+            for name in file.keys():  # noqa: SIM118  # it is no dictionary
+                own = name.removeprefix(prefix)
+                if own in wanted:
+                    weights[own] = file.get_tensor(name).to(device=device, dtype=dtype_of(own))
+    return weights
 
 
 def revision_of(checkpoint: Checkpoint, folder: Path) -> str:

@@ -60,6 +60,21 @@ class Forecast:
     expected: dict[int, np.ndarray]
 
 
+@dataclass(frozen=True, eq=False)
+class Classification:
+    """What a checkpoint's classifier makes of a clip, float32.
+
+    Attributes:
+        logits: `[L]`, one for each label that it knows.
+        pooled: `[D]`, the vector that they are read off.
+        attention: `[T', H', W']`, how much the pooler's query attends to each patch, the mean over heads; its sum is 1.
+    """
+
+    logits: np.ndarray
+    pooled: np.ndarray
+    attention: np.ndarray
+
+
 class Encoder:
     """A checkpoint on a device, ready to embed clips. Make it with `get_encoder`, which keeps it."""
 
@@ -71,6 +86,7 @@ class Encoder:
         self.precision = precision
         self.dtype = DTYPES[precision]
         self.model = loaded.model.to(device)
+        self.head = loaded.head and loaded.head.to(device)
         self.config: Any = self.model.config
         found = measured(loaded.checkpoint.size) if device == "cpu" else None
         # How the precision does on this machine, in words; none where that was not measured.
@@ -83,7 +99,8 @@ class Encoder:
         else:
             fuse(self.model, self.dtype)
         # Bytes of its weights; on ZeroGPU they can only be counted before the page is launched.
-        self.nbytes = sum(weights.nbytes for weights in self.model.parameters())
+        parts = [self.model, self.head] if self.head else [self.model]
+        self.nbytes = sum(weights.nbytes for part in parts for weights in part.parameters())
         if way.packed and not self._reference:
             pack(self.model)
 
@@ -234,6 +251,31 @@ class Encoder:
         self.require_predictor()
         return self._run("foresee", frames, tuple(steps))
 
+    def require_head(self) -> None:
+        """Raises RequestError where the checkpoint's files hold no classifier."""
+        if self.head is None:
+            raise RequestError(checkpoints.NO_HEAD)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """All that the checkpoint's classifier can name. Raises RequestError where it has none."""
+        self.require_head()
+        return self.head.labels
+
+    def classify(self, tokens: np.ndarray) -> Classification:
+        """What the checkpoint's classifier makes of a clip; equal to `VJEPA2ForVideoClassification` on its tokens.
+
+        Args:
+            tokens: of `encode`, of the last layer, on a grid of any shape, padding and all.
+
+        Raises:
+            RequestError: the checkpoint has no classifier.
+            CheckpointError, GpuError: as `encode`.
+        """
+        self.require_head()
+        logits, pooled, attention = self._run("judge", tokens.reshape(1, -1, tokens.shape[-1]).copy(), None)
+        return Classification(logits[0], pooled[0], attention.reshape(tokens.shape[:-1]))
+
     def _run(self, method: str, frames: np.ndarray, argument: Any) -> Any:
         """What one of the methods below gives, on the device. Raises what it returns as an error."""
         found = (_work_on_gpu if self.device == "cuda" else _work)(self.key, method, frames, argument)
@@ -303,6 +345,11 @@ class Encoder:
                 found.seen[count] = self._arrange(_layer_norm(context), grid)
                 found.expected[count] = self._arrange(told[:, context.shape[1] :], grid)
             return found
+
+    def judge(self, tokens: torch.Tensor, _: None) -> tuple[np.ndarray, ...]:
+        """What the head gives of tokens `[B, N, D]`: see `heads.Head`."""
+        with torch.inference_mode():
+            return tuple(found.cpu().numpy() for found in self.head(tokens.to(self.device), jobs.give_way))
 
     def _grid(self, pixels: torch.Tensor) -> tuple[int, int, int]:
         """Time steps, rows and columns of the tokens of pixels `[B, T, 3, H, W]`."""
@@ -505,8 +552,8 @@ def _work(key: Key, method: str, frames: np.ndarray, argument: Any) -> Any:
 
     Args:
         key: the encoder, which is loaded where this process has none of it.
-        method: "forward" or "foresee" of it.
-        frames: uint8 `[B, T, 3, H, W]`, as `preprocess` makes them.
+        method: "forward", "foresee" or "judge" of it.
+        frames: uint8 `[B, T, 3, H, W]`, as `preprocess` makes them; for "judge" tokens, float32 `[B, N, D]`.
         argument: the method's other one.
 
     Returns:
@@ -531,8 +578,10 @@ def _work(key: Key, method: str, frames: np.ndarray, argument: Any) -> Any:
 
 def _gpu_seconds(key: Key, method: str, frames: np.ndarray, argument: Any) -> int:
     """How long ZeroGPU is asked for its GPU, for these arguments of `_work`."""
-    batch, count, _, height, width = frames.shape
     size = checkpoints.find(key[0]).size
+    if method == "judge":  # the head has a few layers, in float32: less than the encoder's pass of as many tokens
+        return zero_gpu.seconds(size, 2, frames.shape[1], len(frames), key[2])
+    batch, count, _, height, width = frames.shape
     patches = (height // size.patch) * (width // size.patch)
     # A forecast encodes the clip and its beginning, and predicts about as many tokens with a smaller model.
     passes = 1 + 2 * len(argument) if method == "foresee" else 1

@@ -51,6 +51,10 @@ ORDERS = (
     "`orders` have `order` (reversed, shuffled, frozen, fast), and the cosines to the clip as it is, `mean` by what is "
     "seen and `motion`, null where there is none; "
 )
+LABELS = (
+    "`labels`, the likeliest first, have `label` and `probability`; `attention` [time step][row][column] is how much "
+    "of the classifier's last attention went to each patch, in all 1; `cautions` are sentences to be told with them; "
+)
 ERRORS = "an .npz of `timestamps`, `surprise`, `per_context`, `per_patch` [time steps, rows, columns] and `contexts`"
 NEIGHBOURS = (
     "`neighbours`, the nearest first, have `file`, `label` and `cosine`; `position` is the place on the map; `far` is "
@@ -128,6 +132,18 @@ async def surprise(given: Given) -> tuple[dict[str, Any], str]:
         return await finished(work, given["file"]), str(path)
 
 
+async def classify(given: Given) -> dict[str, Any]:
+    """What the classifier of a checkpoint that has one calls a video or an image, and where it looked."""
+
+    def work() -> dict[str, Any]:
+        options, count = options_of(given), int(number(given["k"], "number of labels"))
+        explore.check_labels(count, options)
+        shown = explore.embed(file_of(given), options)
+        return explore.classify_json(shown.embedding, explore.labels_of(shown, count))
+
+    return await finished(work, given["file"])
+
+
 async def order(given: Given) -> dict[str, Any]:
     """How like a video its frames are in other orders: whether the embedding uses motion, or only looks."""
 
@@ -159,6 +175,7 @@ def endpoints() -> None:
     endpoint(similarity, {"summary": SCORES + HOW}, "at", "raw")
     endpoint(heatmap, {"heatmap": HEATMAP}, "at", "raw", "out")
     endpoint(neighbours, {"summary": NEIGHBOURS + HOW}, "k", pooling=True)
+    endpoint(classify, {"summary": LABELS + HOW}, "k")
     endpoint(order, {"summary": ORDERS + HOW})
     endpoint(surprise, {"summary": SURPRISE + HOW, "npz": ERRORS}, "window", "stride", "contexts")
 

@@ -40,9 +40,9 @@ from vjepa_demo.ui.result import (
     kept_as,
     price,
     show_map,
+    viewer_bytes,
     watching,
 )
-from vjepa_demo.views.similarity import pack
 
 log = logging.getLogger(__name__)
 
@@ -208,7 +208,7 @@ def first_view() -> Update:
     folder = scratch.folder(scratch.UPLOADS) / "first"  # from where it is served, for as long as the app runs
     folder.mkdir(exist_ok=True)
     file = folder / "clip0.bin"
-    file.write_bytes(first.packed.viewer if first.packed else pack(example.embedding, example.clip))
+    file.write_bytes(first.packed.viewer if first.packed else viewer_bytes(example))
     made = example.embedding.fingerprint.checkpoint
     other = {} if made == first.choice.checkpoint.id else {"made": (str(examples.files()[0]), Options(made))}
     return {**describe(example), "viewer": viewer_value(file, name=example.name, view=view_of(example)), **other}

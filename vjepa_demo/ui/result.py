@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,6 +29,7 @@ from vjepa_demo.ui.link import link_value, view_of
 from vjepa_demo.ui.outcome import Update, safe, status
 from vjepa_demo.ui.patch_viewer import viewer_value
 from vjepa_demo.ui.reference_map import describe_clip, describe_filling, map_value
+from vjepa_demo.views import labels
 from vjepa_demo.views.similarity import pack
 from vjepa_demo.views.surprise import Expected, Surprise, packed
 
@@ -98,8 +100,28 @@ def device_name(device: str) -> str:
     return torch.cuda.get_device_name()
 
 
+MOST_LABELS = 5
+
+
+def named(result: Embedded) -> labels.Labels | None:
+    """What the checkpoint's classifier calls a clip; None where it has none. Raises UserError."""
+    if not checkpoints.find(result.embedding.fingerprint.checkpoint).has_head:
+        return None
+    with contextlib.suppress(RequestError):  # its files hold only a part of it
+        return explore.labels_of(result, MOST_LABELS)
+    return None
+
+
+def labels_list(result: Embedded) -> str:
+    """The likeliest labels of a clip and what is to be known of them, or nothing."""
+    if not (found := named(result)):
+        return ""
+    rows = "".join(f"<li><b>{share:.2f}</b> {safe(label)}</li>" for label, share in found.likeliest)
+    return f'<ol class="labels">{rows}</ol><p class="cautions">{safe(" ".join(found.cautions))}</p>'
+
+
 def summary(result: Embedded) -> str:
-    """The embedding's shape, what its parts mean, and what took how long."""
+    """The embedding's shape, what its parts mean, what took how long, and what the clip is called."""
     embedding = result.embedding
     batch, count, channels = embedding.shape
     steps, rows, cols = embedding.grid
@@ -118,7 +140,7 @@ def summary(result: Embedded) -> str:
         f'<span class="shape">[{batch}, {count}, {channels}]</span> '
         f'<span class="parts">= {steps} time steps × {rows} × {cols} patches × {channels} channels '
         f"({safe(seen)}, {safe(made.fit)})</span>"
-        f'<div class="facts">{safe(facts)}</div>{notes}'
+        f'<div class="facts">{safe(facts)}</div>{notes}{labels_list(result)}'
     )
 
 
@@ -168,12 +190,20 @@ def show_patches(
     paths = []
     for number, clip in enumerate((result, second)):
         if clip is not None:
-            more, told = packed(*foreseen(clip)) if foreseen else (None, None)
             paths.append(folder / f"clip{number}.bin")
-            paths[-1].write_bytes(pack(clip.embedding, clip.clip, more=more, told=told))
+            paths[-1].write_bytes(viewer_bytes(clip, foreseen))
     return viewer_value(
         *paths, name=result.name, compare_name=second.name if second else "", state=state, view=view_of(result)
     )
+
+
+def viewer_bytes(clip: Embedded, foreseen: Callable[[Embedded], tuple[Surprise, Expected]] | None = None) -> bytes:
+    """A clip's file for the patch viewer, with where the checkpoint's classifier looked, if it has one; `foreseen`: see
+    `show_patches`. Raises UserError."""
+    more, told = packed(*foreseen(clip)) if foreseen else ({}, {})
+    if found := named(clip):
+        more |= labels.packed(found)
+    return pack(clip.embedding, clip.clip, more=more, told=told)
 
 
 def show_map(compared: Compared) -> dict[str, Any]:

@@ -235,6 +235,24 @@ encoder.prepare()
 """
 
 
+def test_labels_are_read_off_in_the_worker(small_classifier: Path, tmp_path: Path) -> None:
+    calls = run(
+        """
+        encoder.prepare()
+        here, there = (encoder.get_encoder(NAME, device=device, precision="bf16") for device in ("cpu", "cuda"))
+        tokens = here.encode(clip()).tokens
+        tokens.setflags(write=False)
+        expected, found = here.classify(tokens), visitor(lambda: there.classify(tokens))
+        assert np.abs(found.logits - expected.logits).max() < 1e-3
+        assert np.abs(found.attention - expected.attention).max() < 1e-4
+        assert found.attention.shape == tokens.shape[:3]
+        """,
+        small_classifier,
+        tmp_path,
+    )
+    assert [call["kind"] for call in calls] == ["ok"]
+
+
 def test_what_fails_in_the_worker_reaches_the_visitor_and_the_next_one_is_served(
     small_checkpoint: Path, tmp_path: Path
 ) -> None:

@@ -62,7 +62,7 @@ def some_page(rng: np.random.Generator) -> dict[str, Any]:
         for _ in range(rng.integers(0, 64))
     ]
     state = {
-        "map": (map_ := str(rng.choice(["similarity", "pca", "surprise"]))),
+        "map": (map_ := str(rng.choice(["similarity", "pca", "surprise", "attention"]))),
         "seen": int(rng.integers(0, 8)) if map_ == "surprise" else 0,
         "step": int(rng.integers(0, 32)),
         "patches": patches,

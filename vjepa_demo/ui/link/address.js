@@ -3,7 +3,7 @@
 
 import { FIRST, MAPS, MOST_PATCHES } from "../patch_viewer/state.js";
 
-const MAP_WORDS = { pca: "colours", surprise: "surprise" };
+const MAP_WORDS = { pca: "colours", surprise: "surprise", attention: "attention" };
 const SIGN = { 1: "", "-1": "-" };
 const FLAGS = { raw: "centred", smooth: "smooth", borders: "borders" }; // 1: it is not as at first
 const NUMBERS = { frames: [2, 1024], from: [0, 1e6], to: [0, 1e6], layer: [0, 1000] };

@@ -42,6 +42,8 @@ export function parseClip(buffer) {
     pca: copy("pca"),
     // What was expected of it, where that was asked for.
     errors: copy("errors"), curve: copy("curve"), nearest: copy("nearest"), alike: copy("alike"),
+    // Where the checkpoint's classifier looked, as multiples of the average, where it has one.
+    attention: copy("attention"),
     // Products of other clips' means with this clip's tokens, made when two clips are compared.
     crossMean: new Map(),
   };

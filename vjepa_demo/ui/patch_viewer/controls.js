@@ -27,7 +27,7 @@ export class Controls {
       return control;
     };
     const act = (label, text, run) => button(text, run, { "aria-label": label, title: label });
-    this.map = shown("map", radios("Map", [["similarity", "Similar"], ["pca", "Colours"], ["surprise", "Surprise"]], set("map")));
+    this.map = shown("map", radios("Map", [["similarity", "Similar"], ["pca", "Colours"], ["surprise", "Surprise"], ["attention", "Attention"]], set("map")));
     this.seen = shown("seen", slider("Expected after", [0, 1, 1], (row) => this.amounts[row - 1] ?? "off", set("seen")));
     const mode = shown("mode", radios("A tap or click", [["pin", "Pin"], ["add", "+"], ["subtract", "−"]], set("mode")));
     ["Pin", "Add", "Subtract"].forEach((name, i) => mode.buttons[i].setAttribute("aria-label", name));
@@ -81,6 +81,15 @@ export class Controls {
     }
   }
 
+  // Where the classifier looked can be chosen only where the checkpoint of the clips has one.
+  offerAttention(on) {
+    this.map.buttons[3].hidden = !on;
+    if (!on && this.options.map === "attention") {
+      this.options.map = "similarity";
+      this.map.show("similarity");
+    }
+  }
+
   // What was expected after so many steps, where that has come; a picture has no future.
   offerExpected(film, steps) {
     this.map.buttons[2].hidden = !film;
@@ -101,19 +110,19 @@ export class Controls {
     this.playButton.setAttribute("aria-label", text);
   }
 
-  // `errors` is the range of the surprise, where that is painted.
-  scale(range, anchors, pinned, errors) {
+  // `other` is what `otherOf` gives.
+  scale(range, anchors, pinned, other) {
     const context = this.bar.getContext("2d");
     for (let i = 0; i < 256; i++) {
       context.fillStyle = `rgb(${colourAt(anchors, i / 255)})`;
       context.fillRect(i, 0, 1, 1);
     }
     const { map, centred } = this.options;
-    const kind = errors ? "surprise: mean absolute error" : centred ? "cosine, mean subtracted" : "cosine";
-    const [low, high] = (errors || range).map((end) => end.toFixed(2));
+    const kind = other ? other.words : centred ? "cosine, mean subtracted" : "cosine";
+    const [low, high] = (other ? other.range : range).map((end) => end.toFixed(2));
     this.low.textContent = map === "pca" ? "colours: first three components" : low;
     this.high.textContent = high;
-    if (errors) pinned = false;
+    if (other) pinned = false;
     this.legend.title = pinned ? `${kind}; the scale is held while pinned` : kind;
     this.legend.setAttribute("aria-label", `Colour scale: ${kind} from ${low} to ${high}${pinned ? ", held while pinned" : ""}`);
     this.legend.dataset.map = map;

@@ -7,7 +7,7 @@ import { Film } from "./film.js";
 import { actionOf } from "./keys.js";
 import { saveFigure } from "./picture.js";
 import { bestElsewhere, errorRange, makeQuery, scoreClip, scoreRange } from "./scores.js";
-import { FIRST, isFilm, readState, stateOf } from "./state.js";
+import { FIRST, isFilm, otherOf, readState, stateOf } from "./state.js";
 import { ClipView } from "./view.js";
 
 const PIN_DELAY = 250;
@@ -139,6 +139,7 @@ class PatchViewer {
     this.root.dataset.kind = clips.every((clip) => clip.header.kind === "image") ? "image" : "video";
     controls.offerPca(clips.every((clip) => clip.pca));
     this.#setErrors(clips);
+    this.#setAttention(clips);
     this.root.dataset.state = "ready";
     this.#layout();
     this.#setPinned(false); // other scores have another scale, which is held from then on
@@ -185,6 +186,14 @@ class PatchViewer {
     options.seen = Math.min(options.seen, steps.length || options.seen);
     controls.offerExpected(film, steps);
     controls.map.show(options.map);
+  }
+
+  // Where the checkpoint's classifier looked in the clips, where it has one.
+  #setAttention(clips) {
+    const known = clips.every((clip) => clip.attention);
+    const attention = (this.options.attention = known ? errorRange(clips.map((clip) => clip.attention)) : null);
+    if (known) this.views.forEach((view) => view.setAttention(attention));
+    this.controls.offerAttention(known);
   }
 
   // Ask for what was expected, where it is to be seen and is not there.
@@ -449,7 +458,7 @@ class PatchViewer {
     const view = this.views[0];
     if (!view || !view.clip) return;
     const { cursor, points, range } = this.options;
-    this.controls.scale(range, view.clip.header.colours, this.pinned, this.options.map === "surprise" ? this.options.errors : null);
+    this.controls.scale(range, view.clip.header.colours, this.pinned, otherOf(this.options));
     const looked = cursor || points[points.length - 1];
     const text = looked ? this.#readout(looked) : { number: "–", what: "Point at a patch", best: "", where: "" };
     this.controls.readout(text);
@@ -471,6 +480,10 @@ class PatchViewer {
       const error = clip.errors[index], mean = view.curve.mean[step];
       const words = Number.isNaN(mean) ? "nothing came before" : `surprise of this patch; ${mean.toFixed(2)} in its step`;
       return { number: Number.isNaN(error) ? "–" : error.toFixed(2), what: words, best: "", where };
+    }
+    if (this.options.map === "attention" && this.options.attention) {
+      const words = `the average attention; ${Math.round(100 * view.looked[step])} % of all is in this step`;
+      return { number: `${clip.attention[index].toFixed(1)} ×`, what: words, best: "", where };
     }
     if (this.pinned && cursor) {
       const score = view.scores ? view.scores[index] : NaN;

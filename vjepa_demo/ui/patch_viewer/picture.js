@@ -4,6 +4,7 @@
 import { h, svg } from "../shared/dom.js";
 import { outlineOf, paintFrame } from "./draw.js";
 import { patchRect, toCanvas } from "./geometry.js";
+import { isOfTokens, otherOf } from "./state.js";
 
 const WIDTH = 170;
 const MOST_HEIGHT = 150; // of a picture
@@ -168,7 +169,7 @@ function twoTone(tag, shape, { width = LINE, dash = null } = {}) {
 }
 
 function outline({ clip, scores, step }, { threshold, map }, [x, y, width, height]) {
-  if (!scores || threshold >= 1 || map === "surprise") return "";
+  if (!scores || threshold >= 1 || !isOfTokens(map)) return "";
   const at = (c, r) => `${short(x + (c * width) / clip.cols)} ${short(y + (r * height) / clip.rows)}`;
   const d = outlineOf(clip, scores, step, threshold).map(([c, r, c2, r2]) => `M${at(c, r)}L${at(c2, r2)}`).join("");
   return svg("g", { class: "outline" }, ...twoTone("path", { d }));
@@ -192,20 +193,20 @@ function marks(view, options, place) {
 }
 
 // The colours from the lowest to the highest score, with both numbers, and which patches they are compared with.
-function legend({ scores, clip }, { map, range, errors, centred, points }, y) {
-  const surprise = map === "surprise" && errors, [low, high] = surprise || range;
+function legend({ scores, clip }, options, y) {
+  const { map, range, centred, points } = options, other = otherOf(options), [low, high] = other ? other.range : range;
   const text = (words, x, more = {}) => svg("text", { x: short(x), y: y + 2.6, "font-size": SIZES.text, text: words, ...more });
   if (map === "pca") return svg("g", { class: "scale" }, text("colours: the first three principal components of the tokens", 0));
-  if (!scores && !surprise) return "";
+  if (!scores && !other) return "";
   const left = widthOf("−0.00", SIZES.text, 400) + 2, { colours } = clip.header;
   const stops = colours.map((colour, i) => svg("stop", { offset: short(i / (colours.length - 1)), "stop-color": `rgb(${colour})` }));
-  const words = surprise ? "surprise: mean absolute error of what was expected" : `${centred ? "centred " : ""}cosine`;
+  const words = other ? other.words : `${centred ? "centred " : ""}cosine`;
   return svg(
     "g", { class: "scale" }, svg("linearGradient", { id: "heat" }, ...stops),
     text(signed(low), left - 1, { "text-anchor": "end" }),
     svg("rect", { x: short(left), y, ...BAR, fill: "url(#heat)" }),
     text(`${signed(high)}  ${words}`, left + BAR.width + 1, { "xml:space": "preserve" }),
-    surprise ? "" : text(query(points), WIDTH, { "text-anchor": "end" }),
+    other ? "" : text(query(points), WIDTH, { "text-anchor": "end" }),
   );
 }
 

@@ -120,6 +120,13 @@ export function errorRange(errorSets) {
   return [at(0.05), Math.max(at(0.997), at(0.05) + 1e-3)];
 }
 
+// How much of all of it lies in every time step.
+export function sharesOfSteps(values, clip) {
+  const area = clip.rows * clip.cols, sum = (part) => part.reduce((all, value) => all + value, 0);
+  const all = sum(values);
+  return Array.from({ length: clip.steps }, (_, step) => sum(values.subarray(step * area, (step + 1) * area)) / all);
+}
+
 // The best match at every time step: {score, index}, index -1 where nothing was seen.
 export function bestMatches(scores, clip) {
   const area = clip.rows * clip.cols;

@@ -3,8 +3,9 @@
 import { h, sizeCanvas } from "../shared/dom.js";
 import { MapPicture, colourWords, paintCurve, paintErrors, paintExpected, paintFrame, paintMap, paintMarks, paintRing } from "./draw.js";
 import { geometry, intersection, patchAt } from "./geometry.js";
-import { bestMatches, sharesAlike } from "./scores.js";
+import { bestMatches, sharesAlike, sharesOfSteps } from "./scores.js";
 import { SpanHandles } from "./span.js";
+import { isOfTokens } from "./state.js";
 
 const CURVE_HEIGHT = 34;
 const CELL_GAP = 4;
@@ -76,6 +77,8 @@ export class ClipView {
     this.colours = colourWords(clip.header.colours);
     this.halves = 1;
     this.errorsPicture = clip.errors && new MapPicture(clip);
+    this.attentionPicture = clip.attention && new MapPicture(clip);
+    this.looked = clip.attention && sharesOfSteps(clip.attention, clip);
     const part = (row) => clip.curve.subarray(row * clip.steps, (row + 1) * clip.steps);
     this.curve = clip.curve && { mean: part(0), low: part(1), high: part(2) };
     this.pcaPicture = clip.pca && new MapPicture(clip);
@@ -105,7 +108,7 @@ export class ClipView {
 
   release() {
     if (this.clip) this.clip.bitmap.close();
-    this.clip = this.scoresPicture = this.errorsPicture = this.pcaPicture = this.curve = this.scores = this.matches = null;
+    this.clip = this.scoresPicture = this.errorsPicture = this.attentionPicture = this.looked = this.pcaPicture = this.curve = this.scores = this.matches = null;
     this.places = [];
   }
 
@@ -300,7 +303,7 @@ export class ClipView {
     for (const [step, place] of this.places.entries()) {
       this.#within(context, place, () => {
         this.paintMapOn(context, place.width, place.height, step, options);
-        const matches = options.map === "surprise" ? null : this.matches;
+        const matches = isOfTokens(options.map) ? this.matches : null;
         const best = matches && matches[step].index;
         if (matches && best >= 0 && (!this.large || this.matches[step].score > this.lit)) paintRing(context, place.width, place.height, this.clip, this.geo, best, this.large);
         this.paintMarksOn(context, place.width, place.height, step, options, false);
@@ -309,6 +312,10 @@ export class ClipView {
     const ink = getComputedStyle(this.node).color;
     if (options.map === "surprise" && this.curve) {
       for (const { from, to, lane } of this.rows) paintErrors(context, this.places.slice(from, to), from, lane, this.curve, this.curveRange, ink);
+      return;
+    }
+    if (options.map === "attention" && this.looked) {
+      for (const { from, to, lane } of this.rows) paintCurve(context, this.places.slice(from, to), lane, this.looked.slice(from, to), Math.max(...this.looked), ink);
       return;
     }
     if (!this.matches) return;
@@ -323,11 +330,16 @@ export class ClipView {
     this.errorsPicture.scores(this.clip.errors, range, this.colours);
   }
 
+  // The colours of where the classifier looked, in one range for all clips.
+  setAttention(range) {
+    this.attentionPicture.scores(this.clip.attention, range, this.colours);
+  }
+
   // One step's map on any canvas, without marks.
   paintMapOn(context, width, height, step, { map, opacity, threshold, smooth }) {
-    const picture = { pca: this.pcaPicture, surprise: this.errorsPicture, similarity: this.scores && this.scoresPicture }[map];
+    const picture = { pca: this.pcaPicture, surprise: this.errorsPicture, attention: this.attentionPicture, similarity: this.scores && this.scoresPicture }[map];
     if (!picture) return;
-    const scores = map === "surprise" ? null : this.scores;
+    const scores = isOfTokens(map) ? this.scores : null;
     paintMap(context, width, height, this.clip, this.geo, step, { picture, opacity, scores, threshold, smooth });
   }
 
@@ -347,7 +359,7 @@ export class ClipView {
     })).filter((mark) => faintToo || !mark.faint);
     const free = cursor && cursor.clip === this.clip && !mine.some((point) => point.index === cursor.index);
     if (free && Math.floor(cursor.index / area) === step) marks.push({ index: cursor.index, sign: 0, faint: false });
-    const ringed = faintToo && map !== "surprise" && best && best.clip === this.clip && Math.floor(best.index / area) === step;
+    const ringed = faintToo && isOfTokens(map) && best && best.clip === this.clip && Math.floor(best.index / area) === step;
     return { marks, ring: ringed ? best.index : -1 };
   }
 

@@ -391,3 +391,99 @@ def test_help_is_quick_and_needs_no_model() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert "embed" in done.stdout
+
+
+# --- where it prints to, and what it is given ------------------------------------------------------------------------
+
+
+def in_shell(line: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    """What a line of the shell does, in which `vjepa` is the program and `$1` and so on are the arguments."""
+    program = f'vjepa() {{ "{sys.executable}" -m vjepa_demo "$@"; }}\nset -o pipefail\n'
+    given = ["bash", "-c", program + line, "bash", *(os.fsencode(str(part)) for part in arguments)]
+    return subprocess.run(given, capture_output=True, timeout=120, cwd=ROOT, env={**os.environ, **environment})
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "cp437", "utf-8"])
+def test_letters_that_the_terminal_lacks(make_video: MakeVideo, small_checkpoint: Path, encoding: str) -> None:
+    line = 'vjepa order "$1" --checkpoint "$2" --frames 2 && vjepa similarity "$1" --checkpoint "$2" --at 0,9,9'
+    done = in_shell(line, make_video(), small_checkpoint, PYTHONIOENCODING=encoding)
+    assert b"Traceback" not in done.stderr
+    assert done.returncode == 2, done.stderr  # the patch is outside
+    assert done.stdout.decode(encoding).startswith("cosine to the clip")
+
+
+def test_a_reader_that_has_enough(make_video: MakeVideo, small_checkpoint: Path) -> None:
+    line = 'vjepa similarity "$1" --checkpoint "$2" --at 0,0,0 --json | true'
+    done = in_shell(line, make_video(), small_checkpoint)
+    assert b"Traceback" not in done.stderr
+    assert b"Exception ignored" not in done.stderr
+    assert b"failure of the program" not in done.stderr
+    assert done.returncode == 141
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("target", [">/dev/full", ">&-"])
+def test_an_output_that_takes_nothing(make_video: MakeVideo, small_checkpoint: Path, target: str) -> None:
+    done = in_shell(f'vjepa embed "$1" --checkpoint "$2" --json {target}', make_video(), small_checkpoint)
+    assert b"Traceback" not in done.stderr
+    assert b"Exception ignored" not in done.stderr
+    if target == ">/dev/full":
+        assert done.returncode == 2
+        assert done.stderr.rstrip().splitlines()[-1].startswith(b"The disk here is full")
+
+
+def test_a_name_that_is_no_text(make_video: MakeVideo, small_checkpoint: Path, tmp_path: Path) -> None:
+    """As an old disk holds it: a name in Latin-1, where names are UTF-8."""
+    folder = os.fsencode(tmp_path) + b"/L\xe4ufer"
+    os.mkdir(folder)
+    shutil.copy(make_video(), folder + b"/L\xe4ufer.mp4")
+    shutil.copy(make_video(fps=10), folder + b"/b.mp4")
+    line = (
+        'vjepa embed "$1"/L*.mp4 --checkpoint "$2" --out "$1"/x.npz && '
+        'vjepa references build "$1" --checkpoint "$2" --out "$3"'
+    )
+    done = in_shell(line, os.fsdecode(folder), small_checkpoint, tmp_path / "set", PYTHONIOENCODING="utf-8")
+    assert done.returncode == 0, done.stderr
+    assert b"Traceback" not in done.stderr
+    assert (tmp_path / "set" / "clips.csv").is_file()
+
+
+def test_a_pipe_is_told_apart_from_a_file_that_is_missing(make_video: MakeVideo, small_checkpoint: Path) -> None:
+    done = in_shell('cat "$1" | vjepa embed /dev/stdin --checkpoint "$2"', make_video(), small_checkpoint)
+    assert done.returncode == 2
+    assert done.stderr.rstrip().splitlines()[-1].startswith(b"This is a pipe or a device")
+
+
+@pytest.mark.parametrize("level", ["LOUD", "debug", "10", ""])
+def test_the_level_of_the_log(level: str) -> None:
+    done = in_shell("vjepa --help", VJEPA_DEMO_LOG=level)
+    assert b"Traceback" not in done.stderr
+    assert done.returncode == (2 if level == "LOUD" else 0)
+    assert done.stderr.startswith(b"VJEPA_DEMO_LOG must be" if level == "LOUD" else b"")
+
+
+@pytest.mark.parametrize("place", ["a file", "below a file", "no folder yet"])
+def test_the_folder_of_a_set(make_video: MakeVideo, small_checkpoint: Path, tmp_path: Path, place: str) -> None:
+    (tmp_path / "source" / "a").mkdir(parents=True)
+    shutil.copy(make_video(), tmp_path / "source" / "a" / "0.mp4")
+    (tmp_path / "file").write_text("a text")
+    out = {"a file": "file", "below a file": "file/set", "no folder yet": "a/b/c"}[place]
+    line = 'vjepa references build "$1" --checkpoint "$2" --out "$3" --json'
+    done = in_shell(line, tmp_path / "source", small_checkpoint, tmp_path / out)
+    assert b"Traceback" not in done.stderr
+    assert done.returncode == (0 if place == "no folder yet" else 2), done.stderr
+    assert (tmp_path / "file").read_text() == "a text"
+
+
+def test_a_cache_that_is_no_folder(make_video: MakeVideo, small_checkpoint: Path, tmp_path: Path) -> None:
+    """What is embedded stays in memory then: the answer comes, and nothing is stored."""
+    (tmp_path / "source" / "a").mkdir(parents=True)
+    shutil.copy(make_video(), tmp_path / "source" / "a" / "0.mp4")
+    (tmp_path / "file").write_text("a text")
+    line = 'vjepa neighbours "$1" --references "$2" --checkpoint "$3" --json'
+    done = in_shell(
+        line, make_video(), tmp_path / "source", small_checkpoint, VJEPA_DEMO_CACHE_DIR=str(tmp_path / "file" / "x")
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"Traceback" not in done.stderr
+    assert json.loads(done.stdout)["neighbours"][0]["cosine"] > 0.99

@@ -12,7 +12,7 @@ import pytest
 from conftest import CORNERS, MakeVideo, ffmpeg, frame_numbers
 
 from vjepa_demo.errors import MediaError
-from vjepa_demo.media import inorder
+from vjepa_demo.media import containers, inorder
 from vjepa_demo.media.boxes import picture_tracks
 from vjepa_demo.media.reader import read_clip
 from vjepa_demo.options import Sampling
@@ -230,6 +230,55 @@ def test_the_message_names_the_codec(make_video: MakeVideo, tmp_path: Path, tag:
     (tmp_path / "clip.mp4").write_bytes(movie)
     with pytest.raises(MediaError, match=words):
         read_clip(tmp_path / "clip.mp4")
+
+
+UNKNOWN = [
+    ("clip.mkv", "libx264", b"V_MPEG4/ISO/AVC", b"V_MPEGI/ISO/VVC", ""),
+    ("clip.avi", "mpeg4", b"FMP4", b"XQ9Z", "XQ9Z"),
+    ("clip.mov", "mjpeg", b"jpeg", b"apcX", "apcX"),
+]
+
+
+@pytest.mark.parametrize(("name", "codec", "tag", "other", "told"), UNKNOWN, ids=[case[0] for case in UNKNOWN])
+def test_a_codec_without_a_decoder_in_other_containers(
+    make_video: MakeVideo, tmp_path: Path, name: str, codec: str, tag: bytes, other: bytes, told: str
+) -> None:
+    data = make_video(name, codec, pixels="yuvj420p" if codec == "mjpeg" else "yuv420p").read_bytes()
+    assert tag in data
+    (tmp_path / name).write_bytes(data.replace(tag, other))
+    with pytest.raises(MediaError, match=f"codec that cannot be read here.*{told}.*H.264"):
+        read_clip(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["sound.mkv", "sound.avi", "sound.ts", "sound.mp4", "sound.ogg", "sound.wma"])
+def test_sound_alone_is_told(tmp_path: Path, name: str) -> None:
+    codec = ("-c:a", "flac") if name.endswith("ogg") else ()
+    ffmpeg("-f", "lavfi", "-i", "sine=duration=0.5", *codec, tmp_path / name)
+    with pytest.raises(MediaError, match="holds sound and no pictures"):
+        read_clip(tmp_path / name)
+
+
+def test_without_the_program_that_looks_the_message_names_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ffmpeg("-f", "lavfi", "-i", "sine=duration=0.5", tmp_path / "sound.mkv")
+    monkeypatch.setattr(containers.shutil, "which", lambda name: None)
+    with pytest.raises(MediaError, match="sound but no pictures, or pictures in a codec"):
+        read_clip(tmp_path / "sound.mkv")
+
+
+@pytest.mark.parametrize("packet", [188, 192])
+def test_scrambled_television(make_video: MakeVideo, tmp_path: Path, packet: int) -> None:
+    options = ("-f", "mpegts", "-mpegts_m2ts_mode", "1") if packet == 192 else ()
+    data = np.frombuffer(make_video("clip.ts", frames=64, options=options).read_bytes(), np.uint8).reshape(-1, packet)
+    data = data.copy()
+    head = packet - 188
+    picture = (data[:, head + 1] & 0x1F == 1) & (data[:, head + 2] == 0)  # FFmpeg's first stream has number 0x100
+    assert picture.sum() > 3
+    data[picture, head + 3] |= 0x80
+    noise = np.random.default_rng(0).integers(0, 256, (picture.sum(), 188 - 12), np.uint8)
+    data[picture, head + 12 :] = noise
+    (tmp_path / "scrambled.ts").write_bytes(data.tobytes())
+    with pytest.raises(MediaError, match="encrypted"):
+        read_clip(tmp_path / "scrambled.ts")
 
 
 def test_an_encrypted_movie(make_video: MakeVideo, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import json
 import os
 import shutil
@@ -20,6 +22,7 @@ from vjepa_demo import cli, embedder
 from vjepa_demo.media.reader import read_clip
 from vjepa_demo.model.encoder import get_encoder
 from vjepa_demo.options import Sampling
+from vjepa_demo.references import preparing
 
 ROOT = Path(__file__).parents[3]
 META = {
@@ -396,94 +399,99 @@ def test_help_is_quick_and_needs_no_model() -> None:
 # --- where it prints to, and what it is given ------------------------------------------------------------------------
 
 
-def in_shell(line: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[bytes]:
-    """What a line of the shell does, in which `vjepa` is the program and `$1` and so on are the arguments."""
-    program = f'vjepa() {{ "{sys.executable}" -m vjepa_demo "$@"; }}\nset -o pipefail\n'
-    given = ["bash", "-c", program + line, "bash", *(os.fsencode(str(part)) for part in arguments)]
-    return subprocess.run(given, capture_output=True, timeout=120, cwd=ROOT, env={**os.environ, **environment})
-
-
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "cp437", "utf-8"])
-def test_letters_that_the_terminal_lacks(make_video: MakeVideo, small_checkpoint: Path, encoding: str) -> None:
-    line = 'vjepa order "$1" --checkpoint "$2" --frames 2 && vjepa similarity "$1" --checkpoint "$2" --at 0,9,9'
-    done = in_shell(line, make_video(), small_checkpoint, PYTHONIOENCODING=encoding)
-    assert b"Traceback" not in done.stderr
-    assert done.returncode == 2, done.stderr  # the patch is outside
-    assert done.stdout.decode(encoding).startswith("cosine to the clip")
+def test_letters_that_the_terminal_lacks(make_video, small_checkpoint, monkeypatch, encoding: str) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding))
+    assert cli.main(["embed", str(make_video()), "--checkpoint", str(small_checkpoint)]) == 0
+    words = written.getvalue().decode(encoding)
+    assert words.startswith("[1, 128, 88]: 8 time steps ")
+    assert ("×" in words) == (encoding != "cp437" and encoding != "ascii"), "what it lacks is escaped"
 
 
-def test_a_reader_that_has_enough(make_video: MakeVideo, small_checkpoint: Path) -> None:
-    line = 'vjepa similarity "$1" --checkpoint "$2" --at 0,0,0 --json | true'
-    done = in_shell(line, make_video(), small_checkpoint)
-    assert b"Traceback" not in done.stderr
-    assert b"Exception ignored" not in done.stderr
-    assert b"failure of the program" not in done.stderr
-    assert done.returncode == 141
+def printing(monkeypatch: pytest.MonkeyPatch, count: int, target: object) -> None:
+    """Let `embed` print so many letters to a target."""
+    monkeypatch.setattr(cli, "run_embed", lambda given: print("x" * count) or 0)
+    monkeypatch.setattr(sys, "stdout", target)
+
+
+@pytest.mark.parametrize("count", [10, 100_000], ids=["little", "much"])
+def test_a_reader_that_has_enough(monkeypatch, capfd, count: int) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w", encoding="utf-8") as pipe:
+        printing(monkeypatch, count, pipe)
+        assert cli.main(["embed", "x.mp4"]) == 141, "as a program does that a closed pipe ends"
+    assert capfd.readouterr().err == "", "nothing more is tried when it is closed"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-@pytest.mark.parametrize("target", [">/dev/full", ">&-"])
-def test_an_output_that_takes_nothing(make_video: MakeVideo, small_checkpoint: Path, target: str) -> None:
-    done = in_shell(f'vjepa embed "$1" --checkpoint "$2" --json {target}', make_video(), small_checkpoint)
-    assert b"Traceback" not in done.stderr
-    assert b"Exception ignored" not in done.stderr
-    if target == ">/dev/full":
-        assert done.returncode == 2
-        assert done.stderr.rstrip().splitlines()[-1].startswith(b"The disk here is full")
+@pytest.mark.parametrize("count", [10, 100_000], ids=["little", "much"])
+def test_an_output_that_takes_nothing(monkeypatch, capfd, count: int) -> None:
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        printing(monkeypatch, count, full)
+        assert cli.main(["embed", "x.mp4"]) == 2
+    assert capfd.readouterr().err.startswith("The disk here is full")
 
 
-def test_a_name_that_is_no_text(make_video: MakeVideo, small_checkpoint: Path, tmp_path: Path) -> None:
+def test_no_output_at_all(monkeypatch) -> None:
+    printing(monkeypatch, 10, None)  # as `>&-` leaves it
+    assert cli.main(["embed", "x.mp4"]) == 0
+
+
+def test_a_name_that_is_no_text(make_video: MakeVideo, run: Run, tmp_path: Path, small_checkpoint, capsys) -> None:
     """As an old disk holds it: a name in Latin-1, where names are UTF-8."""
-    folder = os.fsencode(tmp_path) + b"/L\xe4ufer"
-    os.mkdir(folder)
-    shutil.copy(make_video(), folder + b"/L\xe4ufer.mp4")
-    shutil.copy(make_video(fps=10), folder + b"/b.mp4")
-    line = (
-        'vjepa embed "$1"/L*.mp4 --checkpoint "$2" --out "$1"/x.npz && '
-        'vjepa references build "$1" --checkpoint "$2" --out "$3"'
-    )
-    done = in_shell(line, os.fsdecode(folder), small_checkpoint, tmp_path / "set", PYTHONIOENCODING="utf-8")
-    assert done.returncode == 0, done.stderr
-    assert b"Traceback" not in done.stderr
-    assert (tmp_path / "set" / "clips.csv").is_file()
+    name = os.fsdecode(b"L\xe4ufer")
+    (tmp_path / "source" / name).mkdir(parents=True)
+    shutil.copy(make_video(), tmp_path / "source" / name / f"{name}.mp4")
+    (tmp_path / "source" / "b").mkdir()
+    shutil.copy(make_video(fps=10), tmp_path / "source" / "b" / "b.mp4")
+    clip = tmp_path / "source" / name / f"{name}.mp4"
+    assert run("embed", clip, "--out", tmp_path / f"{name}.npz")["shape"] == [1, 128, 88]
+    assert (tmp_path / f"{name}.npz").is_file()
+    source, out = str(tmp_path / "source"), str(tmp_path / "out")
+    assert cli.main(["references", "build", source, "--out", out, "--checkpoint", str(small_checkpoint)]) == 0
+    assert "Traceback" not in capsys.readouterr().err
 
 
-def test_a_pipe_is_told_apart_from_a_file_that_is_missing(make_video: MakeVideo, small_checkpoint: Path) -> None:
-    done = in_shell('cat "$1" | vjepa embed /dev/stdin --checkpoint "$2"', make_video(), small_checkpoint)
-    assert done.returncode == 2
-    assert done.stderr.rstrip().splitlines()[-1].startswith(b"This is a pipe or a device")
+def test_a_pipe_is_told_apart_from_a_file_that_is_missing(refused, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert refused("embed", tmp_path / "pipe").startswith("This is a pipe or a device")
+    assert refused("embed", "/dev/null").startswith("This is a pipe or a device")
 
 
-@pytest.mark.parametrize("level", ["LOUD", "debug", "10", ""])
-def test_the_level_of_the_log(level: str) -> None:
-    done = in_shell("vjepa --help", VJEPA_DEMO_LOG=level)
-    assert b"Traceback" not in done.stderr
-    assert done.returncode == (2 if level == "LOUD" else 0)
-    assert done.stderr.startswith(b"VJEPA_DEMO_LOG must be" if level == "LOUD" else b"")
+@pytest.mark.parametrize(("level", "code"), [("LOUD", 2), ("debug", 0), ("10", 0), ("", 0)])
+def test_the_level_of_the_log(level: str, code: int) -> None:
+    program = "from vjepa_demo import cli\ncli.run_embed = lambda given: 0\nraise SystemExit(cli.main(['embed', 'x']))"
+    environment = {**os.environ, "VJEPA_DEMO_LOG": level}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, env=environment)
+    assert done.returncode == code, done.stderr
+    assert done.stderr.startswith("VJEPA_DEMO_LOG must be DEBUG" if code else "")
+    assert done.stderr.count("\n") == bool(code)
 
 
-@pytest.mark.parametrize("place", ["a file", "below a file", "no folder yet"])
-def test_the_folder_of_a_set(make_video: MakeVideo, small_checkpoint: Path, tmp_path: Path, place: str) -> None:
+@pytest.fixture
+def source(make_video: MakeVideo, tmp_path: Path) -> Path:
+    """A folder of one clip, beside a file that is none."""
     (tmp_path / "source" / "a").mkdir(parents=True)
     shutil.copy(make_video(), tmp_path / "source" / "a" / "0.mp4")
     (tmp_path / "file").write_text("a text")
-    out = {"a file": "file", "below a file": "file/set", "no folder yet": "a/b/c"}[place]
-    line = 'vjepa references build "$1" --checkpoint "$2" --out "$3" --json'
-    done = in_shell(line, tmp_path / "source", small_checkpoint, tmp_path / out)
-    assert b"Traceback" not in done.stderr
-    assert done.returncode == (0 if place == "no folder yet" else 2), done.stderr
+    return tmp_path / "source"
+
+
+@pytest.mark.parametrize("out", ["file", "file/set"])
+def test_a_set_where_a_file_is_in_the_way(source: Path, refused, tmp_path: Path, out: str) -> None:
+    assert "cannot be written to" in refused("references", "build", source, "--out", tmp_path / out)
     assert (tmp_path / "file").read_text() == "a text"
 
 
-def test_a_cache_that_is_no_folder(make_video: MakeVideo, small_checkpoint: Path, tmp_path: Path) -> None:
+def test_a_set_in_folders_that_are_not_there_yet(source: Path, run: Run, tmp_path: Path) -> None:
+    assert run("references", "build", source, "--out", tmp_path / "a" / "b" / "c")["clips"] == 1
+
+
+def test_a_cache_that_is_no_folder(make_video: MakeVideo, source: Path, run: Run, tmp_path: Path, monkeypatch) -> None:
     """What is embedded stays in memory then: the answer comes, and nothing is stored."""
-    (tmp_path / "source" / "a").mkdir(parents=True)
-    shutil.copy(make_video(), tmp_path / "source" / "a" / "0.mp4")
-    (tmp_path / "file").write_text("a text")
-    line = 'vjepa neighbours "$1" --references "$2" --checkpoint "$3" --json'
-    done = in_shell(
-        line, make_video(), tmp_path / "source", small_checkpoint, VJEPA_DEMO_CACHE_DIR=str(tmp_path / "file" / "x")
-    )
-    assert done.returncode == 0, done.stderr
-    assert b"Traceback" not in done.stderr
-    assert json.loads(done.stdout)["neighbours"][0]["cosine"] > 0.99
+    known = dataclasses.replace(preparing.settings, cache_dir=str(tmp_path / "file" / "cache"))
+    monkeypatch.setattr(preparing, "settings", known)
+    found = run("neighbours", make_video(), "--references", source)
+    assert found["neighbours"][0]["cosine"] > 0.99

@@ -258,7 +258,7 @@ def grid_in_words(summary: dict[str, Any]) -> str:
 
 def tell(given: argparse.Namespace, summary: dict[str, Any], words: str) -> None:
     """Print the JSON object, or the words for a person."""
-    print(json.dumps(summary) if given.json else words)
+    print(json.dumps(summary, allow_nan=False) if given.json else words)
 
 
 def say(message: str) -> None:

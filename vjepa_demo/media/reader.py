@@ -42,6 +42,11 @@ LEAST_HALF = 0.02  # seconds that a frame may be off where the file tells no fra
 ALPHA = re.compile(r"yuva|rgba|bgra|argb|abgr|gbrap|ya\d")
 VPX = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 HDR = {"smpte2084": "PQ", "arib-std-b67": "HLG"}  # as FFmpeg names what light a value stands for
+NO_BASE = 5  # the profile of Dolby Vision whose frames mean colours of its own (IPT), of which FFmpeg knows nothing
+FALSE_COLOURS = (
+    f"The video is Dolby Vision (profile {NO_BASE}), whose colours cannot be read here and come out false: export it "
+    "as HDR10 or as SDR."
+)
 ENCRYPTED = "The video is encrypted: export it again without protection, or choose another one."
 NO_PICTURES = (
     "The file has sound but no pictures, or pictures in a codec that cannot be read here: choose a video or an image, "
@@ -197,6 +202,8 @@ def _read_video(path: Path, container: Container, sampling: Sampling, limits: Se
         notes = _notes(source, size, stamps, sampling.frames)
         if light := HDR.get(str(meta.color_transfer_characteristic)):
             notes = (*notes, f"The video is HDR ({light}): as on the model card it is not tone-mapped, and looks dull.")
+        if track and track.dolby == NO_BASE:
+            notes = (*notes, FALSE_COLOURS)
         return Clip(frames, stamps, source, sampling, notes)
 
     try:

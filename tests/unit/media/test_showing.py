@@ -296,6 +296,20 @@ def test_hdr_is_told(make_video: MakeVideo, transfer: str, light: str) -> None:
     assert [f"HDR ({light})" in note for note in clip.notes] == ([True] if light else [])
 
 
+@pytest.mark.parametrize(("profile", "told"), [(5, True), (8, False)])
+def test_dolby_vision_without_a_base_is_told(make_video: MakeVideo, tmp_path: Path, profile: int, told: bool) -> None:
+    path = make_video("hdr.mp4", "libx265", pixels="yuv420p10le", options=("-x265-params", "log-level=none"))
+    movie = path.read_bytes()
+    assert b"btrt" in movie
+    # In the place of another box of the sample entry; its bit rates become version 1.0, profile and level.
+    record = b"dvcC" + bytes([1, 0, profile << 1, 0x35])
+    at = movie.index(b"btrt")
+    (tmp_path / "dolby.mp4").write_bytes(movie[:at] + record + movie[at + len(record) :])
+    notes = read_clip(tmp_path / "dolby.mp4", Sampling(2)).notes
+    assert [note for note in notes if "Dolby Vision (profile 5)" in note] == list(notes)
+    assert bool(notes) == told
+
+
 def test_odd_boxes_tell_nothing(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     odd = [b"", b"\0" * 100, b"\0\0\0\1moov" + b"\xff" * 8, struct.pack(">I", 8) + b"moov", b"\xff" * 64]

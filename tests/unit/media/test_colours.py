@@ -1,4 +1,4 @@
-"""Photos whose colours are not those of sRGB are shown as a browser shows them: through their profile."""
+"""What numbers mean as colours: of photos by their profile, as browsers show them, of videos by matrix and range."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import MakeVideo
 from PIL import Image, ImageCms
 
 from vjepa_demo.media.pictures import NEUTRAL_GROUND
 from vjepa_demo.media.reader import read_clip
+from vjepa_demo.options import Sampling
 
 # Colorants under D50, columns red, green, blue: sRGB's by IEC 61966-2-1, Display P3's by Apple's profile, Adobe RGB's
 # by its specification.
@@ -111,3 +113,34 @@ def test_transparency_and_colours_together(tmp_path: Path) -> None:
 def test_a_profile_that_is_none_or_of_other_pictures_changes_nothing(tmp_path: Path, said: bytes) -> None:
     Image.fromarray(COLOURS).save(tmp_path / "photo.png", icc_profile=said)
     np.testing.assert_array_equal(shown(tmp_path / "photo.png"), COLOURS)
+
+
+# --- videos ----------------------------------------------------------------------------------------------------------
+
+# The shares of red and blue in luma: ITU-R BT.601, BT.709, BT.2020.
+MATRICES = {"smpte170m": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020nc": (0.2627, 0.0593), "": (0.299, 0.114)}
+
+
+def rgb_of(y: float, cb: float, cr: float, matrix: str, *, full: bool) -> list[float]:
+    """The definition, for 8 bits."""
+    red, blue = MATRICES[matrix]
+    luma, scale = (y / 255, 255) if full else ((y - 16) / 219, 224)
+    r = luma + 2 * (1 - red) * (cr - 128) / scale
+    b = luma + 2 * (1 - blue) * (cb - 128) / scale
+    return [255 * r, 255 * (luma - red * r - blue * b) / (1 - red - blue), 255 * b]
+
+
+@pytest.mark.parametrize("span", ["tv", "pc"])
+@pytest.mark.parametrize("matrix", MATRICES)
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.avi"])  # one by one, and in order
+def test_colours_of_videos_are_those_of_their_matrix_and_range(make_video: MakeVideo, name, matrix, span) -> None:
+    said = f"setparams=range={span}" + (f":colorspace={matrix}" if matrix else "")
+    picture = "geq=lum='if(lt(X,W/2),150,90)':cb='if(lt(X,W/2),90,140)':cr='if(lt(X,W/2),160,110)'"
+    options = ("-bf", "2", "-qp", "1", "-color_range", span, *(("-colorspace", matrix) if matrix else ()))
+    path = make_video(name, picture=picture, filters=(said,), pixels="yuv444p", options=options)
+    clip = read_clip(path, Sampling(4))
+    for x, samples in ((16, (150, 90, 160)), (48, (90, 140, 110))):
+        expected = rgb_of(*samples, matrix, full=span == "pc")
+        assert min(expected) > 0
+        assert max(expected) < 255
+        assert np.abs(clip.frames[:, :, 32, x] - np.array(expected)).max() <= 3, (clip.frames[0, :, 32, x], expected)

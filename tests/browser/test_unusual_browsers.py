@@ -43,8 +43,9 @@ def embed(page: Page | FrameLocator, video: Path) -> None:
     ready(page)
 
 
-def test_a_decimal_comma_is_one(open_page, demo_url: str, video: Path, console_errors):
-    page = open_page(locale="de-DE")
+def test_a_decimal_comma_is_one_where_the_browser_speaks_english(
+    page: Page, demo_url: str, video: Path, console_errors
+):
     page.goto(demo_url)
     ready(page)
     embed(page, video)

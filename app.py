@@ -35,9 +35,13 @@ def main() -> None:
         if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # as `nohup` wants it
             signal.signal(number, stop)
 
+    from vjepa_demo.errors import DiskError, SettingsError, UserError, of_disk
+
+    try:
+        from vjepa_demo.settings import ZERO_GPU, settings
+    except SettingsError as error:
+        sys.exit(str(error))
     from vjepa_demo import logs, scratch
-    from vjepa_demo.errors import DiskError, UserError, of_disk
-    from vjepa_demo.settings import ZERO_GPU, settings
     from vjepa_demo.ui import accounts
 
     logs.begin()

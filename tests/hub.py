@@ -26,10 +26,12 @@ class Hub:
         repo_id, folder: one repository, and the folder of its files.
         kind: "models" or "datasets".
         refused: (status, X-Error-Code) of what is answered for other repositories, by their ids.
+        refused_with: more headers of that.
         sends: how many bytes of weights are sent for each request for them, one after another, before the connection
             is closed; all of them once the list is empty.
         parts: whether a part of a file can be asked for.
         pause_s: how long an answer takes, and each 64 KB of weights.
+        weights: how the names of those files end.
         claims: the size that is told of the weights where it is not their own.
         asked: (method, path, what the Range header says) of all requests.
     """
@@ -38,9 +40,11 @@ class Hub:
     folder: Path
     kind: str = "models"
     refused: dict[str, tuple[int, str]] = field(default_factory=dict)
+    refused_with: dict[str, str] = field(default_factory=dict)
     sends: list[int] = field(default_factory=list)
     parts: bool = True
     pause_s: float = 0.0
+    weights: str = ".safetensors"
     claims: int = 0
     asked: list[tuple[str, str, str]] = field(default_factory=list)
     address: str = ""
@@ -52,7 +56,7 @@ class Hub:
 
     def sent_from(self) -> list[int]:
         """From which byte on weights were asked for, one number a request."""
-        weights = [part for method, path, part in self.asked if method == "GET" and path.endswith(".safetensors")]
+        weights = [part for method, path, part in self.asked if method == "GET" and path.endswith(self.weights)]
         return [int(part.removeprefix("bytes=").split("-")[0] or 0) for part in weights]
 
     @contextmanager
@@ -88,7 +92,7 @@ class _Handler(BaseHTTPRequestHandler):
         time.sleep(hub.pause_s)
         for repo_id, (status, code) in hub.refused.items():
             if f"/{repo_id}" in path:
-                return self._send(status, b"{}", **({"X-Error-Code": code} if code else {}))
+                return self._send(status, b"{}", **({"X-Error-Code": code} if code else {}), **hub.refused_with)
         files = f"/{'datasets/' * (hub.kind == 'datasets')}{hub.repo_id}/resolve/"
         name = path.removeprefix(files).partition("/")[2]
         if path.startswith(f"/api/{hub.kind}/{hub.repo_id}/tree/"):
@@ -103,12 +107,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _about(self, name: str) -> dict[str, Any]:
         data = self.hub.files[name]
         about = {"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}  # noqa: S324
-        if name.endswith(".safetensors"):
+        if name.endswith(self.hub.weights):
             about["lfs"] = {"oid": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 134}
         return about
 
     def _send_file(self, name: str, data: bytes) -> None:
-        hub, weights = self.hub, name.endswith(".safetensors")
+        hub, weights = self.hub, name.endswith(self.hub.weights)
         made = hashlib.sha256(data).hexdigest() if weights else hashlib.sha1(data).hexdigest()  # noqa: S324
         headers = {"X-Repo-Commit": COMMIT, "ETag": f'"{made}"', "Accept-Ranges": "bytes"}
         if weights and self.command == "HEAD" and hub.claims:

@@ -11,8 +11,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from vjepa_demo.settings import settings
-
 FULL_MEMORY = re.compile("out of memory|allocate memory")
 SHOWN_CHARACTERS = 60  # of a text that somebody else wrote
 
@@ -41,6 +39,10 @@ class GpuError(CheckpointError):
         message: str = "The graphics card fails: try again; if that does not help, the app has to be started again.",
     ) -> None:
         super().__init__(message)
+
+
+class SettingsError(UserError):
+    """A variable of the environment is set to what it cannot hold."""
 
 
 class ReferencesError(UserError):
@@ -130,8 +132,3 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     return f"{round(seconds / 60)} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
-
-
-def named(text: object) -> str:
-    """What a visitor called their file, for the log: nothing of it on a public app."""
-    return "(a visitor's file)" if settings.public else cut(text)

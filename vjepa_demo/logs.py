@@ -10,6 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 from vjepa_demo import scratch
+from vjepa_demo.errors import cut
+from vjepa_demo.settings import settings
 
 REMEMBERED = 1000  # places in the program
 
@@ -20,6 +22,11 @@ def begin(level: int = logging.WARNING) -> None:
     handler.setFormatter(Discreet("%(levelname)s %(name)s: %(message)s"))
     handler.addFilter(Sparse())
     logging.basicConfig(level=level, handlers=[handler])
+
+
+def named(text: object) -> str:
+    """What a visitor called their file, for the log: nothing of it on a public app."""
+    return "(a visitor's file)" if settings.public else cut(text)
 
 
 class Discreet(logging.Formatter):

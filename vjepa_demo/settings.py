@@ -6,9 +6,14 @@ Every field can be set as `VJEPA_DEMO_<FIELD>` in upper case, e.g. `VJEPA_DEMO_M
 from __future__ import annotations
 
 import ipaddress
+import math
 import os
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+
+from vjepa_demo.errors import SettingsError, cut
 
 MIB = 1024 * 1024
 AUTO = "auto"  # the checkpoint that suits the machine
@@ -26,7 +31,10 @@ def is_own_folder(references: str) -> bool:
 
 
 def _default_cache() -> str:
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    try:
+        base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    except RuntimeError:  # a user without a name and a home, as in many a container
+        base = tempfile.gettempdir()
     return str(Path(base) / "vjepa-demo")
 
 
@@ -46,6 +54,29 @@ def _yes_or_no(text: str) -> bool:
     if text.lower() in {"", "0", "false", "no", "off"}:
         return False
     raise ValueError(text)
+
+
+# By the type of a field: how it is read, and what it must be.
+READERS: dict[type, tuple[Callable[[str], object], str]] = {
+    bool: (_yes_or_no, "1 or 0"),
+    int: (int, "a whole number, 0 or more"),
+    float: (float, "a number, 0 or more"),
+}
+CHOICES = {"device": ("auto", "cuda", "mps", "cpu"), "forward": ("fast", "reference")}
+
+
+def _value(name: str, text: str, kind: type) -> object:
+    """What a variable says for a field of this name and type. Raises SettingsError."""
+    read, words = READERS.get(kind, (str, " or ".join(CHOICES.get(name, ()))))
+    try:
+        value = read(text)
+        if text not in CHOICES.get(name, (text,)) or (isinstance(value, (int, float)) and not 0 <= value < math.inf):
+            raise ValueError(text)
+    except ValueError:
+        raise SettingsError(
+            f"VJEPA_DEMO_{name.upper()} must be {words}, not {cut(text)}: correct it, or leave it unset."
+        ) from None
+    return value
 
 
 @dataclass(frozen=True)
@@ -167,7 +198,7 @@ class Settings:
         """Read the fields from the environment.
 
         Raises:
-            ValueError: a variable is set to something that its field cannot hold.
+            SettingsError: a variable is set to something that its field cannot hold.
         """
         name = os.environ.get("SPACE_ID", "")
         space = bool(name)
@@ -180,14 +211,10 @@ class Settings:
         }
         for known in fields(cls):
             text = os.environ.get(f"VJEPA_DEMO_{known.name.upper()}")
-            if text is None:
-                continue
-            default = getattr(cls, known.name)
-            kind = str if default is None else type(default)
-            try:
-                values[known.name] = _yes_or_no(text) if kind is bool else kind(text)
-            except ValueError:
-                raise ValueError(f"VJEPA_DEMO_{known.name.upper()}={text!r} is not a {kind.__name__}") from None
+            kind = type(getattr(cls, known.name))
+            # Nothing is no number and no choice: Compose files pass what is not set on as an empty text.
+            if text is not None and (text or kind is bool or (kind not in READERS and known.name not in CHOICES)):
+                values[known.name] = _value(known.name, text, kind)
         values.setdefault("public", space or not is_loopback(str(values["server_name"])))
         return cls(**values)  # type: ignore[arg-type]
 

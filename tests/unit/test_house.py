@@ -24,7 +24,7 @@ PACKAGE = ROOT / "vjepa_demo"
 
 # The way of the data: a room imports only from those before it, and a folder is one room.
 ROOMS = (
-    *("settings", "errors", "jobs", "memo", "files", "scratch", "logs", "options", "embedding"),
+    *("errors", "settings", "jobs", "memo", "files", "scratch", "logs", "options", "embedding"),
     *("media", "model", "embedder", "views", "references", "explore", "cli", "__main__", "ui"),
 )
 # What a first visitor or `--help` waits for may not take seconds to import; these may.
@@ -166,7 +166,7 @@ def test_settings_come_from_the_environment() -> None:
     assert done.stdout.split() == ["8", "1.5", "True", "/tmp/x"], done.stderr  # noqa: S108
     wrong = run(MAX_FRAMES="many")
     assert wrong.returncode != 0
-    assert "VJEPA_DEMO_MAX_FRAMES='many' is not a int" in wrong.stderr
+    assert "VJEPA_DEMO_MAX_FRAMES must be a whole number, 0 or more, not 'many'" in wrong.stderr
 
 
 def test_requirements_are_pinned_exactly() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vjepa_demo import errors, scratch
+from vjepa_demo import logs, scratch
 from vjepa_demo.errors import DiskError, RequestError, cut, of_disk
 from vjepa_demo.settings import settings
 
@@ -238,7 +238,7 @@ def test_texts_of_others_are_short_and_in_one_line(monkeypatch):
     assert cut("mean") == "'mean'"
     assert len(cut("x" * 100_000)) == 62
     assert cut("a\nWARNING root: b\u202e") == "'a\\nWARNING root: b\\u202e'"
-    monkeypatch.setattr(errors, "settings", replace(settings, public=True))
-    assert "holiday" not in errors.named("holiday.mp4")
-    monkeypatch.setattr(errors, "settings", replace(settings, public=False))
-    assert errors.named("holiday.mp4") == "'holiday.mp4'"
+    monkeypatch.setattr(logs, "settings", replace(settings, public=True))
+    assert "holiday" not in logs.named("holiday.mp4")
+    monkeypatch.setattr(logs, "settings", replace(settings, public=False))
+    assert logs.named("holiday.mp4") == "'holiday.mp4'"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import json
 import logging
 import os
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from vjepa_demo.cli import references
-from vjepa_demo.errors import RequestError, UserError
+from vjepa_demo.errors import DiskError, RequestError, UserError, cut, of_disk
 from vjepa_demo.options import Options, Question, described
 from vjepa_demo.settings import settings
 
@@ -95,10 +96,20 @@ def add_option(parser: argparse.ArgumentParser, option: Field[Any], flag: str = 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code."""
-    logging.basicConfig(level=os.environ.get("VJEPA_DEMO_LOG", "ERROR"), format="%(name)s: %(message)s")
+    # Where it cannot show a letter, or a name is no text, it shows what stands for that.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
+        _begin_log(os.environ.get("VJEPA_DEMO_LOG") or "ERROR")
         given = build_parser().parse_args(argv)
-        return given.run(given)
+        code = given.run(given)
+        if sys.stdout:
+            sys.stdout.flush()  # what cannot be written is to be known here
+        return code
+    except BrokenPipeError:  # whoever reads, as `head` does, has enough
+        _let_go_of_stdout()
+        return 128 + 13
     except UserError as error:
         log.debug("user error", exc_info=True)
         say(str(error))
@@ -106,9 +117,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("Interrupted.")
         return 130
-    except Exception:
+    except Exception as error:
+        if of_disk(error):
+            log.debug("disk", exc_info=True)
+            _let_go_of_stdout()
+            say(str(DiskError.of(error)))
+            return 2
         logging.getLogger().exception("This is a failure of the program, not of the file")
         return 1
+
+
+def _begin_log(level: str) -> None:
+    """Raises RequestError where there is no such level."""
+    try:
+        logging.basicConfig(level=int(level) if level.isdigit() else level.upper(), format="%(name)s: %(message)s")
+    except ValueError:
+        raise RequestError(
+            f"VJEPA_DEMO_LOG must be DEBUG, INFO, WARNING or ERROR, not {cut(level)}: correct it, or leave it unset."
+        ) from None
+
+
+def _let_go_of_stdout() -> None:
+    """What cannot be written there goes nowhere: at its end Python would try again, and complain."""
+    try:
+        if sys.stdout:
+            sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def run_embed(given: argparse.Namespace) -> int:
@@ -240,7 +276,7 @@ def grid_in_words(summary: dict[str, Any]) -> str:
 
 def tell(given: argparse.Namespace, summary: dict[str, Any], words: str) -> None:
     """Print the JSON object, or the words for a person."""
-    print(json.dumps(summary) if given.json else words)
+    print(json.dumps(summary, allow_nan=False) if given.json else words)
 
 
 def say(message: str) -> None:

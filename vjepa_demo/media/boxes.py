@@ -1,4 +1,4 @@
-"""What an MP4 or MOV says of its tracks that torchcodec does not apply or tell: mirrors, edits, codecs unknown to it.
+"""What an MP4 or MOV says of its tracks that torchcodec does not apply or tell: mirrors, edits, codecs, Dolby Vision.
 
 A movie is boxes within boxes: a length, four letters, and what is inside (ISO/IEC 14496-12; Apple's QuickTime File
 Format).
@@ -7,6 +7,7 @@ Format).
 from __future__ import annotations
 
 import contextlib
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import BinaryIO
 
 MOST_BYTES = 64 * 2**20  # of what tells about all frames of a film of hours
 MOST_BOXES = 10_000
+DOLBY = re.compile(b"dv[cvw]C..(.)", re.DOTALL)  # after two bytes of its version, seven bits are the profile
 ENCRYPTED = {"encv", "drmi"}  # common encryption, and Apple's own
 
 
@@ -27,12 +29,14 @@ class Track:
         mirrored: whether its matrix, by which it is shown, mirrors the pictures.
         cuts: how many of its pieces are shown one after the other.
         tag: four letters that tell its codec.
+        dolby: the profile of Dolby Vision; 0 where it is none.
     """
 
     stream: int
     mirrored: bool
     cuts: int
     tag: str
+    dolby: int
 
     @property
     def encrypted(self) -> bool:
@@ -94,7 +98,14 @@ def _track(number: int, box: bytes, mirror: bool) -> Track | None:
     head = next(_boxes(box, b"tkhd"), b"")
     shown = [edit for edits in _boxes(box, b"edts", b"elst") for edit in _edits(edits)]
     formats = next(_boxes(box, b"mdia", b"minf", b"stbl", b"stsd"), b"")
-    return Track(number, _mirror(head, 24) != mirror, sum(shown), formats[12:16].decode("latin-1"))
+    tag = formats[12:16].decode("latin-1")
+    return Track(number, _mirror(head, 24) != mirror, sum(shown), tag, _dolby_profile(formats))
+
+
+def _dolby_profile(formats: bytes) -> int:
+    """Of a track's sample entries (Dolby Vision Streams Within the ISO Base Media File Format, 2.2)."""
+    found = DOLBY.search(formats)
+    return found[1][0] >> 1 if found else 0
 
 
 def _mirror(head: bytes, before: int) -> bool:

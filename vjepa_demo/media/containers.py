@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import re
@@ -11,9 +12,9 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
-from vjepa_demo.errors import MediaError
+from vjepa_demo.errors import MediaError, cut
 from vjepa_demo.settings import Settings, settings
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,8 @@ def sniff(path: Path, limits: Settings = settings) -> Container:
     """
     if os.path.isdir(path):  # unlike Path's, these take any text
         raise MediaError("This is a folder, not a file: choose one video or image in it.")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise MediaError("This is a pipe or a device, not a file: save what comes from it in a file first.")
     if not os.path.isfile(path):
         raise MediaError("There is no such file: check the path, or upload the file again.")
     size = path.stat().st_size
@@ -139,18 +142,68 @@ def _has_packets(head: bytes) -> bool:
 def is_out_of_order(path: Path) -> bool:
     """Whether an AVI, which has no display times, holds frames that are not shown in the order in which they lie. The
     copy in Matroska then has wrong ones, but for the older codecs, whose frames say themselves when they are shown."""
+    streams = _probe(path, "avi", "V:0")
+    return any(
+        stream.get("codec_name") in {"h264", "hevc"} and stream.get("has_b_frames", 0) != 0 for stream in streams or ()
+    )
+
+
+def unread(path: Path, link: Path, container: Container) -> str | None:
+    """Why none of the streams of a file can be read as pictures, as a sentence; None where that cannot be told.
+
+    Args:
+        path, container: the file, and what it is.
+        link: a name of ours for it, under which FFmpeg may find out what it is.
+    """
+    streams = _probe(path, container) if container in COPIED else _probe(link, None)
+    if not streams:
+        return None
+    # FFmpeg does not tell what kind of stream it is that it knows nothing of.
+    pictures = [stream for stream in streams if stream.get("codec_type") == "video"] or [
+        stream for stream in streams if stream.get("codec_name", "unknown") == "unknown"
+    ]
+    if not pictures:
+        return NOT_READ["sound"] if any(stream.get("codec_type") == "audio" for stream in streams) else None
+    names = (pictures[0].get("codec_name", "unknown"), pictures[0].get("codec_tag_string", ""))
+    return no_decoder(next((name for name in names if name != "unknown" and "[0]" not in name), ""))
+
+
+def no_decoder(codec: str) -> str:
+    """The sentence for a video whose codec, if it has a name, is not known here."""
+    name = "".join(letter for letter in codec if letter.isprintable())
+    named = f" ({cut(name)})" if name else ""
+    return f"The video's pictures are in a codec that cannot be read here{named}: export it as H.264."
+
+
+def is_scrambled(path: Path) -> bool:
+    """Whether most packets of a transport stream that has been found are scrambled, as pay television is."""
+    with path.open("rb") as file:
+        head = file.read(MOST_TEXT)
+    for length in PACKETS:
+        for begin in range(length):
+            flags = head[begin + 3 :: length]
+            if set(head[begin::length]) == {0x47} and flags:
+                return 2 * sum(flag & 0xC0 > 0 for flag in flags) > len(flags)
+    return False
+
+
+def _probe(path: Path, container: str | None, streams: str = "") -> list[dict[str, Any]] | None:
+    """What FFmpeg's program tells of a file's streams; None where it is missing, or fails."""
     program = shutil.which("ffprobe")
     if program is None:
-        return False
-    entries = ["-select_streams", "V:0", "-show_entries", "stream=codec_name,has_b_frames", "-of", "csv=p=0"]
-    command = [program, "-v", "error", "-protocol_whitelist", "file", *entries, "-f", "avi", f"file:{path.resolve()}"]
+        return None
+    entries = "stream=codec_type,codec_name,codec_tag_string,has_b_frames"
+    chosen = ["-select_streams", streams] if streams else []
+    known = ["-f", container] if container else []
+    command = [program, "-v", "error", "-protocol_whitelist", "file", *chosen, "-show_entries", entries, "-of", "json"]
     try:
-        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=COPY_SECONDS)
-    except (subprocess.SubprocessError, OSError) as error:
+        done = subprocess.run(
+            [*command, *known, f"file:{os.path.abspath(path)}"], check=True, capture_output=True, timeout=COPY_SECONDS
+        )
+        return json.loads(done.stdout)["streams"]
+    except (subprocess.SubprocessError, OSError, ValueError, KeyError) as error:
         log.warning("not probed: %s", error)
-        return False
-    codec, _, delayed = done.stdout.strip().partition(",")
-    return codec in {"h264", "hevc"} and delayed.strip(",") not in ("", "0")
+        return None
 
 
 @contextlib.contextmanager

@@ -1,11 +1,12 @@
-"""Images and animations, read by Pillow: upright, 8 bits, transparency on a neutral ground."""
+"""Images and animations, read by Pillow: upright, 8 bits, sRGB, transparency on a neutral ground."""
 
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,9 +36,16 @@ TRANSPOSES = {
     7: "TRANSVERSE",
     8: "ROTATE_90",
 }
+# By the kind of colours that a profile describes: the mode in which pixels are handed to it.
+PROFILED = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
+ROUNDED = 2  # levels by which a profile may differ from sRGB that means the same
 STRIP = 256  # rows of a picture that are converted at a time: the memory is that of the picture, not a multiple
 # A frame costs some time however small it is, about as much as this many pixels.
 LEAST_PIXELS = 10_000
+
+
+class DamagedPicture(MediaError):
+    """Something in the file, which may be nothing of its pixels, cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -181,29 +189,71 @@ def _pillow_errors() -> Iterator[None]:
         ) from None
     except Exception as error:  # damaged files reach every kind of error, struct.error and KeyError among them
         log.warning("image not read: %s", cut(str(error), 200))
-        raise MediaError("The image is damaged or cut short and cannot be read: save or copy it again.") from error
+        raise DamagedPicture("The image is damaged or cut short and cannot be read: save or copy it again.") from error
 
 
 def _rgb(image: Any) -> Any:
-    """The picture in eight bits, RGB, converted strip by strip."""
+    """The picture in eight bits, sRGB, converted strip by strip."""
     from PIL import Image
 
     image.load()
-    whole = Image.new("RGB", image.size)
+    whole, to_srgb = Image.new("RGB", image.size), _to_srgb(image)
     for top in range(0, image.height, STRIP):
         bottom = min(top + STRIP, image.height)
-        whole.paste(_strip(image.crop((0, top, image.width, bottom))), (0, top))
+        whole.paste(_strip(image.crop((0, top, image.width, bottom)), to_srgb), (0, top))
     return whole
 
 
-def _strip(image: Any) -> Any:
+def _strip(image: Any, to_srgb: Callable[[Any], Any]) -> Any:
     """16-bit greys are scaled down, transparency is laid on the neutral ground."""
     from PIL import Image
 
     if image.mode.startswith("I"):  # 16-bit grey PNG; 16-bit colour arrives as 8
         image = Image.fromarray(np.round(np.asarray(image, dtype=np.float64) * (255 / 65535)).astype(np.uint8))
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        ground = Image.new("RGBA", rgba.size, (*NEUTRAL_GROUND, 255))
-        image = Image.alpha_composite(ground, rgba)
-    return image.convert("RGB")
+    if not image.has_transparency_data:
+        return to_srgb(image)
+    rgba = image.convert("RGBA")
+    opacity, colours = rgba.getchannel("A"), to_srgb(rgba.convert("RGB"))
+    colours.putalpha(opacity)
+    ground = Image.new("RGBA", rgba.size, (*NEUTRAL_GROUND, 255))
+    return Image.alpha_composite(ground, colours).convert("RGB")
+
+
+def _to_srgb(image: Any) -> Callable[[Any], Any]:
+    """What makes a picture of this one's kind RGB as screens show it, as its profile says what its colours are."""
+    from PIL import Image, ImageCms
+
+    def plain(part: Any) -> Any:
+        return part.convert("RGB")
+
+    profile = image.info.get("icc_profile")
+    if not profile:
+        return plain
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        mode = PROFILED[source.profile.xcolor_space.strip()]
+        if (mode == "CMYK") != (image.mode == "CMYK") or (mode == "L" and image.mode[0] not in "1LI"):
+            return plain
+        transform = ImageCms.buildTransform(
+            source,
+            ImageCms.createProfile("sRGB"),
+            mode,
+            "RGB",
+            ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        )
+    except Exception as error:  # a library's, of any kind, on a note beside the picture
+        log.warning("profile not read: %s", type(error).__name__)
+        return plain
+
+    def profiled(part: Any) -> Any:
+        return ImageCms.applyTransform(part if part.mode == mode else part.convert(mode), transform)
+
+    # Most say that they are sRGB, and are to stay to the bit what they are.
+    levels = np.linspace(0, 255, 9).round().astype(np.uint8)
+    cube = Image.fromarray(np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(1, -1, 3))
+    if mode == "CMYK":
+        return profiled
+    probe = cube.convert(mode)
+    change = np.asarray(profiled(probe)).astype(int) - np.asarray(plain(probe))
+    return profiled if np.abs(change).max() > ROUNDED else plain

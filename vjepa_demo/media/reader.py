@@ -13,11 +13,21 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from vjepa_demo.errors import MediaError, UserError, cut
+from vjepa_demo.media.bare import bare
 from vjepa_demo.media.boxes import Track, picture_tracks
 from vjepa_demo.media.clip import Clip, Source
-from vjepa_demo.media.containers import HEAD, Container, is_out_of_order, searchable, sniff
+from vjepa_demo.media.containers import (
+    HEAD,
+    Container,
+    is_out_of_order,
+    is_scrambled,
+    no_decoder,
+    searchable,
+    sniff,
+    unread,
+)
 from vjepa_demo.media.inorder import ON_GROUND, TONED, decoded_in_order
-from vjepa_demo.media.pictures import NEUTRAL_GROUND, open_picture
+from vjepa_demo.media.pictures import NEUTRAL_GROUND, DamagedPicture, open_picture
 from vjepa_demo.options import ROUNDING, Sampling
 from vjepa_demo.settings import Settings, settings
 
@@ -32,7 +42,16 @@ LEAST_HALF = 0.02  # seconds that a frame may be off where the file tells no fra
 ALPHA = re.compile(r"yuva|rgba|bgra|argb|abgr|gbrap|ya\d")
 VPX = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 HDR = {"smpte2084": "PQ", "arib-std-b67": "HLG"}  # as FFmpeg names what light a value stands for
+NO_BASE = 5  # the profile of Dolby Vision whose frames mean colours of its own (IPT), of which FFmpeg knows nothing
+FALSE_COLOURS = (
+    f"The video is Dolby Vision (profile {NO_BASE}), whose colours cannot be read here and come out false: export it "
+    "as HDR10 or as SDR."
+)
 ENCRYPTED = "The video is encrypted: export it again without protection, or choose another one."
+NO_PICTURES = (
+    "The file has sound but no pictures, or pictures in a codec that cannot be read here: choose a video or an image, "
+    "or export it as H.264."
+)
 EMPTY = "The video holds no frames (it lasts 0 seconds): export it again."
 DAMAGED = (
     "The video breaks off or is damaged where frames were to be read: copy it again, or choose another part of it."
@@ -40,6 +59,10 @@ DAMAGED = (
 TOO_MUCH_MEMORY = "Reading the file takes more memory than there is for one file: scale it down or cut it first."
 
 T = TypeVar("T")
+
+
+class NoPictures(MediaError):
+    """None of the file's streams can be decoded as pictures."""
 
 
 def read_clip(path: str | Path, sampling: Sampling | None = None, limits: Settings = settings) -> Clip:
@@ -58,7 +81,14 @@ def read_clip(path: str | Path, sampling: Sampling | None = None, limits: Settin
             return _read_picture(path, sampling, limits)
         in_order = container == "avi" and is_out_of_order(path)
         with searchable(path, "indexed" if in_order else container) as file:
-            return _read_video(file, container, sampling, limits, in_order=in_order)
+            try:
+                return _read_video(file, container, sampling, limits, in_order=in_order)
+            except MediaError as error:
+                if container == "mpegts" and is_scrambled(path):
+                    raise MediaError(ENCRYPTED) from error
+                if isinstance(error, NoPictures) and (why := unread(path, file, container)):
+                    raise MediaError(why) from error
+                raise
     except UserError:
         raise
     except MemoryError as error:
@@ -69,6 +99,18 @@ def read_clip(path: str | Path, sampling: Sampling | None = None, limits: Settin
 
 
 def _read_picture(path: Path, sampling: Sampling, limits: Settings) -> Clip:
+    """What a file says beside its pixels keeps nobody from reading these."""
+    try:
+        return _picture_clip(path, sampling, limits)
+    except DamagedPicture:
+        for direction in (True, False):
+            with contextlib.suppress(DamagedPicture), bare(path, direction=direction) as copy:
+                if copy:
+                    return _picture_clip(copy, sampling, limits)
+        raise
+
+
+def _picture_clip(path: Path, sampling: Sampling, limits: Settings) -> Clip:
     picture = open_picture(path, limits)
     source = Source(
         kind="video" if picture.is_animated else "image",
@@ -160,6 +202,8 @@ def _read_video(path: Path, container: Container, sampling: Sampling, limits: Se
         notes = _notes(source, size, stamps, sampling.frames)
         if light := HDR.get(str(meta.color_transfer_characteristic)):
             notes = (*notes, f"The video is HDR ({light}): as on the model card it is not tone-mapped, and looks dull.")
+        if track and track.dolby == NO_BASE:
+            notes = (*notes, FALSE_COLOURS)
         return Clip(frames, stamps, source, sampling, notes)
 
     try:
@@ -254,15 +298,7 @@ def _video_errors(decode: Callable[[Literal["exact", "approximate"]], T], tracks
         if any(track.encrypted for track in tracks):
             raise MediaError(ENCRYPTED) from error
         if "best video stream is unknown" in str(error) or "No valid stream found" in str(error):
-            if tracks:
-                codec = cut("".join(letter for letter in tracks[0].tag if letter.isprintable()))
-                raise MediaError(
-                    f"The video's pictures are in a codec that cannot be read here ({codec}): export it as H.264."
-                ) from error
-            raise MediaError(
-                "The file has sound but no pictures, or pictures in a codec that cannot be read here: choose a video "
-                "or an image, or export it as H.264."
-            ) from error
+            raise NoPictures(no_decoder(tracks[0].tag) if tracks else NO_PICTURES) from error
         if "Could not open input file" in str(error):
             raise MediaError(
                 "The video cannot be opened (it is damaged, cut short before its index, or holds no frames): "

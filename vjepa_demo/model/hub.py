@@ -1,4 +1,5 @@
-"""A checkpoint's files from the Hugging Face Hub: found in its cache, or downloaded, or a sentence on why they are not.
+"""A checkpoint's files from the Hugging Face Hub: found in its cache, or downloaded, or a sentence on why they are not;
+also why a dataset is not.
 
 The weights are downloaded here and not by `snapshot_download`, which throws away what has arrived of a file when the
 connection is lost or nobody waits any more: of a checkpoint that is one file of gigabytes, all of it.
@@ -16,15 +17,16 @@ import shutil
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from vjepa_demo import jobs
-from vjepa_demo.errors import CheckpointError, DiskError, UserError, causes, cut, of_disk
+from vjepa_demo.errors import CheckpointError, DiskError, UserError, causes, cut, duration, of_disk
 from vjepa_demo.files import lock
 from vjepa_demo.settings import settings
 
@@ -39,12 +41,14 @@ TRIES = 3  # to go on with a file of which nothing more arrives
 CHUNK = 1 << 20
 SHA256_DIGITS = 64
 ETAG = re.compile("[0-9a-f]{40,64}")  # it becomes the name of a file
+# Errors of a connection that was there, by their names: the Hub's client speaks through a library of its own choice.
+BROKEN_OFF = {"RemoteProtocolError", "ReadError", "ReadTimeout", "IncompleteRead", "ChunkedEncodingError"}
 PARTIAL_CONTENT, TOO_MANY, SERVER_ERROR = 206, 429, 500
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why the Hub does not give a checkpoint, as the middle of a sentence, and what can be done about it."""
+    """Why the Hub does not give something, as the middle of a sentence, and what can be done about it."""
 
     why: str
     advice: str
@@ -89,7 +93,7 @@ def refusal(repo_id: str, seconds: float = 3.0) -> Refusal | None:
             found.append(None)
         except Exception as error:
             log.info("hub: %s", cut(str(error), 200))
-            found.append(_refusal(error))
+            found.append(refusal_of(error))
 
     # In a thread: to look a name up can take longer than any limit that the request has.
     asking = threading.Thread(target=ask, daemon=True)
@@ -115,9 +119,8 @@ def fetch(repo_id: str, progress: Progress) -> Path:
         raise
     except Exception as error:
         log.warning("hub: %s: %s", type(error).__name__, cut(str(error), 200), exc_info=log.isEnabledFor(logging.DEBUG))
-        if of_disk(error):
-            raise DiskError.of(error) from error
-        found, where = _refusal(error), "only in part" if in_part(repo_id) else "not"
+        check_disk(error)
+        found, where = refusal_of(error), "only in part" if in_part(repo_id) else "not"
         raise CheckpointError(
             f"{repo_id} is {where} on this machine and {found.why}: {found.advice}, or use the checkpoint nano, which "
             "needs no network."
@@ -203,7 +206,7 @@ def _fetch_blob(url: str, blob: Path, size: int, told: _Told) -> None:
             except (UserError, HfHubHTTPError):
                 raise
             except Exception as error:
-                if of_disk(error):
+                if of_disk(error) or _is_of_cache(error):
                     raise
                 lost = error
             if (now := _size(partial)) < size:
@@ -271,14 +274,32 @@ def _bar() -> type:
 # --- why not ---------------------------------------------------------------------------------------------------------
 
 
-def _refusal(error: BaseException) -> Refusal:
-    """What an error of the Hub's client means."""
+def check_disk(error: BaseException) -> None:
+    """Raises DiskError where an error of the Hub's client is about the disk here."""
+    if of_disk(error):
+        raise DiskError.of(error) from error
+    if _is_of_cache(error):
+        raise DiskError(
+            "What comes from the Hugging Face Hub cannot be kept, since its folder here cannot be written to: let "
+            "HF_HOME name another one."
+        ) from error
+
+
+def _is_of_cache(error: BaseException) -> bool:
+    """Whether a folder or a file could not be made, and not a connection."""
+    kinds = (PermissionError, NotADirectoryError, FileExistsError, IsADirectoryError)
+    return any(isinstance(cause, kinds) and cause.filename is not None for cause in causes(error))
+
+
+def refusal_of(error: BaseException, what: str = "checkpoint") -> Refusal:
+    """What an error of the Hub's client means; `what` was to be had."""
     from huggingface_hub.errors import (
         FileMetadataError,
         GatedRepoError,
         HfHubHTTPError,
         OfflineModeIsEnabled,
         RepositoryNotFoundError,
+        RevisionNotFoundError,
     )
 
     hub = _hub()
@@ -294,27 +315,44 @@ def _refusal(error: BaseException) -> Refusal:
             )
         if isinstance(cause, RepositoryNotFoundError):
             return Refusal(
-                f"{hub} has no public checkpoint of this name",
+                f"{hub} has no public {what} of this name",
                 "check the name, and if it is private, set HF_TOKEN to a token that may read it",
             )
+        if isinstance(cause, RevisionNotFoundError):
+            return Refusal(f"{hub} has no such revision of this {what}", "check what follows the @")
+        if type(cause).__name__ in BROKEN_OFF:
+            return Refusal(f"the connection to {hub} was lost", "try again")
         if isinstance(cause, HfHubHTTPError):
-            return _of_status(hub, cause.response.status_code)
+            return _of_status(hub, cause.response.status_code, cause.response.headers)
         if isinstance(cause, (FileMetadataError, JSONDecodeError, LookupError, TypeError, AssertionError)):
             return Refusal(f"what answers for {hub} is none", f"check {_way()} and try again")
     return _unreachable()
 
 
-def _of_status(hub: str, status: int) -> Refusal:
+def _of_status(hub: str, status: int, headers: Mapping[str, str]) -> Refusal:
+    seconds = _seconds_to_wait(headers)
+    later = "some minutes" if seconds is None else duration(seconds)
     if status in (401, 403):
         token = any(os.environ.get(name) for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"))
         advice = "check HF_TOKEN, or unset it" if token else "check the account of this machine (hf auth whoami)"
         return Refusal(f"{hub} refuses access ({status})", advice)
     if status == TOO_MANY:
-        advice = "wait some minutes and try again, or set HF_TOKEN, with which more is allowed"
+        advice = f"wait {later} and try again, or set HF_TOKEN, with which more is allowed"
         return Refusal(f"{hub} has had too many requests from here", advice)
     if status >= SERVER_ERROR:
-        return Refusal(f"{hub} has trouble of its own ({status})", "try again in some minutes")
+        return Refusal(f"{hub} has trouble of its own ({status})", f"try again in {later}")
     return Refusal(f"{hub} does not give it ({status})", f"check {_way()} and try again")
+
+
+def _seconds_to_wait(headers: Mapping[str, str]) -> float | None:
+    """When to come back, as an answer says it: in seconds, as a date, or as the Hub tells of its limits."""
+    told = headers.get("retry-after", "")
+    if told.isdecimal():
+        return float(told)
+    with contextlib.suppress(TypeError, ValueError):
+        return max(0.0, parsedate_to_datetime(told).timestamp() - time.time())
+    found = re.search(r"\bt=(\d+)", headers.get("ratelimit", ""))
+    return float(found[1]) if found else None
 
 
 def _unreachable() -> Refusal:

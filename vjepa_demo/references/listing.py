@@ -15,8 +15,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
-from vjepa_demo.errors import ReferencesError, cut, named
+from vjepa_demo.errors import ReferencesError, cut
 from vjepa_demo.files import replace_file
+from vjepa_demo.logs import named
 from vjepa_demo.media.formats import is_clip, is_named_clip
 from vjepa_demo.references.comparison import ReferenceClip
 

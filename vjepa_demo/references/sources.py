@@ -15,9 +15,10 @@ from typing import Any
 from vjepa_demo import jobs
 from vjepa_demo.embedder import Embedder
 from vjepa_demo.embedding import Pooling
-from vjepa_demo.errors import ReferencesError, UserError, is_full
-from vjepa_demo.files import DISK_FULL, disk_errors, lock, put, sweep
+from vjepa_demo.errors import ReferencesError, UserError
+from vjepa_demo.files import disk_errors, lock, put, sweep
 from vjepa_demo.media.formats import MEDIA_TYPES, is_clip
+from vjepa_demo.model import hub
 from vjepa_demo.references.comparison import ReferenceClip, ReferenceSet
 from vjepa_demo.references.listing import (
     CSV_LOCK,
@@ -321,6 +322,7 @@ def fetch(source: str) -> Path:
 
     Raises:
         ReferencesError: the address is faulty, the dataset does not exist, or the Hub cannot be reached.
+        DiskError: there is no place for it.
     """
     if not source.startswith(HUB):
         return Path(source).expanduser()
@@ -344,9 +346,7 @@ def fetch(source: str) -> Path:
         raise ReferencesError("The Hub knows no dataset of such a name: correct the address.") from error
     except Exception as error:  # the client speaks through libraries of its own choice, each with its own errors
         log.warning("hub: %s: %.300s", type(error).__name__, error)
-        if is_full(error):
-            raise ReferencesError(DISK_FULL) from error
-        raise ReferencesError(
-            "The dataset cannot be had from the Hugging Face Hub: check its name and the network, or give a folder."
-        ) from error
+        hub.check_disk(error)
+        found = hub.refusal_of(error, "dataset")
+        raise ReferencesError(f"The dataset cannot be had, {found.why}: {found.advice}, or give a folder.") from error
     return Path(folder) / within

@@ -42,9 +42,16 @@ class Stored:
 
     def save(self, path: Path, kind: Kind, *, half: bool = False) -> None:
         """Write the arrays, and as metadata (JSON strings) the kind of vector, the hashes, the map's settings, and the
-        SHA-256 of all that. With `half` the vectors are rounded to float16, by less than another CPU's sums differ."""
+        SHA-256 of all that. With `half` the vectors are rounded to float16, by less than another CPU's sums differ.
+
+        Raises:
+            ValueError: a number is none; nobody could read the file.
+            OSError: it cannot be written.
+        """
         from safetensors.numpy import save_file
 
+        if not (np.isfinite(self.vectors).all() and np.isfinite(self.coordinates).all()):
+            raise ValueError("vectors or places that are not finite")
         metadata = {
             "format": FORMAT,
             "fingerprint": json.dumps(kind.fields, sort_keys=True),

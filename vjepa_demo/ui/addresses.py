@@ -30,7 +30,12 @@ OURS = re.compile(f"https?://[^/?#]+(/[^?#]*)?({EXAMPLE}|/gradio_api/file=(?P<up
 
 def port() -> int:
     """The port that the app listens at."""
-    return int(os.environ.get(PORT, os.environ.get("GRADIO_SERVER_PORT", "7860")))
+    return int(os.environ.get(_port_variable()) or "7860")
+
+
+def _port_variable() -> str:
+    """The variable that names the port: ours, where both are set."""
+    return next((name for name in (PORT, "GRADIO_SERVER_PORT") if os.environ.get(name)), PORT)
 
 
 def settle_port() -> None:
@@ -44,7 +49,7 @@ def settle_port() -> None:
         wanted = port()
         free = next((number for number in range(wanted, wanted + MOST_TRIED) if _is_free(number)), None)
     except (ValueError, OverflowError):
-        raise PortError(f"{PORT} must be the number of a port, 1 to 65535.") from None
+        raise PortError(f"{_port_variable()} must be the number of a port, 1 to 65535.") from None
     if free == wanted:
         return
     if free is None or not settings.loopback:

@@ -171,7 +171,7 @@ class Tools(gradio.mcp.GradioMCPServer):
     def _content(self, output: Any) -> list[types.ContentBlock]:
         """An endpoint's output as an agent gets it: JSON, or the address of a file, and a picture to be seen too."""
         if isinstance(output, dict):
-            return [types.TextContent(type="text", text=json.dumps(output))]
+            return [types.TextContent(type="text", text=json.dumps(output, allow_nan=False))]
         request = self.mcp_server.request_context.request
         assert request is not None
         root = get_root_url(request, self.get_route_path(request), self.root_path)

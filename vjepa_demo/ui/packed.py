@@ -48,7 +48,9 @@ def save(made: Embedded, path: Path = FILE) -> None:
     clip = made.clip
     metadata = {
         "kind": json.dumps(made.kind.fields, sort_keys=True),
-        "clip": json.dumps({**asdict(clip.source), "timestamps": clip.timestamps.tolist(), "notes": clip.notes}),
+        "clip": json.dumps(
+            {**asdict(clip.source), "timestamps": clip.timestamps.tolist(), "notes": clip.notes}, allow_nan=False
+        ),
         "sha256": file_hash(Path(made.path)),
     }
     viewer = np.frombuffer(pack(made.embedding, clip), np.uint8)

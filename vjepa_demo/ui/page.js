@@ -44,6 +44,12 @@
     const entry = target.closest?.(".own-drop") && dataTransfer.items[0]?.webkitGetAsEntry();
     if (entry?.isDirectory) named(entry.name);
   }, { capture: true });
+  // A browser that speaks English swallows the comma that others write: 0,5 would be 05.
+  document.addEventListener("beforeinput", (event) => {
+    if (event.data !== "," || event.target.type !== "number" || (0.5).toLocaleString()[1] === ",") return;
+    event.preventDefault();
+    document.execCommand("insertText", false, ".");
+  }, { capture: true });
   // In a frame on somebody's page: the picture and what belongs to it, nothing around them.
   if (new URLSearchParams(location.search).get("embed") === "1") {
     const style = document.createElement("style");

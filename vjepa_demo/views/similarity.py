@@ -301,7 +301,7 @@ def _assemble(header: Mapping[str, Any], sections: Sections) -> bytes:
     for name, (dtype, shape, data) in sections.items():
         table[name] = {"offset": offset, "bytes": len(data), "dtype": dtype, "shape": shape}
         offset += math.ceil(len(data) / 4) * 4
-    head = json.dumps({**header, "sections": table}, separators=(",", ":")).encode()
+    head = json.dumps({**header, "sections": table}, separators=(",", ":"), allow_nan=False).encode()
     head += b" " * (-len(head) % 4)
     out = io.BytesIO()
     out.write(MAGIC + struct.pack("<I", len(head)) + head)

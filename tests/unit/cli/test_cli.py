@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import json
 import os
 import shutil
@@ -20,6 +22,7 @@ from vjepa_demo import cli, embedder
 from vjepa_demo.media.reader import read_clip
 from vjepa_demo.model.encoder import get_encoder
 from vjepa_demo.options import Sampling
+from vjepa_demo.references import preparing
 
 ROOT = Path(__file__).parents[3]
 META = {
@@ -391,3 +394,104 @@ def test_help_is_quick_and_needs_no_model() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert "embed" in done.stdout
+
+
+# --- where it prints to, and what it is given ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "cp437", "utf-8"])
+def test_letters_that_the_terminal_lacks(make_video, small_checkpoint, monkeypatch, encoding: str) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding))
+    assert cli.main(["embed", str(make_video()), "--checkpoint", str(small_checkpoint)]) == 0
+    words = written.getvalue().decode(encoding)
+    assert words.startswith("[1, 128, 88]: 8 time steps ")
+    assert ("×" in words) == (encoding != "cp437" and encoding != "ascii"), "what it lacks is escaped"
+
+
+def printing(monkeypatch: pytest.MonkeyPatch, count: int, target: object) -> None:
+    """Let `embed` print so many letters to a target."""
+    monkeypatch.setattr(cli, "run_embed", lambda given: print("x" * count) or 0)
+    monkeypatch.setattr(sys, "stdout", target)
+
+
+@pytest.mark.parametrize("count", [10, 100_000], ids=["little", "much"])
+def test_a_reader_that_has_enough(monkeypatch, capfd, count: int) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w", encoding="utf-8") as pipe:
+        printing(monkeypatch, count, pipe)
+        assert cli.main(["embed", "x.mp4"]) == 141, "as a program does that a closed pipe ends"
+    assert capfd.readouterr().err == "", "nothing more is tried when it is closed"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("count", [10, 100_000], ids=["little", "much"])
+def test_an_output_that_takes_nothing(monkeypatch, capfd, count: int) -> None:
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        printing(monkeypatch, count, full)
+        assert cli.main(["embed", "x.mp4"]) == 2
+    assert capfd.readouterr().err.startswith("The disk here is full")
+
+
+def test_no_output_at_all(monkeypatch) -> None:
+    printing(monkeypatch, 10, None)  # as `>&-` leaves it
+    assert cli.main(["embed", "x.mp4"]) == 0
+
+
+def test_a_name_that_is_no_text(make_video: MakeVideo, run: Run, tmp_path: Path, small_checkpoint, capsys) -> None:
+    """As an old disk holds it: a name in Latin-1, where names are UTF-8."""
+    name = os.fsdecode(b"L\xe4ufer")
+    (tmp_path / "source" / name).mkdir(parents=True)
+    shutil.copy(make_video(), tmp_path / "source" / name / f"{name}.mp4")
+    (tmp_path / "source" / "b").mkdir()
+    shutil.copy(make_video(fps=10), tmp_path / "source" / "b" / "b.mp4")
+    clip = tmp_path / "source" / name / f"{name}.mp4"
+    assert run("embed", clip, "--out", tmp_path / f"{name}.npz")["shape"] == [1, 128, 88]
+    assert (tmp_path / f"{name}.npz").is_file()
+    source, out = str(tmp_path / "source"), str(tmp_path / "out")
+    assert cli.main(["references", "build", source, "--out", out, "--checkpoint", str(small_checkpoint)]) == 0
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_pipe_is_told_apart_from_a_file_that_is_missing(refused, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert refused("embed", tmp_path / "pipe").startswith("This is a pipe or a device")
+    assert refused("embed", "/dev/null").startswith("This is a pipe or a device")
+
+
+@pytest.mark.parametrize(("level", "code"), [("LOUD", 2), ("debug", 0), ("10", 0), ("", 0)])
+def test_the_level_of_the_log(level: str, code: int) -> None:
+    program = "from vjepa_demo import cli\ncli.run_embed = lambda given: 0\nraise SystemExit(cli.main(['embed', 'x']))"
+    environment = {**os.environ, "VJEPA_DEMO_LOG": level}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, env=environment)
+    assert done.returncode == code, done.stderr
+    assert done.stderr.startswith("VJEPA_DEMO_LOG must be DEBUG" if code else "")
+    assert done.stderr.count("\n") == bool(code)
+
+
+@pytest.fixture
+def source(make_video: MakeVideo, tmp_path: Path) -> Path:
+    """A folder of one clip, beside a file that is none."""
+    (tmp_path / "source" / "a").mkdir(parents=True)
+    shutil.copy(make_video(), tmp_path / "source" / "a" / "0.mp4")
+    (tmp_path / "file").write_text("a text")
+    return tmp_path / "source"
+
+
+@pytest.mark.parametrize("out", ["file", "file/set"])
+def test_a_set_where_a_file_is_in_the_way(source: Path, refused, tmp_path: Path, out: str) -> None:
+    assert "cannot be written to" in refused("references", "build", source, "--out", tmp_path / out)
+    assert (tmp_path / "file").read_text() == "a text"
+
+
+def test_a_set_in_folders_that_are_not_there_yet(source: Path, run: Run, tmp_path: Path) -> None:
+    assert run("references", "build", source, "--out", tmp_path / "a" / "b" / "c")["clips"] == 1
+
+
+def test_a_cache_that_is_no_folder(make_video: MakeVideo, source: Path, run: Run, tmp_path: Path, monkeypatch) -> None:
+    """What is embedded stays in memory then: the answer comes, and nothing is stored."""
+    known = dataclasses.replace(preparing.settings, cache_dir=str(tmp_path / "file" / "cache"))
+    monkeypatch.setattr(preparing, "settings", known)
+    found = run("neighbours", make_video(), "--references", source)
+    assert found["neighbours"][0]["cosine"] > 0.99

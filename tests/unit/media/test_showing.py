@@ -12,7 +12,7 @@ import pytest
 from conftest import CORNERS, MakeVideo, ffmpeg, frame_numbers
 
 from vjepa_demo.errors import MediaError
-from vjepa_demo.media import inorder
+from vjepa_demo.media import containers, inorder
 from vjepa_demo.media.boxes import picture_tracks
 from vjepa_demo.media.reader import read_clip
 from vjepa_demo.options import Sampling
@@ -232,6 +232,56 @@ def test_the_message_names_the_codec(make_video: MakeVideo, tmp_path: Path, tag:
         read_clip(tmp_path / "clip.mp4")
 
 
+UNKNOWN = [
+    ("clip.mkv", "libx264", b"V_MPEG4/ISO/AVC", b"V_MPEGI/ISO/VVC", ""),
+    ("clip.avi", "mpeg4", b"FMP4", b"XQ9Z", "XQ9Z"),
+    ("clip.mov", "mjpeg", b"jpeg", b"apcX", "apcX"),
+]
+
+
+@pytest.mark.parametrize(("name", "codec", "tag", "other", "told"), UNKNOWN, ids=[case[0] for case in UNKNOWN])
+def test_a_codec_without_a_decoder_in_other_containers(
+    make_video: MakeVideo, tmp_path: Path, name: str, codec: str, tag: bytes, other: bytes, told: str
+) -> None:
+    data = make_video(name, codec, pixels="yuvj420p" if codec == "mjpeg" else "yuv420p").read_bytes()
+    assert tag in data
+    (tmp_path / name).write_bytes(data.replace(tag, other))
+    with pytest.raises(MediaError, match=f"codec that cannot be read here.*{told}.*H.264"):
+        read_clip(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["sound.mkv", "sound.avi", "sound.ts", "sound.mp4", "sound.ogg", "sound.wma"])
+def test_sound_alone_is_told(tmp_path: Path, name: str) -> None:
+    codec = ("-c:a", "flac") if name.endswith("ogg") else ()
+    ffmpeg("-f", "lavfi", "-i", "sine=duration=0.5", *codec, tmp_path / name)
+    with pytest.raises(MediaError, match="holds sound and no pictures"):
+        read_clip(tmp_path / name)
+
+
+def test_without_the_program_that_looks_the_message_names_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ffmpeg("-f", "lavfi", "-i", "sine=duration=0.5", tmp_path / "sound.mkv")
+    monkeypatch.setattr(containers.shutil, "which", lambda name: None)
+    with pytest.raises(MediaError, match="sound but no pictures, or pictures in a codec"):
+        read_clip(tmp_path / "sound.mkv")
+
+
+@pytest.mark.parametrize("packet", [188, 192])
+def test_scrambled_television(make_video: MakeVideo, tmp_path: Path, packet: int) -> None:
+    options = ("-f", "mpegts", "-mpegts_m2ts_mode", "1") if packet == 192 else ()
+    clear = make_video("clip.ts", size="320x240", frames=32, filters=("noise=alls=40:allf=t",), options=options)
+    data = np.frombuffer(clear.read_bytes(), np.uint8).reshape(-1, packet).copy()
+    head = packet - 188
+    stream = (data[:, head + 1].astype(int) & 0x1F) << 8 | data[:, head + 2]
+    picture = stream == np.bincount(stream).argmax()
+    assert picture.sum() > 100
+    data[picture, head + 3] |= 0x80
+    noise = np.random.default_rng(0).integers(0, 256, (picture.sum(), 188 - 12), np.uint8)
+    data[picture, head + 12 :] = noise
+    (tmp_path / "scrambled.ts").write_bytes(data.tobytes())
+    with pytest.raises(MediaError, match="encrypted"):
+        read_clip(tmp_path / "scrambled.ts")
+
+
 def test_an_encrypted_movie(make_video: MakeVideo, tmp_path: Path) -> None:
     key = ("-encryption_key", "00112233445566778899aabbccddeeff", "-encryption_kid", "0123456789abcdef0123456789abcdef")
     ffmpeg("-i", make_video(), "-c", "copy", "-encryption_scheme", "cenc-aes-ctr", *key, tmp_path / "clip.mp4")
@@ -244,6 +294,20 @@ def test_hdr_is_told(make_video: MakeVideo, transfer: str, light: str) -> None:
     colours = f"log-level=none:colorprim=bt2020:transfer={transfer}:colormatrix=bt2020nc"
     clip = read_clip(make_video("hdr.mp4", "libx265", pixels="yuv420p10le", options=("-x265-params", colours)))
     assert [f"HDR ({light})" in note for note in clip.notes] == ([True] if light else [])
+
+
+@pytest.mark.parametrize(("profile", "told"), [(5, True), (8, False)])
+def test_dolby_vision_without_a_base_is_told(make_video: MakeVideo, tmp_path: Path, profile: int, told: bool) -> None:
+    path = make_video("hdr.mp4", "libx265", pixels="yuv420p10le", options=("-x265-params", "log-level=none"))
+    movie = path.read_bytes()
+    assert b"btrt" in movie
+    # In the place of another box of the sample entry; its bit rates become version 1.0, profile and level.
+    record = b"dvcC" + bytes([1, 0, profile << 1, 0x35])
+    at = movie.index(b"btrt")
+    (tmp_path / "dolby.mp4").write_bytes(movie[:at] + record + movie[at + len(record) :])
+    notes = read_clip(tmp_path / "dolby.mp4", Sampling(2)).notes
+    assert [note for note in notes if "Dolby Vision (profile 5)" in note] == list(notes)
+    assert bool(notes) == told
 
 
 def test_odd_boxes_tell_nothing(tmp_path: Path) -> None:

@@ -10,9 +10,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import save_checkpoint
 from hub import COMMIT, Hub
@@ -270,3 +272,98 @@ def test_a_hub_that_does_not_answer_is_not_waited_for(hub: Hub, tmp_path: Path) 
     (found,) = run(CHOOSE, "gpu", home=tmp_path, HF_ENDPOINT=hub.address)
     assert time.perf_counter() - started < 15
     assert found == ["nano", "the mirror in HF_ENDPOINT cannot be reached"]
+
+
+# --- when to come back, and where what comes cannot be kept ----------------------------------------------------------
+
+DATASET = """
+import json, sys
+from vjepa_demo.errors import UserError
+from vjepa_demo.references.sources import fetch
+for name in sys.argv[1:]:
+    try:
+        print(json.dumps(["folder", str(fetch(name))]))
+    except UserError as error:
+        print(json.dumps([type(error).__name__, str(error)]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("headers", "words"),
+    [
+        ({"Retry-After": "40"}, "wait 40 s and"),
+        ({"Retry-After": "600"}, "wait 10 min and"),
+        ({"Retry-After": formatdate(time.time() + 1800, usegmt=True)}, "wait (29|30) min and"),
+        ({"RateLimit": '"api";r=0;t=240'}, "wait 4 min and"),
+        ({"Retry-After": "soon"}, "wait some minutes and"),
+        ({}, "wait some minutes and"),
+    ],
+)
+def test_when_to_come_back_is_said(hub: Hub, tmp_path: Path, headers: dict[str, str], words: str) -> None:
+    hub.refused, hub.refused_with = {"some/name": (429, "")}, headers
+    ((_, checkpoint, _),) = run(FETCH, "some/name", home=tmp_path, HF_ENDPOINT=hub.address)
+    assert re.search(f"has had too many requests from here: {words} try again", checkpoint), checkpoint
+
+
+def test_each_refusal_of_a_dataset_says_what_to_do(hub: Hub, tmp_path: Path) -> None:
+    expected = {
+        (401, "GatedRepo"): "gives it only to those who accepted its terms: accept them on its page",
+        (403, "GatedRepo"): "set HF_TOKEN to a token of that account",
+        (404, "RepoNotFound"): "has no public dataset of this name: check the name",
+        (404, "RevisionNotFound"): "has no such revision of this dataset: check what follows the @",
+        (403, ""): r"refuses access \(403\): check the account",
+        (429, ""): "too many requests from here: wait 40 s and try again",
+        (503, ""): r"trouble of its own \(503\): try again in 40 s",
+    }
+    hub.refused = {f"some/{number}-{status}": (status, code) for number, (status, code) in enumerate(expected)}
+    hub.refused_with = {"Retry-After": "40"}
+    names = [f"hf://datasets/{name}" for name in hub.refused]
+    for (kind, words), sentence in zip(
+        run(DATASET, *names, home=tmp_path, HF_ENDPOINT=hub.address), expected.values(), strict=True
+    ):
+        assert kind == "ReferencesError"
+        assert words.startswith("The dataset cannot be had, the mirror in HF_ENDPOINT ")
+        assert words.endswith(", or give a folder.")
+        assert re.search(sentence, words), words
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"HF_HUB_OFFLINE": "1"}, "cannot be reached while HF_HUB_OFFLINE is set: unset it"),
+        ({"HF_ENDPOINT": DEAD}, "cannot be reached: check the address in HF_ENDPOINT"),
+        ({"HF_ENDPOINT": "mirror.example"}, "cannot be reached: check the address in HF_ENDPOINT"),
+    ],
+)
+def test_a_dataset_that_cannot_be_reached(tmp_path: Path, environment: dict[str, str], words: str) -> None:
+    ((kind, said),) = run(DATASET, "hf://datasets/o/n", home=tmp_path, **environment)
+    assert kind == "ReferencesError"
+    assert words in said, said
+
+
+def test_a_dataset_goes_on_after_a_connection_that_was_lost(tmp_path: Path) -> None:
+    (tmp_path / "ds" / "a").mkdir(parents=True)
+    data = np.random.default_rng(0).integers(0, 256, 300_000, np.uint8).tobytes()
+    (tmp_path / "ds" / "a" / "0.mp4").write_bytes(data)
+    with Hub("o/n", tmp_path / "ds", kind="datasets", weights=".mp4").running() as hub:
+        hub.sends = [50_000] * 20
+        ((kind, words),) = run(DATASET, "hf://datasets/o/n", home=tmp_path / "home", HF_ENDPOINT=hub.address)
+        assert kind == "ReferencesError"
+        assert "connection to the mirror in HF_ENDPOINT was lost: try again" in words
+        hub.sends = []
+        ((kind, folder),) = run(DATASET, "hf://datasets/o/n", home=tmp_path / "home", HF_ENDPOINT=hub.address)
+    assert kind == "folder"
+    assert (Path(folder) / "a" / "0.mp4").read_bytes() == data
+
+
+@pytest.mark.parametrize("code", [FETCH, DATASET], ids=["checkpoint", "dataset"])
+def test_a_folder_of_the_hubs_that_cannot_be_written_to(hub: Hub, tmp_path: Path, code: str) -> None:
+    """A file has its name, which keeps out root as well."""
+    (tmp_path / "home").write_text("no folder")
+    (tmp_path / "ds").mkdir()
+    (tmp_path / "ds" / "0.mp4").write_bytes(b"a clip")
+    with Hub("o/n", tmp_path / "ds", kind="datasets", weights=".mp4").running() as datasets:
+        name, server = (ID, hub) if code == FETCH else ("hf://datasets/o/n", datasets)
+        (found,) = run(code, name, home=tmp_path / "home", HF_ENDPOINT=server.address)
+    assert found[0] == "DiskError"
+    assert "let HF_HOME name another one" in found[1]

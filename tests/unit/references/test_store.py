@@ -40,6 +40,15 @@ def test_a_flipped_bit_is_found_wherever_it_is(tmp_path):
         assert found is None or (found.hashes == HASHES and np.array_equal(found.vectors, stored().vectors))
 
 
+@pytest.mark.parametrize("name", ["vectors", "coordinates"])
+def test_what_is_no_number_is_not_written(tmp_path, name):
+    good = stored()
+    getattr(good, name)[1, 1] = np.nan
+    with pytest.raises(ValueError, match="not finite"):
+        good.save(tmp_path / "x.safetensors", MADE)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("fault", ["zeros", "low bits", "swapped hashes", "swapped rows"])
 def test_what_was_changed_behind_the_checksum_is_not_believed(tmp_path, fault):
     good, path = stored(), tmp_path / "x.safetensors"
@@ -117,8 +126,10 @@ def test_forged_files_are_not_believed_and_raise_nothing(tmp_path, changes):
     ],
     ids=str,
 )
-def test_values_that_no_encoder_makes_are_not_believed_with_a_right_checksum_either(tmp_path, changes):
-    replace(stored(), **changes).save(tmp_path / "x.safetensors", MADE)
+def test_values_that_no_encoder_makes_are_not_believed_with_a_right_checksum_either(tmp_path, changes, monkeypatch):
+    with monkeypatch.context() as somebody_else:
+        somebody_else.setattr(np, "isfinite", lambda array: np.ones(1, bool))
+        replace(stored(), **changes).save(tmp_path / "x.safetensors", MADE)
     assert Stored.load(tmp_path / "x.safetensors", MADE) is None
 
 

@@ -83,7 +83,7 @@ def describe_filling(filling: Filling) -> dict[str, Any]:
 def key_of(references: ReferenceSet) -> str:
     """The key under which a set is served: that of the app's own set is the same for all, any other is a secret."""
     if references not in _texts:
-        _texts[references] = json.dumps(describe_set(references))
+        _texts[references] = json.dumps(describe_set(references), allow_nan=False)
     key = _keys.get(references)
     if key is None or shelf.get(key) is None:
         secret = references.folder.resolve() != current.folder().resolve()

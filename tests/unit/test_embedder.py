@@ -71,6 +71,7 @@ def test_the_four_lines_of_the_readme() -> None:
         ({"sampling": "odd"}, RequestError, "'even' or 'fps'"),
         ({"fit": "stretch"}, RequestError, "crop, whole, squash or pad"),
         ({"precision": "fp8"}, RequestError, "auto, fp32 or bf16"),
+        ({"hdr": "bright"}, RequestError, "'stored' or 'toned'"),
     ],
 )
 def test_options_that_cannot_be_met(change: dict[str, object], error: type[Exception], words: str) -> None:
@@ -82,7 +83,7 @@ def test_as_many_frames_as_the_checkpoint_was_trained_on() -> None:
     assert sampling_of(Options("nano")).frames == 16
     assert sampling_of(Options("facebook/vjepa2-vitl-fpc64-256")).frames == 64
     assert {option.name for option in fields(Options)} == {
-        *("checkpoint", "frames", "start", "end", "sampling", "fit", "precision")
+        *("checkpoint", "frames", "start", "end", "sampling", "fit", "precision", "hdr")
     }
 
 

@@ -316,3 +316,27 @@ def test_odd_boxes_tell_nothing(tmp_path: Path) -> None:
     for data in (*odd, *(b"\0\0\0\x40moov" + rng.integers(0, 256, 56, np.uint8).tobytes() for _ in range(50))):
         (tmp_path / "odd").write_bytes(data)
         assert picture_tracks(tmp_path / "odd") == []
+
+
+# --- tracks beside the one that is shown -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["cover.mp4", "cover.mkv", "timecode.mov", "second.mkv"])
+def test_covers_timecodes_and_other_tracks_are_not_the_video(make_video: MakeVideo, tmp_path: Path, name: str) -> None:
+    film, cover = make_video(), tmp_path / "cover.jpg"
+    ffmpeg("-f", "lavfi", "-i", "color=red:s=300x300", "-frames:v", "1", cover)
+    made = {
+        "cover.mp4": (
+            *("-i", cover, "-i", film, "-map", "0", "-map", "1", "-c", "copy", "-disposition:v:0", "attached_pic"),
+        ),
+        "cover.mkv": ("-i", film, "-attach", cover, "-metadata:s:t", "mimetype=image/jpeg", "-c", "copy"),
+        "timecode.mov": ("-i", film, "-c", "copy", "-timecode", "01:00:00:00"),
+        "second.mkv": (
+            *("-i", make_video(picture=CORNERS, size="96x64"), "-i", film, "-map", "0", "-map", "1", "-c", "copy"),
+            *("-disposition:v:0", "0", "-disposition:v:1", "default"),
+        ),
+    }[name]
+    ffmpeg(*made, tmp_path / name)
+    clip = read_clip(tmp_path / name, Sampling(16))
+    assert frame_numbers(clip.frames) == list(range(16))
+    assert clip.frames.shape[2:] == (64, 64)

@@ -521,7 +521,7 @@ def _read_tree(folder: Path, most: int, passed: Passed) -> list[ReferenceClip]:
             elif not path.is_file():
                 passed[DANGLING] += path.is_symlink()
             elif not is_clip(path):
-                passed[OTHER] += 1
+                passed[OTHER] += not (name in (CSV_NAME, BACKUP) or path.suffix == ".safetensors")  # a set's own
             elif not inside:
                 passed[LOOSE] += 1
             elif not _can_be_listed("/".join(parts), seen):

@@ -27,7 +27,7 @@ from typing import Any
 from demo import running_demo
 from visitor import Visitor
 
-OPTIONS = ["nano", None, 0, None, "even", "crop", "auto"]  # the endpoints' own defaults
+OPTIONS = ["nano", None, 0, None, "even", "crop", "auto", "stored"]  # the endpoints' own defaults
 SETTLED_S = 180.0  # memory is compared with that after so long
 KEPT_HOURS = 0.1
 STORE_BYTES = 256 * 2**20  # results in memory: bounded low enough to be full before memory is compared

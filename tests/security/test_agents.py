@@ -158,7 +158,7 @@ def test_what_agents_ask_leaves_no_line_of_theirs_in_the_log(space_url, tmp_path
 def test_a_session_lists_the_tools_on_a_space(space_url):
     listed = with_agent(f"{space_url}{AGENTS}", lambda agent: agent.list_tools()).tools
     assert [tool.name for tool in listed] == [
-        f"explorer_{name}" for name in ("embed", "similarity", "heatmap", "neighbours")
+        f"explorer_{name}" for name in ("embed", "similarity", "heatmap", "neighbours", "classify", "order", "surprise")
     ]
     words = listed[0].inputSchema["properties"]["checkpoint"]["description"]
     assert "; here there are nano, facebook/" in words

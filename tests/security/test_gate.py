@@ -222,7 +222,7 @@ def test_another_visitors_upload_cannot_be_read_while_it_comes_in(stranger, spac
 def test_what_was_uploaded_is_taken(stranger, space_url, photo):
     path = upload(stranger, photo)
     (number,) = (each["id"] for each in stranger.get("/config").json()["dependencies"] if each["api_name"] == "embed")
-    data = [{"path": path, "meta": META}, "nano", 2, 0, None, "even", "crop", "auto"]
+    data = [{"path": path, "meta": META}, "nano", 2, 0, None, "even", "crop", "auto", "stored"]
     (told,) = answers(space_url, [{"fn_index": number, "data": data}])
     assert '"shape": [1, 2048, 192]' in told  # an image is repeated to 16 frames
 

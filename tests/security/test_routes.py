@@ -76,7 +76,9 @@ def test_the_ways_of_clients_are_open(demo_url, video):
     with httpx.Client(base_url=demo_url, timeout=60) as curl:
         path = upload(curl, video)
         data = [{"path": path, "meta": {"_type": "gradio.FileData"}}, "0,0,0", False, "nano", 2, 0, None, "even"]
-        joined = curl.post("/gradio_api/call/similarity", json={"data": [*data, "crop", "auto"]}).raise_for_status()
+        joined = curl.post(
+            "/gradio_api/call/similarity", json={"data": [*data, "crop", "auto", "stored"]}
+        ).raise_for_status()
         told = curl.get(f"/gradio_api/call/similarity/{joined.json()['event_id']}").text
     assert "event: complete" in told
     assert '"scores"' in told
@@ -284,7 +286,7 @@ def test_strangers_do_not_have_all_references_embedded(space_url, video):
 
 def test_the_answers_to_mistakes_hold_no_trace_and_no_long_echo(stranger):
     number = next(d["id"] for d in stranger.get("/config").json()["dependencies"] if d["api_name"] == "similarity")
-    data = [None, "x" * 100_000, False, "nano", 16, 0, None, "even", "crop", "y" * 100_000]
+    data = [None, "x" * 100_000, False, "nano", 16, 0, None, "even", "crop", "y" * 100_000, "stored"]
     stranger.post("/gradio_api/queue/join", json={"fn_index": number, "data": data, "session_hash": "long"})
     told = stranger.get("/gradio_api/queue/data", params={"session_hash": "long"}).text
     assert "Traceback" not in told

@@ -25,7 +25,7 @@ from vjepa_demo.views.similarity import first_position, similarity
 from vjepa_demo.views.snippet import snippet
 from vjepa_demo.views.surprise import Expected, Surprise, Windows
 
-EXPECTED = "Bright: not expected. Only numbers of one checkpoint compare."
+EXPECTED = "Bright: not expected. Another checkpoint has another scale."
 SAVED = "Saved where your browser puts downloads."
 MOST_SECONDS = 1e6
 MOST_PLACES = 64  # of one query; each costs a product with all tokens

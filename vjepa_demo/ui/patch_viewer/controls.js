@@ -3,6 +3,7 @@
 import { button, h, radios, slider, toggle } from "../shared/dom.js";
 import { colourAt } from "./draw.js";
 import { KEYS } from "./keys.js";
+import { isOfTokens } from "./state.js";
 
 // The loss of V-JEPA 2 is taken on masked tokens only; DAVIS J&F 52.5 for ViT-g against 71 for DINOv3-H+.
 const CAVEATS = [
@@ -119,7 +120,8 @@ export class Controls {
     }
     const { map, centred } = this.options;
     const kind = other ? other.words : centred ? "cosine, mean subtracted" : "cosine";
-    const [low, high] = (other ? other.range : range).map((end) => end.toFixed(2));
+    const absent = !other && !isOfTokens(map); // it is still on its way
+    const [low, high] = absent ? ["", ""] : (other ? other.range : range).map((end) => end.toFixed(2));
     this.low.textContent = map === "pca" ? "colours: first three components" : low;
     this.high.textContent = high;
     if (other) pinned = false;

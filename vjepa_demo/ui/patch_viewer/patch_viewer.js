@@ -7,7 +7,7 @@ import { Film } from "./film.js";
 import { actionOf } from "./keys.js";
 import { saveFigure } from "./picture.js";
 import { bestElsewhere, errorRange, makeQuery, scoreClip, scoreRange } from "./scores.js";
-import { FIRST, isFilm, otherOf, readState, stateOf } from "./state.js";
+import { FIRST, isFilm, isOfTokens, otherOf, readState, stateOf } from "./state.js";
 import { ClipView } from "./view.js";
 
 const PIN_DELAY = 250;
@@ -30,6 +30,7 @@ class PatchViewer {
   #coming = null; // the value that it is fetched for, until it is shown
   #held = null; // {state} of the page's own clip, while another one is shown in its place
   #timers = {};
+  #toPeak = false;
 
   constructor(element, { props, trigger, watch }) {
     this.props = props;
@@ -114,7 +115,10 @@ class PatchViewer {
     this.#coming = null;
     this.root.removeAttribute("aria-busy");
     if (refused) this.controls.message.textContent = refused.message;
-    else this.#show(clips, [value.name || "", value.compare_name || ""], coming);
+    else {
+      this.#show(clips, [value.name || "", value.compare_name || ""], coming);
+      this.#goToPeak();
+    }
     this.root.dataset.state = refused ? "error" : "ready";
   }
 
@@ -196,16 +200,26 @@ class PatchViewer {
     this.controls.offerAttention(known);
   }
 
+  // Whoever chooses the surprise is shown the step that surprised most, once it is known.
+  #goToPeak() {
+    const { curve } = this.views[0] ?? {};
+    if (!this.#toPeak || !this.options.errors || !curve) return;
+    this.#toPeak = false;
+    const peak = curve.mean.reduce((best, value, step) => (value > best.value ? { value, step } : best), { value: -Infinity, step: 0 });
+    this.options.cursor = null;
+    this.showFrame(2 * peak.step);
+  }
+
   // Ask for what was expected, where it is to be seen and is not there.
   #expect() {
     if (this.options.map === "surprise" && !this.options.errors && this.views.length) this.trigger("expect", {});
   }
 
-  // Tell what is chosen, once that has come to rest.
-  #tellState() {
+  // Tell what is chosen, once that has come to rest; of a film that plays, only where something was chosen meanwhile.
+  #tellState(chosen = false) {
     clearTimeout(this.#timers.state);
     this.#timers.state = setTimeout(() => {
-      if (!this.views.length || this.film.playing) return;
+      if (!this.views.length || (this.film.playing && !chosen)) return;
       this.root.dispatchEvent(new CustomEvent("statechange", { bubbles: true, detail: { ...stateOf(this), view: this.number } }));
     }, STATE_DELAY);
   }
@@ -436,7 +450,7 @@ class PatchViewer {
 
   #changed(name) {
     this.film.touched();
-    this.#tellState();
+    this.#tellState(true);
     this.options.opacity = this.options.heat;
     if (name === "centred" && this.options.points.length && this.views.length) {
       // Another quantity, another scale.
@@ -446,7 +460,9 @@ class PatchViewer {
       return this.#ask(this.options.points, { pin });
     }
     if (name === "map") {
+      this.#toPeak = this.options.map === "surprise";
       this.controls.showExpected();
+      this.#goToPeak();
       this.#expect();
     }
     if (name === "map" || name === "seen") this.#layout();
@@ -459,8 +475,9 @@ class PatchViewer {
     if (!view || !view.clip) return;
     const { cursor, points, range } = this.options;
     this.controls.scale(range, view.clip.header.colours, this.pinned, otherOf(this.options));
+    const { map, errors } = this.options, ofStep = map === "surprise" && errors && !cursor;
     const looked = cursor || points[points.length - 1];
-    const text = looked ? this.#readout(looked) : { number: "–", what: "Point at a patch", best: "", where: "" };
+    const text = ofStep ? this.#readStep(view) : looked ? this.#readout(looked) : { number: "–", what: "Point at a patch", best: "", where: "" };
     this.controls.readout(text);
     clearTimeout(this.#timers.announce);
     if (looked && !this.film.playing) {
@@ -469,6 +486,13 @@ class PatchViewer {
   }
 
   // While a query is pinned, the number is that of the patch under the pointer; before, that of the best match elsewhere.
+  #readStep(view) {
+    const mean = view.curve.mean[view.step], where = `step ${view.step} (${view.time(view.step)})`;
+    return Number.isNaN(mean)
+      ? { number: "–", what: "nothing came before this step", best: "", where }
+      : { number: mean.toFixed(2), what: "surprise of this step", best: "", where };
+  }
+
   #readout({ clip, index }) {
     const view = this.views[this.#numberOf(clip)];
     const { step, row, col } = position(clip, index);
@@ -485,6 +509,7 @@ class PatchViewer {
       const words = `the average attention; ${Math.round(100 * view.looked[step])} % of all is in this step`;
       return { number: `${clip.attention[index].toFixed(1)} ×`, what: words, best: "", where };
     }
+    if (!isOfTokens(this.options.map)) return { number: "…", what: "being computed", best: "", where };
     if (this.pinned && cursor) {
       const score = view.scores ? view.scores[index] : NaN;
       const words = best ? `best elsewhere ${best.score.toFixed(2)}${at} ›` : "";

@@ -101,6 +101,12 @@ export class ClipView {
     this.stage.style.setProperty("--pv-aspect", (this.halves * width) / height);
   }
 
+  #caption({ seen }) {
+    const shown = this.halves > 1 ? this.clip.header.expected[seen - 1] : 0;
+    const right = this.step < shown ? `this step, which was shown (the first ${shown})` : `what was expected after ${shown} steps, made of patches that were seen`;
+    this.facts.textContent = shown ? `left: what came · right: ${right}` : this.#seen();
+  }
+
   // Whether what was expected of it is to be seen, and after how many of its steps.
   expects({ map, seen }) {
     return map === "surprise" && Boolean(this.clip.nearest) && seen > 0 && seen <= this.clip.header.expected.length;
@@ -160,7 +166,7 @@ export class ClipView {
     if (!this.clip || !this.stage.clientWidth) return;
     this.halves = this.expects(options) ? 2 : 1;
     this.#shape();
-    this.facts.textContent = this.halves > 1 ? `left: what came · right: what was expected after ${this.clip.header.expected[options.seen - 1]} steps, in patches that were seen` : this.#seen();
+    this.#caption(options);
     this.stageBox = { width: this.stage.clientWidth, height: this.stage.clientHeight };
     this.baseContext = sizeCanvas(this.base, this.stageBox.width, this.stageBox.height);
     this.overContext = sizeCanvas(this.over, this.stageBox.width, this.stageBox.height);
@@ -269,6 +275,7 @@ export class ClipView {
       this.#within(this.baseContext, { x: width, y: 0, width, height }, (context) =>
         paintExpected(context, width, height, this.clip, this.geo, this.step, options.seen - 1));
     }
+    this.#caption(options);
     const label = `Frame of step ${this.step}, ${this.time(this.step)}`;
     this.stage.setAttribute("aria-label", label);
     [...this.cells.children].forEach((button, i) => {
@@ -318,7 +325,7 @@ export class ClipView {
       for (const { from, to, lane } of this.rows) paintCurve(context, this.places.slice(from, to), lane, this.looked.slice(from, to), Math.max(...this.looked), ink);
       return;
     }
-    if (!this.matches) return;
+    if (!this.matches || !isOfTokens(options.map)) return;
     for (const { from, to, lane } of this.rows) {
       paintCurve(context, this.places.slice(from, to), lane, this.shares.slice(from, to), Math.max(...this.shares.filter((share) => share >= 0)), ink);
     }

@@ -240,7 +240,7 @@ def test_a_recording_can_be_cancelled(open_page, demo_url: str):
     ready(page)
     page.get_by_role("button", name="Record").click()
     camera = page.get_by_role("dialog", name="Record from the camera")
-    expect(camera).to_contain_text("Recording: ")
+    expect(camera).to_contain_text("Recording: ", timeout=WAIT_MS)
     page.keyboard.press("Escape")
     expect(camera).to_be_hidden()
     expect(page.get_by_role("button", name="Record")).to_be_focused()

@@ -59,7 +59,7 @@ def test_outside_the_crop_is_no_query(viewer):
 
 def test_the_picture_is_bright_where_the_model_saw_it(viewer):
     viewer.page.keyboard.press("Escape")
-    viewer.control("button", "Clear the query").click()
+    viewer.stages.first.press("Escape")
     picture = viewer.stages.first.screenshot()
     image = np.asarray(Image.open(io.BytesIO(picture)).convert("L"), dtype=float)
     height, width = image.shape
@@ -89,7 +89,7 @@ def test_pca_colours_are_painted_on_their_patches(viewer):
     viewer.control("radio", "Colours").click()
     expect(viewer.control("radio", "Colours")).to_have_attribute("aria-checked", "true")
     viewer.control("slider", "Heat").fill("1")
-    viewer.control("button", "Clear the query").click()
+    viewer.stages.first.press("Escape")
     image = np.asarray(Image.open(io.BytesIO(viewer.stages.first.screenshot())).convert("RGB"))
     box = viewer.stages.first.bounding_box()
     for row, col in ((2, 3), (9, 12), (14, 7)):
@@ -344,7 +344,7 @@ def test_a_figure_of_two_clips_or_a_photo(viewer, tmp_path):
     assert path.name == "cat-patches.svg"
     assert words(parsed(path)).startswith("cat.png | ")
     assert "an image as 16 frames" in words(parsed(path))
-    viewer.control("button", "Clear the query").click()
+    viewer.stages.first.press("Escape")
     assert "cosine" not in words(parsed(figure(viewer, tmp_path, "SVG"))), "no heat, no scale"
 
 

@@ -52,7 +52,7 @@ export class Controls {
     this.tools = h(
       "div", { class: "pv-tools", role: "group", "aria-label": "Tools" },
       this.time, this.map.node, this.seen.node, this.heat.node,
-      act("Clear the query", "Clear", clear), h("div", { class: "pv-query" }, mode.node), this.more,
+      h("div", { class: "pv-query" }, mode.node, act("Clear the query", "Clear", clear)), this.more,
     );
 
     this.bar = h("canvas", { class: "pv-scale", width: 256, height: 1, "aria-hidden": "true" });

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, TypeVar, get_args
 
 import numpy as np
 
@@ -32,6 +32,7 @@ from vjepa_demo.views.orders import TimeTest, time_tests
 from vjepa_demo.views.similarity import similarity
 from vjepa_demo.views.surprise import TUBELET, Expected, Surprise, Windows, expected, surprise
 
+T = TypeVar("T")
 Progress = Callable[[str], None]
 
 
@@ -245,19 +246,17 @@ def surprise_of(shown: Embedded, windows: Windows = WINDOWS, progress: Progress 
     windows.check(len(shown.clip.frames))
 
     def expect() -> Surprise:
-        with jobs.turn(progress):
-            return surprise(
-                embedder.input_of(shown.clip),
-                shown.clip.timestamps,
-                shown.embedding.patch_mask,
-                embedder.forecast,
-                windows,
-                at_once=embedder.encoder.at_once(windows.window),
-                progress=progress,
-            )
+        return surprise(
+            embedder.input_of(shown.clip),
+            shown.clip.timestamps,
+            shown.embedding.patch_mask,
+            embedder.forecast,
+            windows,
+            at_once=embedder.encoder.at_once(windows.window),
+            progress=progress,
+        )
 
-    way = _way(shown.content, shown.clip.sampling, embedder, None)
-    return kept.get(way and (*way, windows), expect)[0]
+    return _once(shown, embedder, windows, expect, progress)
 
 
 def expected_of(shown: Embedded, progress: Progress = say_nothing) -> Expected:
@@ -268,12 +267,10 @@ def expected_of(shown: Embedded, progress: Progress = say_nothing) -> Expected:
     rows = np.unique(np.linspace(1, steps - 1, min(steps - 1, MOST_AMOUNTS)).round().astype(int)).tolist()
 
     def expect() -> Expected:
-        with jobs.turn(progress):
-            progress("Drawing what is expected")
-            return expected(embedder.input_of(shown.clip), shown.embedding.patch_mask, embedder.forecast, rows)
+        progress("Drawing what is expected")
+        return expected(embedder.input_of(shown.clip), shown.embedding.patch_mask, embedder.forecast, rows)
 
-    way = _way(shown.content, shown.clip.sampling, embedder, None)
-    return kept.get(way and (*way, "expected"), expect)[0]
+    return _once(shown, embedder, "expected", expect, progress)
 
 
 def labels_of(shown: Embedded, k: int = 5, progress: Progress = say_nothing) -> Labels:
@@ -289,12 +286,10 @@ def labels_of(shown: Embedded, k: int = 5, progress: Progress = say_nothing) -> 
     shown = at_layer(shown, None, progress)
 
     def judge() -> Labels:
-        with jobs.turn(progress):
-            progress("Naming what happens")
-            return labels(embedder.classify(shown.embedding), names)
+        progress("Naming what happens")
+        return labels(embedder.classify(shown.embedding), names)
 
-    way = _way(shown.content, shown.clip.sampling, embedder, None)
-    found = kept.get(way and (*way, "labels"), judge)[0]
+    found = _once(shown, embedder, "labels", judge, progress)
     told = cautions(embedder.encoder.checkpoint, len(names), shown.clip, made.options.fit)
     return replace(found, likeliest=found.likeliest[:k], cautions=told)
 
@@ -310,6 +305,17 @@ def time_tests_of(shown: Embedded, progress: Progress = say_nothing) -> list[Tim
 
     with jobs.turn(progress):
         return time_tests(shown.clip, shown.embedding, embed_in_order)
+
+
+def _once(shown: Embedded, embedder: Embedder, what: Hashable, compute: Callable[[], T], progress: Progress) -> T:
+    """What is computed of a clip in a turn of its own, or was before; `what` tells it from all else of the clip."""
+
+    def work() -> T:
+        with jobs.turn(progress):
+            return compute()
+
+    way = _way(shown.content, shown.clip.sampling, embedder, None)
+    return kept.get(way and (*way, what), work)[0]
 
 
 def _predictor(shown: Embedded, progress: Progress) -> Embedder:

@@ -57,7 +57,7 @@ def future_tokens(
     rng: np.random.Generator, batch: int, steps: int, side: int, seen: int, targets: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """All before time step `seen` is visible `[batch, n]`; at most `targets` of the rest are asked for `[batch, m]`."""
-    visible, hidden = future(steps, side, seen)
+    visible, hidden = future(steps, side * side, seen)
     target = np.stack([np.sort(rng.permutation(hidden)[:targets]) for _ in range(batch)])
     return np.tile(visible, (batch, 1)), target
 

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from browser.viewer_page import large, open_viewer, viewer, viewer_url  # noqa: F401 - fixtures of the patch viewer's tests
+from first_load import WAIT_MS, ready
 from playwright.sync_api import Browser, ConsoleMessage, Page, Route, sync_playwright
 
 LOCAL = {"localhost", "127.0.0.1", "::1"}
@@ -74,3 +75,12 @@ def open_page(browser: Browser, console_errors: list[str], left_localhost: list[
 def page(open_page: Callable[..., Page]) -> Page:
     """A page in a fresh context, 1280 × 900."""
     return open_page()
+
+
+@pytest.fixture
+def app(page: Page, demo_url: str) -> Page:
+    """The page, once the example that it opens with has been painted."""
+    page.set_default_timeout(WAIT_MS)
+    page.goto(demo_url)
+    ready(page)
+    return page

@@ -9,6 +9,7 @@ import re
 import numpy as np
 import pytest
 from demo import running_demo
+from first_load import WAIT_MS, ready
 from PIL import Image
 from playwright.sync_api import Page, expect
 
@@ -16,21 +17,6 @@ from vjepa_demo import explore
 from vjepa_demo.options import Options
 from vjepa_demo.views.similarity import unpack
 from vjepa_demo.views.surprise import Windows
-
-WAIT_MS = 60_000
-
-
-@pytest.fixture
-def app(page: Page, demo_url: str) -> Page:
-    page.set_default_timeout(WAIT_MS)
-    page.goto(demo_url)
-    ready(page)
-    return page
-
-
-def ready(page: Page) -> None:
-    for name in ("Patch viewer", "Reference map"):
-        expect(page.get_by_label(name, exact=True)).to_have_attribute("data-state", "ready", timeout=WAIT_MS)
 
 
 def surprised(page: Page) -> None:

@@ -23,7 +23,7 @@ from vjepa_demo.media.clip import Clip
 from vjepa_demo.media.pictures import NEUTRAL_GROUND
 from vjepa_demo.model import checkpoints, zero_gpu
 from vjepa_demo.model.device import DTYPES, Way, choose_device, choose_precision, measured
-from vjepa_demo.model.forward import Rope, encode, fuse, pack, patchify, predict, reference
+from vjepa_demo.model.forward import Rope, encode, fuse, future, pack, patchify, predict, reference
 from vjepa_demo.options import FITS, IMAGE_FRAMES, Fit, Sampling
 from vjepa_demo.settings import ZERO_GPU, settings
 
@@ -339,7 +339,8 @@ class Encoder:
             found = Forecast(self._arrange(_layer_norm(self._encode(pixels)), grid), {}, {})
             for count in steps:
                 context = self._encode(pixels[:, : count * self.config.tubelet_size])
-                at, asked = (ids.expand(len(pixels), -1) for ids in self._future(grid, count))
+                numbers = future(grid[0], grid[1] * grid[2], count)
+                at, asked = (torch.from_numpy(ids).to(self.device).expand(len(pixels), -1) for ids in numbers)
                 options: dict[str, Any] = {"attend": self._attend, "between": jobs.give_way}
                 told = predict(self.model, context, at, asked, rope, self.dtype, **options)
                 found.seen[count] = self._arrange(_layer_norm(context), grid)
@@ -359,11 +360,6 @@ class Encoder:
 
     def _rope(self, grid: tuple[int, int, int], head: int) -> Rope:
         return Rope(self.config, head, self.device, grid[1:], grid[0])
-
-    def _future(self, grid: tuple[int, int, int], steps: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """The numbers of the tokens of the first steps `[n]`, and of the others `[m]`."""
-        ids = torch.arange(grid[0] * grid[1] * grid[2], device=self.device)
-        return ids[: steps * grid[1] * grid[2]], ids[steps * grid[1] * grid[2] :]
 
     @staticmethod
     def _arrange(tokens: torch.Tensor, grid: tuple[int, int, int]) -> np.ndarray:

@@ -338,7 +338,7 @@ def reference(
     return model.encoder.layernorm(x) if layer is None else x
 
 
-def future(steps: int, side: int, seen: int) -> tuple[np.ndarray, np.ndarray]:
-    """Token numbers of a grid of `steps` × `side` × `side`: those before time step `seen` `[n]`, and the rest `[m]`."""
-    first = seen * side * side
-    return np.arange(first), np.arange(first, steps * side * side)
+def future(steps: int, patches: int, seen: int) -> tuple[np.ndarray, np.ndarray]:
+    """Token numbers of `steps` of so many patches: those before time step `seen` `[n]`, and the rest `[m]`."""
+    first = seen * patches
+    return np.arange(first), np.arange(first, steps * patches)

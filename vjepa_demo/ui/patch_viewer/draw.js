@@ -1,6 +1,7 @@
 // What is painted on canvases: the frame with what the model saw, the map over it, outlines, marks, the curve.
 
 import { intersection, patchRect, toCanvas } from "./geometry.js";
+import { peakOf } from "./scores.js";
 
 // A map is laid on a slightly darkened picture, clear below the middle of its range: what resembles the query glows, and
 // the rest stays visible (`heatmap` in Python does the same).
@@ -248,7 +249,7 @@ export function paintErrors(context, cells, from, lane, curve, [least, most], in
   context.stroke();
   context.globalAlpha = 1;
   context.textAlign = "center";
-  const peak = curve.mean.reduce((best, value, step) => (value > (curve.mean[best] ?? -Infinity) || Number.isNaN(curve.mean[best]) ? step : best), 0);
+  const peak = peakOf(curve.mean);
   for (const { x, step } of known) {
     context.font = `${step === peak ? "bold " : ""}10px system-ui, sans-serif`;
     context.beginPath();

@@ -6,7 +6,7 @@ import { fetchClip } from "./files.js";
 import { Film } from "./film.js";
 import { actionOf } from "./keys.js";
 import { saveFigure } from "./picture.js";
-import { bestElsewhere, errorRange, makeQuery, scoreClip, scoreRange } from "./scores.js";
+import { bestElsewhere, errorRange, makeQuery, peakOf, scoreClip, scoreRange } from "./scores.js";
 import { FIRST, isFilm, isOfTokens, otherOf, readState, stateOf } from "./state.js";
 import { ClipView } from "./view.js";
 
@@ -205,9 +205,8 @@ class PatchViewer {
     const { curve } = this.views[0] ?? {};
     if (!this.#toPeak || !this.options.errors || !curve) return;
     this.#toPeak = false;
-    const peak = curve.mean.reduce((best, value, step) => (value > best.value ? { value, step } : best), { value: -Infinity, step: 0 });
     this.options.cursor = null;
-    this.showFrame(2 * peak.step);
+    this.showFrame(2 * peakOf(curve.mean));
   }
 
   // Ask for what was expected, where it is to be seen and is not there.

@@ -127,6 +127,9 @@ export function sharesOfSteps(values, clip) {
   return Array.from({ length: clip.steps }, (_, step) => sum(values.subarray(step * area, (step + 1) * area)) / all);
 }
 
+// The step of the highest of these, NaN left out.
+export const peakOf = (values) => values.reduce((best, value, step) => (value > best.value ? { value, step } : best), { value: -Infinity, step: 0 }).step;
+
 // The best match at every time step: {score, index}, index -1 where nothing was seen.
 export function bestMatches(scores, clip) {
   const area = clip.rows * clip.cols;

@@ -49,7 +49,7 @@ class Visitor:
 
     def embed(self, file: dict[str, Any], frames: int = 16, sampling: str = "even") -> str:
         """Ask for a video to be embedded, as the page does when a file came in."""
-        return self.join("embed_1", file, None, frames, 0, 0, sampling, "crop", "nano", None, "auto")
+        return self.join("embed_1", file, None, frames, 0, 0, sampling, "crop", "nano", None, "auto", "stored")
 
     def messages(self) -> Iterator[dict[str, Any]]:
         """What the server tells this session, until all of its events are done."""

@@ -28,17 +28,12 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
-if sys.platform == "linux" and "DISPLAY" not in os.environ:
-    os.environ.setdefault("MUJOCO_GL", "egl")
-os.environ.setdefault("LP_NUM_THREADS", "1")  # Mesa's software renderer: one thread a worker
-
 import numpy as np
+from scenes import FAMILIES, film, photos, textures
+from scenes.free import free
+from scenes.stage import Look, Scene, Stage
 
 HERE = Path(__file__).resolve().parent
-from scenes import FAMILIES, film, photos, textures  # noqa: E402
-from scenes.free import free  # noqa: E402
-from scenes.stage import Look, Scene, Stage  # noqa: E402
-
 Array = np.ndarray
 PRODUCTS = {"training": 1, "heldout": 2, "references": 3, "examples": 4}
 FRAMES, SIDE = 16, 128  # of a training or held-out clip: what the embedded checkpoint takes

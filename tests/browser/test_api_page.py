@@ -14,7 +14,7 @@ def test_the_api_page_opens_at_its_address_and_tells_agents_and_programs_how(
     page.set_default_timeout(WAIT_MS)
     page.goto(f"{demo_url}/?view=api")
     docs = page.locator(".api-docs")
-    expect(docs).to_contain_text("4 Available MCP Tools", timeout=WAIT_MS)
+    expect(docs).to_contain_text("7 Available MCP Tools", timeout=WAIT_MS)
     expect(docs).to_contain_text(f"{demo_url}/gradio_api/mcp/")
     docs.get_by_text("Python", exact=True).click()
     expect(docs).to_contain_text("examples/v-jepa-2-explorer/dominoes.mp4", timeout=WAIT_MS)

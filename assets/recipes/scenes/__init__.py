@@ -1,6 +1,13 @@
 """The kinds of happenings in the clips. A family takes a `Stage` and returns a `Scene`; see `stage.py`."""
 
+import os
+import sys
 from collections.abc import Callable
+
+# MuJoCo reads it when it is imported.
+if sys.platform == "linux" and "DISPLAY" not in os.environ:
+    os.environ.setdefault("MUJOCO_GL", "egl")
+os.environ.setdefault("LP_NUM_THREADS", "1")  # Mesa's software renderer: one thread a worker
 
 from .balls import bounce, collide, roll, slide
 from .blocks import dominoes, orbit, pour, topple

@@ -293,13 +293,15 @@ for name in sys.argv[1:]:
     [
         ({"Retry-After": "40"}, "wait 40 s and"),
         ({"Retry-After": "600"}, "wait 10 min and"),
-        ({"Retry-After": formatdate(time.time() + 1800, usegmt=True)}, "wait (29|30) min and"),
+        ({"Retry-After": "in 30 min"}, "wait (29|30) min and"),
         ({"RateLimit": '"api";r=0;t=240'}, "wait 4 min and"),
         ({"Retry-After": "soon"}, "wait some minutes and"),
         ({}, "wait some minutes and"),
     ],
 )
 def test_when_to_come_back_is_said(hub: Hub, tmp_path: Path, headers: dict[str, str], words: str) -> None:
+    if headers.get("Retry-After") == "in 30 min":
+        headers = {"Retry-After": formatdate(time.time() + 1800, usegmt=True)}  # a date, which the Hub may send too
     hub.refused, hub.refused_with = {"some/name": (429, "")}, headers
     ((_, checkpoint, _),) = run(FETCH, "some/name", home=tmp_path, HF_ENDPOINT=hub.address)
     assert re.search(f"has had too many requests from here: {words} try again", checkpoint), checkpoint

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from demo import free_port
 
 from vjepa_demo import explore
 from vjepa_demo.errors import CheckpointError, MediaError
@@ -60,7 +61,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[Opening]:
 
 def test_nothing_heavy_is_loaded_before_the_page_is_answered(tmp_path: Path) -> None:
     env = {"VJEPA_DEMO_DEVICE": "cpu", "VJEPA_DEMO_CACHE_DIR": str(tmp_path), "HF_HUB_OFFLINE": "1"}
-    env["VJEPA_DEMO_SCRATCH_DIR"] = str(tmp_path)
+    env |= {"VJEPA_DEMO_SCRATCH_DIR": str(tmp_path), "VJEPA_DEMO_PORT": str(free_port())}
     done = subprocess.run(
         [sys.executable, "-c", START], cwd=ROOT, env={**os.environ, **env}, capture_output=True, text=True, timeout=300
     )

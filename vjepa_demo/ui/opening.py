@@ -23,7 +23,6 @@ from vjepa_demo.model import checkpoints
 from vjepa_demo.model.checkpoints import Checkpoint, Choice
 from vjepa_demo.options import Options, page_fit
 from vjepa_demo.references import current
-from vjepa_demo.references.preparing import stored_set
 from vjepa_demo.settings import AUTO, ZERO_GPU, settings
 from vjepa_demo.ui import examples
 from vjepa_demo.ui.link import show_as, view_of
@@ -229,8 +228,8 @@ def first_place() -> Update:
 
 
 def _place(first: Opening, folder: Path) -> Compared | None:
-    if first.packed and (references := stored_set(folder, first.packed.vector.kind)):
-        return Compared(first.packed.embedded, references.compare(first.packed.vector))
+    if first.packed and (placed := first.packed.place(folder)):
+        return placed
     example = first.example
     if isinstance(example, str) or price(example, folder)[1] > AT_ONCE_S:
         return None

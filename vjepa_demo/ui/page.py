@@ -69,7 +69,6 @@ def build() -> gr.Blocks:
     examples.posters()
     if settings.talk:
         list(stage.make_all())
-        opening.opening().coming.get()
     with GatedBlocks(title=TITLE, analytics_enabled=False, fill_width=True) as demo:
         demo.space_id = None  # by it the page would fetch fonts and a header from other hosts
         source, made, result_id, watched = gr.State(None), gr.State(None), gr.State(None), gr.State(None)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from vjepa_demo import scratch
+from vjepa_demo import explore, scratch
 from vjepa_demo.errors import MediaError, Stopped
-from vjepa_demo.ui import stage
+from vjepa_demo.model import checkpoints
+from vjepa_demo.ui import examples, stage
 from vjepa_demo.ui.stage.scenes import Scene
 
 
@@ -77,17 +81,71 @@ def test_a_scene_gets_its_map_once_the_references_are_embedded(shown, monkeypatc
     rest = {"count": 128}
     monkeypatch.setattr(stage, "_unplaced", {Path("clip.mp4"): "kind"})
     monkeypatch.setattr(stage, "missing_references", lambda folder, kind: rest["count"])
-    monkeypatch.setattr(stage, "_place", lambda scene, clip, say: f"map of {clip}")
-
-    class Clips:
-        say = None
-
-        def get(self, path: Path) -> str:
-            return path.name
-
-    monkeypatch.setattr(stage, "_Clips", lambda say: Clips())
+    monkeypatch.setattr(stage, "_place", lambda scene, clips: f"map of {scene.clip}")
     list(stage.make_all())
     assert not any("map" in scene for scene in list(stage.make_all())[-1]["scenes"] if scene)
     rest["count"] = 0
     assert {scene["map"] for scene in list(stage.make_all())[-1]["scenes"] if scene} == {"map of clip.mp4"}
     assert shown == ["one", "two", "four"]
+
+
+# --- the next start --------------------------------------------------------------------------------------------------
+
+CLIP = examples.files()[0]
+
+
+@pytest.fixture
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., stage._Clips]:
+    """Clips of scenes as a start of the app has them, which may be one that must not embed anything."""
+    monkeypatch.setattr(stage, "settings", replace(stage.settings, cache_dir=str(tmp_path / "cache")))
+    embed = explore.embed
+
+    def clips(*, idle: bool = False) -> stage._Clips:
+        def refuse(*args: Any, **kwargs: Any) -> Any:
+            raise AssertionError("it has been embedded in an earlier start")
+
+        monkeypatch.setattr(explore, "embed", refuse if idle else embed)
+        return stage._Clips(explore.say_nothing)
+
+    return clips
+
+
+@pytest.mark.parametrize("layer", [None, 3])
+def test_the_next_start_shows_the_same_and_embeds_nothing(start, layer):
+    made, found = start().get(CLIP, layer), start(idle=True).get(CLIP, layer)
+    assert found.viewer == made.viewer
+    assert found.embedded.embedding.layer == made.embedded.embedding.layer == layer
+    assert found.embedded.embedding.grid == made.embedded.embedding.grid
+    np.testing.assert_array_equal(found.vector.array, made.vector.array)
+    assert found.vector.kind == made.vector.kind
+
+
+def test_the_next_start_places_a_clip_among_references_that_are_there(start):
+    start().get(CLIP)
+    assert stage._place(Scene(CLIP, "one"), start(idle=True))
+
+
+def test_other_weights_another_file_or_a_damaged_one_are_embedded_anew(start, tmp_path, monkeypatch):
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(CLIP.read_bytes())
+    start().get(clip)
+    (kept,) = (tmp_path / "cache" / "talk").iterdir()
+    start(idle=True).get(clip)
+    with monkeypatch.context() as other:
+        other.setattr(checkpoints, "revision_of", lambda checkpoint, folder: "another")
+        with pytest.raises(AssertionError, match="earlier start"):
+            start(idle=True).get(clip)
+    kept.write_bytes(kept.read_bytes()[:-100])
+    with pytest.raises(AssertionError, match="earlier start"):
+        start(idle=True).get(clip)
+    start().get(clip)
+    start(idle=True).get(clip)
+    clip.write_bytes(examples.files()[1].read_bytes())
+    with pytest.raises(AssertionError, match="earlier start"):
+        start(idle=True).get(clip)
+
+
+def test_where_nothing_can_be_kept_scenes_are_made_each_time(start, tmp_path, caplog):
+    (tmp_path / "cache").write_bytes(b"in its place")
+    assert start().get(CLIP).viewer == start().get(CLIP).viewer
+    assert "not kept for the next start" in caplog.text

@@ -1,7 +1,8 @@
 """The stage as a Gradio component: scenes for a speaker with a projector, a clicker and no network.
 
 Each scene is embedded once for all visitors, and its files stay where they are for as long as the app runs; the page
-fetches all of them before it says that it is ready, and asks for nothing after that.
+fetches all of them before it says that it is ready, and asks for nothing after that. The clips of scenes are also kept
+for the next start, which has to be quick when the machine went down in the middle of a talk: it waits for no model.
 """
 
 from __future__ import annotations
@@ -18,20 +19,23 @@ from typing import Any
 import gradio as gr
 
 from vjepa_demo import explore, jobs, scratch
-from vjepa_demo.embedder import Embedder
 from vjepa_demo.embedding import Kind
 from vjepa_demo.errors import Stopped, UserError
 from vjepa_demo.explore import Embedded, Progress
+from vjepa_demo.files import file_hash, known_hash
+from vjepa_demo.model import checkpoints
 from vjepa_demo.references import current
 from vjepa_demo.references.preparing import missing as missing_references
 from vjepa_demo.settings import settings
+from vjepa_demo.ui import packed
 from vjepa_demo.ui.opening import first_options
 from vjepa_demo.ui.outcome import Update, event, sentence
+from vjepa_demo.ui.packed import Packed
 from vjepa_demo.ui.patch_viewer import viewer_value
 from vjepa_demo.ui.result import AT_ONCE_S, price, show_map
 from vjepa_demo.ui.stage.scenes import SHIPPED, Scene, read
 from vjepa_demo.ui.widget import widget
-from vjepa_demo.views.similarity import pack
+from vjepa_demo.views import similarity
 
 log = logging.getLogger(__name__)
 
@@ -95,33 +99,53 @@ def make(say: Progress, folder: Path) -> Iterator[Update]:
 
 
 class _Clips:
-    """The clips of scenes, embedded once for all scenes that one piece of work makes."""
+    """The clips of scenes, had once for all scenes that one piece of work makes."""
 
     def __init__(self, say: Progress) -> None:
         self.say = say
         self.options = first_options()
-        self._seen: dict[tuple[Path, int | None], Embedded] = {}
+        self._embedded: dict[Path, Embedded] = {}
+        self._seen: dict[tuple[Path, int | None], Packed] = {}
 
-    def get(self, path: Path, layer: int | None = None) -> Embedded:
-        """A clip, seen at a layer. Raises UserError."""
+    def get(self, path: Path, layer: int | None = None) -> Packed:
+        """A clip, seen at a layer: as an earlier start has left it, else made now and left to the next. Raises
+        UserError."""
+        key = path.resolve(), layer
+        if key not in self._seen:
+            kept = self._kept(path, layer)
+            found = packed.load(path, self.options, kept, layer)
+            if found is None:
+                made = explore.at_layer(self.embedded(path), layer, self.say)
+                try:
+                    found = packed.save(made, kept)
+                except OSError as error:
+                    log.warning("a scene is not kept for the next start: %s", error)
+                    found = Packed.of(made)
+            self._seen[key] = found
+        return self._seen[key]
+
+    def embedded(self, path: Path) -> Embedded:
+        """A clip, embedded now. Raises UserError."""
         path = path.resolve()
-        if (path, layer) not in self._seen:
-            last = layer is None
-            self._seen[path, layer] = (
-                explore.embed(path, self.options, progress=self.say)
-                if last
-                else explore.at_layer(self.get(path), layer, self.say)
-            )
-        return self._seen[path, layer]
+        if path not in self._embedded:
+            self._embedded[path] = explore.embed(path, self.options, progress=self.say)
+        return self._embedded[path]
 
     def file(self, path: Path, layer: int | None) -> Path:
         """Where it is served from, in the form that the viewer reads."""
-        name = hashlib.sha256(f"{path.resolve()} {layer}".encode()).hexdigest()[:32]
-        file = _folder() / f"{name}.bin"
+        file = _folder() / f"{_name(path.resolve(), layer)}.bin"
         if not file.exists():
-            clip = self.get(path, layer)
-            file.write_bytes(pack(clip.embedding, clip.clip))
+            file.write_bytes(self.get(path, layer).viewer)
         return file
+
+    def _kept(self, path: Path, layer: int | None) -> Path:
+        """Where it is for the next start: of this content, and as the code that is here would write it."""
+        name = _name(known_hash(path), layer, self.options, file_hash(Path(similarity.__file__)))
+        return Path(settings.cache_dir) / "talk" / f"{name}.safetensors"
+
+
+def _name(*told: Any) -> str:
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:32]
 
 
 def _show(scene: Scene, clips: _Clips) -> dict[str, Any]:
@@ -130,8 +154,8 @@ def _show(scene: Scene, clips: _Clips) -> dict[str, Any]:
     `layers` are the last one and a lower one, each with the clip alone (`one`) and beside the other one (`both`, or
     None); `begin` is the index of the one that is shown first.
     """
-    clip = clips.get(scene.clip)
-    count = Embedder.open(clips.options).layers
+    clip = clips.get(scene.clip).embedded
+    count = checkpoints.find(clips.options.checkpoint).size.layers
     lower = scene.layer if scene.layer not in (None, count) else count // 2
     layers = []
     for layer, words in ((None, f"Layer {count} of {count}"), (lower, f"Layer {lower} of {count}")):
@@ -146,7 +170,7 @@ def _show(scene: Scene, clips: _Clips) -> dict[str, Any]:
         "state": scene.state(clip.embedding.grid),
         "begin": 0 if scene.layer in (None, count) else 1,
         "layers": layers,
-        "map": _place(scene, clip, clips.say),
+        "map": _place(scene, clips),
     }
 
 
@@ -158,18 +182,21 @@ def _place_late(number: int, scene: Scene, clips: _Clips) -> None:
     kind = _unplaced.get(scene.clip)
     if kind and _made[number].get("map") is None and not missing_references(current.folder(), kind):
         with jobs.locked(_making), contextlib.suppress(UserError):
-            _made[number] = {**_made[number], "map": _place(scene, clips.get(scene.clip), clips.say)}
+            _made[number] = {**_made[number], "map": _place(scene, clips)}
 
 
-def _place(scene: Scene, clip: Embedded, say: Progress) -> dict[str, Any] | None:
+def _place(scene: Scene, clips: _Clips) -> dict[str, Any] | None:
     """The clip on the map, where the references are embedded in its way or soon are. A scene can do without."""
-    folder = current.folder()
+    folder, clip = current.folder(), clips.get(scene.clip)
     try:
-        if price(clip, folder)[1] <= AT_ONCE_S:
-            return show_map(explore.compare(clip, folder, say))
+        if placed := clip.place(folder):
+            return show_map(placed)
+        whole = clips.embedded(scene.clip)
+        if price(whole, folder)[1] <= AT_ONCE_S:
+            return show_map(explore.compare(whole, folder, clips.say))
     except Stopped:
         raise
     except UserError as error:
         log.warning("no map for a scene: %s", error)
-    _unplaced[scene.clip] = clip.kind
+    _unplaced[scene.clip] = clip.vector.kind
     return None

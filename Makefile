@@ -14,7 +14,7 @@ export GRADIO_ANALYTICS_ENABLED := False
 export HF_HUB_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo talk test lint format bench soak setup setup-dev recipes lock screenshot ffmpeg chromium renderer clean
+.PHONY: demo talk test lint format bench soak setup setup-dev recipes scale lock screenshot ffmpeg chromium renderer clean
 
 demo: setup ## run the app on http://localhost:7860
 	VJEPA_DEMO_PORT=$(PORT) $(RUN) app.py
@@ -53,6 +53,8 @@ setup-dev: setup chromium $(VENV)/dev.stamp
 
 recipes: setup-dev renderer $(VENV)/recipes.stamp ## what the recipes in assets/recipes need
 
+scale: setup-dev $(VENV)/scale.stamp ## what jobs of many clips need: docs/scale.md
+
 # An environment whose Python has gone, or which was made half-way, is made anew. Debian keeps venv in a package of its own.
 $(VENV)/runtime.stamp: requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.10, 3.11 or 3.12 is needed: apt-get install python3 python3-venv"; exit 1; }
@@ -70,14 +72,20 @@ $(VENV)/recipes.stamp: assets/recipes/requirements.lock $(VENV)/dev.stamp
 	$(INSTALL) -r requirements.lock -r requirements-dev.lock -r assets/recipes/requirements.lock
 	@touch $@
 
+$(VENV)/scale.stamp: requirements-scale.lock $(VENV)/dev.stamp
+	$(INSTALL) -r requirements.lock -r requirements-dev.lock -r requirements-scale.lock
+	@touch $@
+
 # Every package that the pins bring along, at one version and with its hashes, for Python 3.10 to 3.12. What is locked
 # for running is not repeated for developing, nor that for the recipes; all of them are chosen to go together.
 lock: $(VENV)/runtime.stamp ## pin all packages anew, after a change of the requirements
 	@mkdir -p build && $(RUN) -m venv build/lock && build/lock/bin/python -m pip install -q uv==0.13.9
-	$(COMPILE) -o build/lock/all.txt requirements.txt requirements-dev.txt assets/recipes/requirements.txt
+	$(COMPILE) -o build/lock/all.txt requirements.txt requirements-dev.txt requirements-scale.txt assets/recipes/requirements.txt
 	$(COMPILE) -c build/lock/all.txt -o requirements.lock requirements.txt
 	$(COMPILE) -c build/lock/all.txt -o requirements-dev.lock requirements-dev.txt $(call without,requirements.lock)
 	$(COMPILE) -c build/lock/all.txt -o assets/recipes/requirements.lock assets/recipes/requirements.txt \
+		$(call without,requirements.lock requirements-dev.lock)
+	$(COMPILE) -c build/lock/all.txt -o requirements-scale.lock requirements.txt requirements-scale.txt \
 		$(call without,requirements.lock requirements-dev.lock)
 
 COMPILE := build/lock/bin/uv pip compile -q --upgrade --universal --python-version 3.10 --generate-hashes --no-annotate \

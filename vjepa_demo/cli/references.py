@@ -1,4 +1,4 @@
-"""`python -m vjepa_demo references build`, `references evaluate` and `references warm`."""
+"""`python -m vjepa_demo references build`, `export`, `evaluate` and `warm`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vjepa_demo.cli import scale
 from vjepa_demo.errors import ReferencesError, RequestError
 from vjepa_demo.options import Options, page_fit
 from vjepa_demo.settings import settings
@@ -48,6 +49,12 @@ def add_parser(commands: Any, shell: Shell) -> None:
     make.add_argument("--out", required=True, metavar="DIR", help="the set's folder; what is in it is kept and used")
     make.add_argument("--new-map", action="store_true", help="lay out all clips anew, near their old places")
     make.set_defaults(run=partial(run_build, shell))
+    scale.add_options(make)
+
+    export = actions.add_parser("export", help="a set as a table that other tools open")
+    export.add_argument("folder", metavar="DIR", help="a set of reference clips, or a Lance table of a job")
+    export.add_argument("--to", required=True, metavar="FILE", help="set.parquet or set.lance")
+    export.set_defaults(run=partial(scale.run_export, shell))
 
     measure = actions.add_parser("evaluate", help="recall, mean average precision and kNN accuracy of a set")
     measure.add_argument("folder", metavar="DIR", help="a set of reference clips")
@@ -62,17 +69,21 @@ def add_parser(commands: Any, shell: Shell) -> None:
     )
     warm.set_defaults(run=partial(run_warm, shell))
 
-    for parser in (make, measure, warm):
+    for parser in (make, measure, warm, export):
         shell.add_options(parser, but=["hdr"])  # a set's vectors do not tell which of its clips were tone-mapped
-    for parser in (make, measure):
+    for parser in (make, measure, export):
         shell.add_pooling(parser)
     warm.set_defaults(fit=None)
 
 
 def run_build(shell: Shell, given: argparse.Namespace) -> int:
+    if given.engine != "plain":
+        return scale.run_job(shell, given)
     from vjepa_demo.references.sources import build
 
-    embedder = _embedder(shell, given)
+    scale.check_plain(given)
+
+    embedder = embedder_of(shell, given)
     embedded = 0
 
     def progress(done: int, total: int, message: str) -> None:
@@ -107,7 +118,7 @@ def run_warm(shell: Shell, given: argparse.Namespace) -> int:
 
     source = given.references or settings.references
     folder, given.fit = fetch(source or str(SHIPPED)), given.fit or page_fit(source)
-    embedder = _embedder(shell, given)
+    embedder = embedder_of(shell, given)
     clips = max(missing(folder, embedder.kind(pooling)) for pooling in POOLINGS)
     filling = Filling(folder, shell.options_of(given))
     while clips and not filling.over:
@@ -132,7 +143,7 @@ def run_evaluate(shell: Shell, given: argparse.Namespace) -> int:
     from vjepa_demo.references.evaluation import evaluate
     from vjepa_demo.references.preparing import prepare
 
-    embedder = _embedder(shell, given)
+    embedder = embedder_of(shell, given)
     found = prepare(
         given.folder,
         embedder,
@@ -150,7 +161,7 @@ def run_evaluate(shell: Shell, given: argparse.Namespace) -> int:
     return 0
 
 
-def _embedder(shell: Shell, given: argparse.Namespace) -> Embedder:
+def embedder_of(shell: Shell, given: argparse.Namespace) -> Embedder:
     """What embeds the set's clips."""
     from vjepa_demo.embedder import Embedder
 

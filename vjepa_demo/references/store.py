@@ -199,12 +199,19 @@ def _read_part(path: Path) -> np.ndarray | None:
     return vector if vector.ndim == 1 and len(vector) and _sane(vector) else None
 
 
-def save_thumbnail(frame: np.ndarray, path: Path) -> None:
-    """Write uint8 `[3, H, W]` as a small JPEG, cut to the thumbnail's shape."""
+def draw_thumbnail(frame: np.ndarray) -> bytes:
+    """uint8 `[3, H, W]` as a small JPEG, cut to the thumbnail's shape."""
     from PIL import Image, ImageOps
 
     picture = ImageOps.fit(Image.fromarray(frame.transpose(1, 2, 0)), THUMBNAIL_SIZE, Image.Resampling.BILINEAR)
-    replace_file(path, lambda target: picture.save(target, "JPEG", quality=70), durable=False)
+    picture.save(jpeg := io.BytesIO(), "JPEG", quality=70)
+    return jpeg.getvalue()
+
+
+def save_thumbnail(frame: np.ndarray, path: Path) -> None:
+    """Write what `draw_thumbnail` gives."""
+    drawn = draw_thumbnail(frame)
+    replace_file(path, lambda target: target.write_bytes(drawn), durable=False)
 
 
 def take_thumbnail(path: Path, target: Path) -> None:

@@ -1,0 +1,83 @@
+"""Tables of clips: what is exported is the set, to whoever opens it; places and neighbours against slow versions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vjepa_demo.embedding import Fingerprint, Kind
+from vjepa_demo.errors import RequestError
+from vjepa_demo.references.comparison import ReferenceClip, ReferenceSet
+from vjepa_demo.scale import tables
+
+pytest.importorskip("pyarrow", reason="the extra for jobs is not installed: make scale")
+
+
+@pytest.fixture(scope="module")
+def references() -> ReferenceSet:
+    """40 vectors about four centres, with places."""
+    rng = np.random.default_rng(0)
+    centres = np.repeat(rng.normal(size=(4, 24)), 10, axis=0)
+    vectors = (centres + 0.3 * rng.normal(size=centres.shape)).astype(np.float32)
+    clips = tuple(ReferenceClip(f"{i // 10}/{i}.mp4", f"label {i // 10}", split="train") for i in range(40))
+    places = rng.normal(size=(40, 2)).astype(np.float32)
+    return ReferenceSet(Kind(Fingerprint("nano", "1", "fp32", "even-16", "whole")), clips, vectors, places)
+
+
+@pytest.mark.parametrize("ending", ["parquet", "lance"])
+def test_what_is_exported_is_the_set(references: ReferenceSet, tmp_path: Path, ending: str) -> None:
+    target = str(tmp_path / f"set.{ending}")
+    tables.write(tables.of_set(references), target)
+    if ending == "parquet":
+        import pyarrow.parquet as pq
+
+        table = pq.read_table(target)
+    else:
+        lance = pytest.importorskip("lance")
+        table = lance.dataset(target).to_table()
+    np.testing.assert_array_equal(tables.vectors_of(table), references.vectors)
+    np.testing.assert_array_equal(np.stack([table["x"], table["y"]], axis=1), references.coordinates)
+    assert table["label"].to_pylist() == [clip.label for clip in references.clips]
+    assert set(table["fit"].to_pylist()) == {"whole"}
+    assert len(set(table["clip_id"].to_pylist())) == 40
+    near = references.compare(references_vector(references, 7)).neighbours(3)
+    assert near[0].index == 7
+    assert table["neighbors"][7].as_py()["ids"][0] in {each.index for each in near[1:]} | set(range(10))
+    assert len(table["neighbors"][7].as_py()["distances"]) == tables.NEIGHBOURS
+
+
+def references_vector(references: ReferenceSet, row: int):
+    from vjepa_demo.embedding import Vector
+
+    return Vector(references.vectors[row], references.kind)
+
+
+def test_neighbours_are_those_of_a_slow_loop(references: ReferenceSet) -> None:
+    found = tables.nearest(references.vectors, 5)
+    for row in range(0, 40, 7):
+        others = np.delete(references.vectors, row, axis=0)
+        mean = others.mean(axis=0)
+        ids = np.delete(np.arange(40), row)
+        query = references.vectors[row] - mean
+        cosines = [float(query @ (v - mean) / np.linalg.norm(query) / np.linalg.norm(v - mean)) for v in others]
+        best = sorted(range(39), key=lambda i: -cosines[i])[:5]
+        assert found[row]["ids"] == [int(ids[i]) for i in best]
+        np.testing.assert_allclose(found[row]["distances"], [1 - cosines[i] for i in best], atol=1e-5)
+
+
+def test_a_large_map_is_that_of_a_sample_and_the_others_lie_among_their_like(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    labels = np.repeat(np.arange(6), 50)
+    vectors = (3 * rng.normal(size=(6, 32))[labels] + rng.normal(size=(300, 32))).astype(np.float32)
+    monkeypatch.setattr(tables, "LAID_OUT", 120)
+    places = tables.places_of(vectors)
+    assert np.isfinite(places).all()
+    nearest = ((places[:, None] - places) ** 2).sum(axis=-1) + np.diag(np.full(300, np.inf))
+    assert (labels[nearest.argmin(axis=1)] == labels).mean() > 0.9
+
+
+def test_a_table_of_another_format_is_refused(references: ReferenceSet, tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=r"\.parquet or \.lance"):
+        tables.write(tables.of_set(references), str(tmp_path / "set.xlsx"))

@@ -1,0 +1,3 @@
+"""The same embedding as a job of an engine, and tables of vectors that open elsewhere. An extra: nothing imports it but
+the shell, and what it needs (`requirements-scale.txt`) is needed by nothing else.
+"""

@@ -1,0 +1,248 @@
+"""Tables of clips with their vectors, one schema for all: a Lance table that a job adds to, Parquet to hand on.
+
+Columns:
+
+    clip_id     20 hex digits: of the address and the span
+    item        20 hex digits: of what a job was given; a file with all of its windows is one item
+    uri, start, end, label, split      the clip; the span in seconds, `end` null for a picture
+    checkpoint, revision, precision, sampling, fit     how it was embedded (`embedding.Fingerprint`)
+    vector      float32 [D]: the mean of its tokens
+    motion      float32 [M]: see `embedding.motion`; null for a clip that is too short for it
+    thumbnail   a small JPEG
+    error       a sentence, where there is no vector
+    x, y        the place on the map; null until one is laid out
+    neighbors   {"ids", "distances"}: rows of this table and 1 − cosine, the nearest first; in exports alone
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vjepa_demo.embedding import Fingerprint, unit_vectors
+from vjepa_demo.errors import ReferencesError, RequestError
+from vjepa_demo.references.comparison import ReferenceSet, begin, leave_one_out
+from vjepa_demo.references.map import fit_map
+from vjepa_demo.scale.work import MADE, Row, made_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+NEIGHBOURS = 15  # of a clip, in exports
+LAID_OUT = 10_000  # clips of which UMAP makes a map; all others are placed on it
+BLOCK = 4096  # rows compared at a time
+OTHER_KIND = "The table at {} holds clips embedded in another way ({}): name another one, or its options."
+
+
+def schema(width: int, motion: int) -> pa.Schema:
+    """See this module; `width` is D, `motion` M."""
+    import pyarrow as pa
+
+    vector = {"vector": pa.list_(pa.float32(), width), "motion": pa.list_(pa.float32(), motion)}
+    near = pa.struct({"ids": pa.list_(pa.int64()), "distances": pa.list_(pa.float32())})
+    fields = {name: pa.string() for name in ("clip_id", "item", "uri", "label", "split", *MADE)}
+    fields |= {"start": pa.float64(), "end": pa.float64(), **vector}
+    fields |= {"thumbnail": pa.binary(), "error": pa.string(), "x": pa.float32(), "y": pa.float32(), "neighbors": near}
+    return pa.schema(fields)
+
+
+def table_of(rows: Sequence[Row], fields: pa.Schema) -> pa.Table:
+    """Rows as `Worker.rows` makes them."""
+    import pyarrow as pa
+
+    return pa.Table.from_pylist([{**row} for row in rows], fields)
+
+
+class Table:
+    """A Lance table at a path or an address, whether it is there yet or not. Each `append` is there whole or not."""
+
+    def __init__(self, uri: str | Path) -> None:
+        self.uri = str(uri)
+
+    def open(self) -> Any:
+        """The dataset as it is now; None where there is none."""
+        import lance
+
+        try:
+            return lance.dataset(self.uri)
+        except (ValueError, OSError) as error:
+            if "not found" in str(error).lower() or "does not exist" in str(error).lower():
+                return None
+            raise
+
+    def done(self, fingerprint: Fingerprint) -> dict[str, str]:
+        """The items that are in it, with their addresses. Raises ReferencesError where the table is of another kind."""
+        found: dict[str, str] = {}
+        if (dataset := self.open()) is not None:  # an empty one is false
+            for batch in dataset.to_batches(columns=["item", "uri", *MADE]):
+                for name in MADE:
+                    others = set(batch[name].unique().to_pylist()) - {getattr(fingerprint, name)}
+                    if others:
+                        raise ReferencesError(OTHER_KIND.format(self.uri, ", ".join(sorted(map(str, others)))))
+                found.update(zip(batch["item"].to_pylist(), batch["uri"].to_pylist(), strict=True))
+        return found
+
+    def drop(self, items: Sequence[str]) -> None:
+        """Drop the rows of items."""
+        dataset: Any = self.open() if items else None
+        for begins in range(0, len(items), BLOCK):
+            names = ", ".join(f"'{name}'" for name in items[begins : begins + BLOCK])
+            dataset.delete(f"item IN ({names})")
+
+    def drop_failures(self) -> None:
+        """Drop the rows of items in which something could not be embedded, so that they are tried again."""
+        if (dataset := self.open()) is not None:  # an empty one is false
+            self.drop(dataset.to_table(columns=["item"], filter="error IS NOT NULL")["item"].unique().to_pylist())
+
+    def append(self, rows: Sequence[Row], fields: pa.Schema) -> None:
+        """Add rows in one step."""
+        import lance
+
+        lance.write_dataset(table_of(rows, fields), self.uri, mode="create" if self.open() is None else "append")
+
+    def counts(self) -> dict[str, int]:
+        """How many clips it holds, and how many of them have no vector."""
+        dataset = self.open()
+        if dataset is None:
+            return {"clips": 0, "failures": 0}
+        failures = dataset.count_rows(filter="error IS NOT NULL")
+        return {"clips": dataset.count_rows() - failures, "failures": failures}
+
+    def failures(self, most: int) -> list[Row]:
+        """The first of them: uri, start, end, error."""
+        dataset = self.open()
+        columns = ["uri", "start", "end", "error"]
+        return (
+            dataset.to_table(columns=columns, filter="error IS NOT NULL", limit=most).to_pylist()
+            if dataset is not None
+            else []
+        )
+
+    def lay_out(self) -> int:
+        """Give every clip a place on a map: that of UMAP for LAID_OUT of them, drawn at random once and for all; for
+        any other one the mean of its nearest of these, weighted as UMAP does. Returns how many clips have one."""
+        import lance
+        import pyarrow as pa
+
+        dataset = self.open()
+        held = dataset.to_table(columns=["clip_id", "vector"], filter="error IS NULL") if dataset is not None else None
+        if held is None or not len(held):
+            return 0
+        vectors = vectors_of(held)
+        places = places_of(vectors)
+        update = pa.table(
+            {"clip_id": held["clip_id"], "x": pa.array(places[:, 0]), "y": pa.array(places[:, 1])},
+        )
+        lance.dataset(self.uri).merge_insert("clip_id").when_matched_update_all().execute(update)
+        return len(places)
+
+
+def vectors_of(table: pa.Table, name: str = "vector") -> np.ndarray:
+    """float32 `[R, D]` of a column of vectors, none of which is null."""
+    column = table[name].combine_chunks()
+    return np.asarray(column.flatten()).reshape(len(column), -1)
+
+
+def places_of(vectors: np.ndarray) -> np.ndarray:
+    """float32 `[R, 2]`: see `Table.lay_out`."""
+    count = len(vectors)
+    fitted = np.sort(np.random.default_rng(0).choice(count, LAID_OUT, replace=False)) if count > LAID_OUT else None
+    if fitted is None:
+        return fit_map(vectors)
+    places = np.empty((count, 2), np.float32)
+    places[fitted] = fit_map(vectors[fitted])
+    mean = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
+    known = unit_vectors(vectors[fitted] - mean).T
+    rest = np.setdiff1d(np.arange(count), fitted)
+    for begins in range(0, len(rest), BLOCK):
+        rows = rest[begins : begins + BLOCK]
+        places[rows] = begin(unit_vectors(vectors[rows] - mean) @ known, places[fitted])[0]
+    return places
+
+
+def of_set(references: ReferenceSet) -> pa.Table:
+    """A set of references as such a table. Thumbnails are those that the set has; what a reference set does not know
+    (the motion, where it compares by the mean, and the mean, where it compares by motion) stays null."""
+    import pyarrow as pa
+
+    made, motion = references.kind.fingerprint, references.kind.pooling == "motion"
+    near = nearest(references.vectors)
+    width = references.vectors.shape[1]
+    rows = [
+        {
+            "clip_id": hashlib.sha256(clip.file.encode("utf-8", "replace")).hexdigest()[:20],
+            "uri": str(references.folder / clip.file),
+            "label": clip.label,
+            "split": clip.split,
+            **made_of(made),
+            "motion" if motion else "vector": vector,
+            "thumbnail": _thumbnail(references, row),
+            "x": float(place[0]),
+            "y": float(place[1]),
+            "neighbors": near[row],
+        }
+        for row, (clip, vector, place) in enumerate(
+            zip(references.clips, references.vectors, references.coordinates, strict=True)
+        )
+    ]
+    fields = schema(1 if motion else width, width if motion else 1)
+    return pa.Table.from_pylist(rows, fields)
+
+
+def of_job(uri: str) -> pa.Table:
+    """The clips of a job's table that have a vector, with their neighbours. Raises ReferencesError."""
+    import pyarrow as pa
+
+    dataset = Table(uri).open()
+    table = dataset.to_table(filter="error IS NULL") if dataset is not None else None
+    if table is None or not len(table):
+        raise ReferencesError("There is no table of clips with vectors: check the path.")
+    field = table.schema.field("neighbors")
+    near = pa.array(nearest(vectors_of(table)), field.type)
+    return table.set_column(table.schema.get_field_index("neighbors"), field, near)
+
+
+def nearest(vectors: np.ndarray, k: int = NEIGHBOURS) -> list[Row]:
+    """For each row the k rows that are most like it, by the cosines that `leave_one_out` gives."""
+    found: list[Row] = []
+    for block in leave_one_out(vectors):
+        k = min(k, block.shape[1] - 1)
+        ids = np.argsort(-block, axis=1, kind="stable")[:, :k]
+        gaps = 1 - np.take_along_axis(block, ids, 1)
+        found += [{"ids": i.tolist(), "distances": d.tolist()} for i, d in zip(ids, gaps, strict=True)]
+    return found
+
+
+def _thumbnail(references: ReferenceSet, row: int) -> bytes | None:
+    name = f"{references.hashes[row]}.jpg" if references.hashes else ""
+    for folder in references.thumbnails if name else ():
+        with contextlib.suppress(OSError):
+            return (folder / name).read_bytes()
+    return None
+
+
+def write(table: pa.Table, target: str) -> list[str]:
+    """Write a table as Parquet or Lance, whichever the name ends with. Returns the names of the columns that are in it.
+    Raises RequestError, OSError."""
+    if target.endswith(".parquet"):
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        for name in ("vector", "motion"):  # of a fixed size Parquet's readers take no nulls
+            if table[name].null_count == len(table):
+                table = table.drop_columns([name])
+            elif table[name].null_count:
+                table = table.set_column(table.column_names.index(name), name, table[name].cast(pa.list_(pa.float32())))
+        pq.write_table(table, target)
+    elif target.endswith(".lance"):
+        import lance
+
+        lance.write_dataset(table, target, mode="overwrite")
+    else:
+        raise RequestError("A table is written as .parquet or .lance: let the name end with one of these.")
+    return list(table.column_names)

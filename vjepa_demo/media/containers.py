@@ -35,8 +35,15 @@ PACKETS = (188, 192, 204)
 FIRST_BOXES = frozenset(
     b"ftyp moov mdat free skip wide uuid styp sidx pnot emsg prft moof udta meta PICT pdin bloc".split()
 )
+# Of Matroska and WebM: the element before which all is told of the tracks, and two that tell it, both of value 1.
+EBML, CLUSTER = b"\x1a\x45\xdf\xa3", b"\x1f\x43\xb6\x75"
+ALPHA_MODE, ENCRYPTION = b"\x53\xc0\x81\x01", b"\x50\x33\x81\x01"
+# Of a packet of pictures in a program stream (ISO/IEC 13818-1, 2.4.3.6): the byte with its bits of scrambling. On a DVD
+# about half of them are scrambled, and the first ones may not be.
+PES, SCRAMBLED = re.compile(rb"\x00\x00\x01[\xe0-\xef]..([\x80-\xbf])", re.DOTALL), 0x30
+MOST_PACKETS = 2**24  # bytes that are looked at
 BEGINNINGS = (
-    *(b"\x1a\x45\xdf\xa3", b"FLV\x01", b"OggS"),  # Matroska and WebM, Flash, Ogg
+    *(EBML, b"FLV\x01", b"OggS"),  # Matroska and WebM, Flash, Ogg
     b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",  # ASF, as WMV is
     b"\x06\x0e\x2b\x34\x02\x05\x01\x01\x0d\x01\x02\x01\x01\x02",  # MXF
     *(b".RMF\0", b"DKIF\0", b"nut/multimedia container\0", b"\x1f\x07\x00"),  # RealMedia, IVF, NUT, DV
@@ -173,6 +180,21 @@ def no_decoder(codec: str) -> str:
     name = "".join(letter for letter in codec if letter.isprintable())
     named = f" ({cut(name)})" if name else ""
     return f"The video's pictures are in a codec that cannot be read here{named}: export it as H.264."
+
+
+def says(path: Path, element: bytes) -> bool:
+    """Whether a Matroska or WebM has this element among what it tells of its tracks."""
+    with path.open("rb") as file:
+        return file.read(len(EBML)) == EBML and element in file.read(MOST_TEXT).partition(CLUSTER)[0]
+
+
+def is_locked(path: Path, container: Container) -> bool:
+    """Whether the pictures of a Matroska, WebM or DVD are encrypted, which FFmpeg decodes all the same."""
+    if container == "mpeg":
+        with path.open("rb") as file:
+            flags = PES.findall(file.read(MOST_PACKETS))
+        return 10 * sum(flag[0] & SCRAMBLED > 0 for flag in flags) > len(flags)
+    return container == "indexed" and says(path, ENCRYPTION)
 
 
 def is_scrambled(path: Path) -> bool:

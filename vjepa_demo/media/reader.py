@@ -17,11 +17,13 @@ from vjepa_demo.media.bare import bare
 from vjepa_demo.media.boxes import Track, picture_tracks
 from vjepa_demo.media.clip import Clip, Source
 from vjepa_demo.media.containers import (
-    HEAD,
+    ALPHA_MODE,
     Container,
+    is_locked,
     is_out_of_order,
     is_scrambled,
     no_decoder,
+    says,
     searchable,
     sniff,
     unread,
@@ -79,6 +81,8 @@ def read_clip(path: str | Path, sampling: Sampling | None = None, limits: Settin
     try:
         if container in ("image", "gif"):
             return _read_picture(path, sampling, limits)
+        if is_locked(path, container):
+            raise MediaError(ENCRYPTED)
         in_order = container == "avi" and is_out_of_order(path)
         with searchable(path, "indexed" if in_order else container) as file:
             try:
@@ -262,21 +266,15 @@ def _other_light(meta: Any, path: Path, sampling: Sampling) -> _Other | None:
             TONED,
         )
     # FFmpeg's own decoders of VP8 and VP9 leave out what their file says of transparency.
-    hidden = VPX.get(meta.codec or "") if _says_alpha(path) else None
+    hidden = VPX.get(meta.codec or "") if says(path, ALPHA_MODE) else None
     if hidden or ALPHA.match(meta.pixel_format or ""):
         return _Other(
-            "The video is partly transparent: it lies on neutral grey.",
-            "The video is partly transparent: what lies under it is as it is stored.",
+            "The video can be transparent: where it is, it lies on neutral grey.",
+            "The video can be transparent: what lies under it is as it is stored.",
             ON_GROUND.format(*NEUTRAL_GROUND),
             hidden or "",
         )
     return None
-
-
-def _says_alpha(path: Path) -> bool:
-    """Whether a Matroska or WebM says of its pictures that they have transparency (its element AlphaMode)."""
-    with path.open("rb") as file:
-        return b"\x53\xc0\x81\x01" in file.read(HEAD)
 
 
 def _video_errors(decode: Callable[[Literal["exact", "approximate"]], T], tracks: Sequence[Track] = ()) -> T:

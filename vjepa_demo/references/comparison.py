@@ -105,7 +105,7 @@ class ReferenceSet:
 
     @cached_property
     def mean(self) -> np.ndarray:
-        """float32 `[D]`: the mean of the references; zeros where all are equal, which would have no angle without it."""
+        """float32 `[D]`: the mean of the references; zeros where all are equal, which then had no angle."""
         if self.equal:
             return np.zeros(self.vectors.shape[1], np.float32)
         return self.vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
@@ -122,7 +122,7 @@ class ReferenceSet:
 
     @cached_property
     def far_threshold(self) -> float:
-        """The cosine below which a clip counts as far from all references (FAR_PERCENTILE); −1 for fewer than 3, or equal ones."""
+        """The cosine below which a clip counts as far from all references (FAR_PERCENTILE); −1 for fewer than 3 unlike."""
         if len(self) < 3 or self.equal:
             return -1.0
         nearest = [block.max(axis=1) for block in leave_one_out(self.vectors, rows=measured_rows(len(self)))]

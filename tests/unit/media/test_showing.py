@@ -289,6 +289,52 @@ def test_an_encrypted_movie(make_video: MakeVideo, tmp_path: Path) -> None:
         read_clip(tmp_path / "clip.mp4")
 
 
+def element(name: str, *parts: bytes) -> bytes:
+    """An element of Matroska (RFC 9559), its name in hexadecimal."""
+    body = b"".join(parts)
+    size = len(body)
+    return bytes.fromhex(name) + (bytes([0x80 | size]) if size < 127 else struct.pack(">H", 0x4000 | size)) + body
+
+
+@pytest.mark.parametrize("void", [0, 5000])  # as mkvmerge leaves it before the tracks
+@pytest.mark.parametrize("codec", [b"V_VP9", b"V_MPEG4/ISO/AVC"])
+def test_an_encrypted_webm(tmp_path: Path, codec: bytes, void: int) -> None:
+    """WebM Encryption: an element of the track, and each frame begins with a byte that says so and its vector."""
+    noise = np.random.default_rng(0).integers(0, 256, (16, 300), np.uint8)
+    key = element("5035", element("47e1", b"\x05"), element("47e2", bytes(16)))
+    coding = element(
+        "6d80", element("6240", element("5031", b"\0"), element("5032", b"\1"), element("5033", b"\1"), key)
+    )
+    size = element("e0", element("b0", b"\x40"), element("ba", b"\x40"))
+    track = element("ae", *(element(name, b"\1") for name in ("d7", "73c5", "83")), element("86", codec), size, coding)
+    blocks = [
+        element("a3", b"\x81", struct.pack(">H", 40 * n), b"\x80\1" + row.tobytes()) for n, row in enumerate(noise)
+    ]
+    cluster = element("1f43b675", element("e7", b"\0"), *blocks)
+    told = element("1549a966", element("2ad7b1", (10**6).to_bytes(3, "big"))) + element("ec", bytes(void))
+    begin = element("1a45dfa3", element("4282", b"webm"), element("4287", b"\4"), element("4285", b"\2"))
+    (tmp_path / "clip.webm").write_bytes(begin + element("18538067", told, element("1654ae6b", track), cluster))
+    with pytest.raises(MediaError, match="encrypted"):
+        read_clip(tmp_path / "clip.webm")
+
+
+def test_a_scrambled_dvd(make_video: MakeVideo, tmp_path: Path) -> None:
+    """About half of its sectors, beyond their first 128 bytes, and none of the first ones; FFmpeg decodes them all."""
+    options = ("-q:v", "3", "-f", "dvd")
+    clear = make_video(
+        "a.vob", "mpeg2video", size="320x240", fps=25, filters=("noise=alls=40:allf=t",), options=options
+    )
+    assert frame_numbers(read_clip(clear, Sampling(16)).frames) == list(range(16))
+    data = np.frombuffer(clear.read_bytes(), np.uint8).reshape(-1, 2048).copy()
+    pictures = np.flatnonzero((data[:, 14:18] == (0, 0, 1, 0xE0)).all(axis=1))[8::2]
+    assert len(pictures) > 50
+    data[pictures, 20] |= 0x10
+    data[pictures, 128:] = np.random.default_rng(0).integers(0, 256, (len(pictures), 2048 - 128), np.uint8)
+    (tmp_path / "scrambled.vob").write_bytes(data.tobytes())
+    with pytest.raises(MediaError, match="encrypted"):
+        read_clip(tmp_path / "scrambled.vob")
+
+
 @pytest.mark.parametrize(("transfer", "light"), [("smpte2084", "PQ"), ("arib-std-b67", "HLG"), ("bt709", "")])
 def test_hdr_is_told(make_video: MakeVideo, transfer: str, light: str) -> None:
     colours = f"log-level=none:colorprim=bt2020:transfer={transfer}:colormatrix=bt2020nc"

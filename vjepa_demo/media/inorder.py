@@ -15,6 +15,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from vjepa_demo.errors import cut
 from vjepa_demo.settings import Settings, settings
 
@@ -26,10 +28,10 @@ ON_GROUND = (
     "[ground][picture]overlay=format=gbrp,format=bgr0"
 )
 # BT.2408: diffuse white is at 203 cd/m². What is brighter is rolled off above the middle of what is left (Möbius).
-TONED = (
-    "zscale=transfer=linear:npl=203,format=gbrpf32le,zscale=primaries=bt709,tonemap=mobius:param=0.6:desat=0:peak=5,"
-    "zscale=transfer=bt709:matrix=bt709:range=limited,format=yuv420p"
+ROLLED_OFF = (
+    "zscale=transfer=linear:npl=203,format=gbrpf32le,zscale=primaries=bt709,tonemap=mobius:param=0.6:desat=0:peak=5"
 )
+TONED = f"{ROLLED_OFF},zscale=transfer=bt709:matrix=bt709:range=limited,format=yuv420p"
 
 SHARE = 0.7  # of the time that reading a file may take; the rest is for what came before and comes after
 
@@ -65,3 +67,34 @@ def decoded_in_order(
             yield None
             return
         yield copy if copy.is_file() and copy.stat().st_size else None
+
+
+def toned(
+    frames: np.ndarray, transfer: str, primaries: str = "bt2020", limits: Settings = settings
+) -> np.ndarray | None:
+    """Pictures of high dynamic range, uint8 `[T, 3, H, W]`, in sRGB, tone-mapped as videos are; None where FFmpeg's
+    program is missing, or fails.
+
+    Args:
+        frames: the pictures.
+        transfer, primaries: what light and which colours their values stand for, as FFmpeg names them.
+        limits: how long it may take.
+    """
+    program = shutil.which("ffmpeg")
+    if program is None:
+        return None
+    count, _, height, width = frames.shape
+    raw = ["-f", "rawvideo", "-pix_fmt", "rgb24"]
+    said = f"setparams=color_trc={transfer}:color_primaries={primaries}:colorspace=gbr:range=pc"
+    filters = f"{said},{ROLLED_OFF},zscale=transfer=iec61966-2-1,format=gbrp"
+    command = [program, "-v", "error", *raw, "-video_size", f"{width}x{height}", "-i", "-", "-vf", filters, *raw, "-"]
+    pixels = np.ascontiguousarray(frames.transpose(0, 2, 3, 1)).data
+    try:
+        done = subprocess.run(
+            command, input=pixels, capture_output=True, timeout=limits.decode_seconds * SHARE, check=True
+        )
+    except (subprocess.SubprocessError, OSError) as error:
+        log.warning("not tone-mapped: %s", error)
+        return None
+    found = np.frombuffer(bytearray(done.stdout), np.uint8)
+    return found.reshape(count, height, width, 3).transpose(0, 3, 1, 2) if found.size == frames.size else None

@@ -28,7 +28,7 @@ from vjepa_demo.media.containers import (
     sniff,
     unread,
 )
-from vjepa_demo.media.inorder import ON_GROUND, TONED, decoded_in_order
+from vjepa_demo.media.inorder import ON_GROUND, TONED, decoded_in_order, toned
 from vjepa_demo.media.pictures import NEUTRAL_GROUND, DamagedPicture, open_picture
 from vjepa_demo.options import ROUNDING, Sampling
 from vjepa_demo.settings import Settings, settings
@@ -44,6 +44,9 @@ LEAST_HALF = 0.02  # seconds that a frame may be off where the file tells no fra
 ALPHA = re.compile(r"yuva|rgba|bgra|argb|abgr|gbrap|ya\d")
 VPX = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 HDR = {"smpte2084": "PQ", "arib-std-b67": "HLG"}  # as FFmpeg names what light a value stands for
+AS_STORED = "The {} is HDR ({}): as on the model card it is not tone-mapped, and looks dull."
+TONE_MAPPED = "The {} is HDR ({}): it was tone-mapped."
+NOT_TONED = "The {} is HDR ({}) and could not be tone-mapped here: it is as it is stored."
 NO_BASE = 5  # the profile of Dolby Vision whose frames mean colours of its own (IPT), of which FFmpeg knows nothing
 FALSE_COLOURS = (
     f"The video is Dolby Vision (profile {NO_BASE}), whose colours cannot be read here and come out false: export it "
@@ -132,8 +135,14 @@ def _picture_clip(path: Path, sampling: Sampling, limits: Settings) -> Clip:
         moments, count = sampling.moments(picture.duration), sampling.frames
         indices = np.searchsorted(picture.starts, moments + ROUNDING, side="right") - 1
     size = _size_within(source, count, limits.max_clip_bytes)
-    notes = _notes(source, size, picture.starts[indices], count)
-    return Clip(picture.frames(indices, size), picture.starts[indices], source, sampling, notes)
+    frames, notes = picture.frames(indices, size), _notes(source, size, picture.starts[indices], count)
+    if picture.transfer:
+        note = AS_STORED
+        if sampling.hdr == "toned":
+            shown = toned(frames, picture.transfer, picture.primaries, limits)
+            frames, note = (frames, NOT_TONED) if shown is None else (shown, TONE_MAPPED)
+        notes = (*notes, note.format("picture", HDR[picture.transfer]))
+    return Clip(frames, picture.starts[indices], source, sampling, notes)
 
 
 def _notes(source: Source, size: tuple[int, int], stamps: np.ndarray, wanted: int) -> tuple[str, ...]:
@@ -205,7 +214,7 @@ def _read_video(path: Path, container: Container, sampling: Sampling, limits: Se
             frames = np.ascontiguousarray(np.flip(frames, axis=3 if on_its_side else 2))
         notes = _notes(source, size, stamps, sampling.frames)
         if light := HDR.get(str(meta.color_transfer_characteristic)):
-            notes = (*notes, f"The video is HDR ({light}): as on the model card it is not tone-mapped, and looks dull.")
+            notes = (*notes, AS_STORED.format("video", light))
         if track and track.dolby == NO_BASE:
             notes = (*notes, FALSE_COLOURS)
         return Clip(frames, stamps, source, sampling, notes)
@@ -260,11 +269,7 @@ def _other_light(meta: Any, path: Path, sampling: Sampling) -> _Other | None:
     is to be tone-mapped."""
     light = HDR.get(str(meta.color_transfer_characteristic))
     if light and sampling.hdr == "toned":
-        return _Other(
-            f"The video is HDR ({light}): it was tone-mapped.",
-            f"The video is HDR ({light}) and could not be tone-mapped here: its frames are as they are stored.",
-            TONED,
-        )
+        return _Other(TONE_MAPPED.format("video", light), NOT_TONED.format("video", light), TONED)
     # FFmpeg's own decoders of VP8 and VP9 leave out what their file says of transparency.
     hidden = VPX.get(meta.codec or "") if says(path, ALPHA_MODE) else None
     if hidden or ALPHA.match(meta.pixel_format or ""):

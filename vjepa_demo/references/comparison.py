@@ -122,7 +122,7 @@ class ReferenceSet:
 
     @cached_property
     def far_threshold(self) -> float:
-        """The cosine below which a clip counts as far from all references (FAR_PERCENTILE); −1 for fewer than 3 unlike."""
+        """The cosine below which a clip counts as far from all references (FAR_PERCENTILE); −1 for fewer than 3."""
         if len(self) < 3 or self.equal:
             return -1.0
         nearest = [block.max(axis=1) for block in leave_one_out(self.vectors, rows=measured_rows(len(self)))]

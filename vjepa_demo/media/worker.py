@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 
 from vjepa_demo import jobs, scratch
-from vjepa_demo.errors import BusyError, MediaError, RequestError
+from vjepa_demo.errors import BusyError, DiskError, MediaError, RequestError, of_disk
 from vjepa_demo.media import reader
 from vjepa_demo.media.clip import Clip, Source
 from vjepa_demo.options import Sampling
@@ -66,7 +66,7 @@ def read_clip(path: str | Path, sampling: Sampling | None = None, limits: Settin
 
     Raises:
         MediaError: as there; or the file crashed the decoder, or took more time or memory than one file may.
-        BusyError: no child can be had, which is nothing of the file's.
+        BusyError, DiskError: no child can be had, which is nothing of the file's.
         RequestError: the sampling cannot be met.
         Stopped: nobody waits for it any more.
     """
@@ -161,7 +161,7 @@ class Pool:
             with self._lock:
                 self._children -= 1
             log.error("no process can be started for decoding: %s", error)
-            raise BusyError(NOT_STARTED) from error
+            raise (DiskError.of(error) if of_disk(error) else BusyError(NOT_STARTED)) from error
 
     def _give_back(self, worker: Worker) -> None:
         with self._lock:

@@ -48,7 +48,7 @@ MOST_FILES = 200  # then a fresh one: whatever a library leaks goes with it
 MOST_LINE = 2**20  # bytes of a line of JSON
 MOST_TEXT = 600  # letters of a sentence
 MOST_LINES = 50  # in the log, of one file
-KINDS = {"MediaError": MediaError, "RequestError": RequestError}
+KINDS = {"DiskError": DiskError, "MediaError": MediaError, "RequestError": RequestError}
 # A file that takes the child over finds no keys there.
 SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|AUTH|_KEY$", re.IGNORECASE)
 

@@ -60,7 +60,7 @@ def test_an_opaque_video_is_decoded_as_ever(make_video: MakeVideo, monkeypatch: 
     def fails(*_: object, **__: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr("vjepa_demo.media.reader.decoded_in_order", fails)
+    monkeypatch.setattr("vjepa_demo.media.reader.InOrder", fails)
     assert read_clip(make_video("clip.webm", "libvpx-vp9"), Sampling(8)).notes == ()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from vjepa_demo.errors import MediaError, cut
+from vjepa_demo.errors import DiskError, MediaError, cut
 from vjepa_demo.settings import Settings, settings
 
 log = logging.getLogger(__name__)
@@ -228,6 +229,12 @@ def _probe(path: Path, container: str | None, streams: str = "") -> list[dict[st
         return None
 
 
+def check_room(said: bytes) -> None:
+    """Raises DiskError where FFmpeg's program has said that there is no room for what it writes."""
+    if re.search(b"No space left on device|quota exceeded", said):
+        raise DiskError.of(OSError(errno.ENOSPC, "of FFmpeg"))
+
+
 @contextlib.contextmanager
 def searchable(path: Path, container: Container) -> Iterator[Path]:
     """A link to the file under a name of ours, or a copy in Matroska of its video stream, for as long as the context.
@@ -253,6 +260,7 @@ def searchable(path: Path, container: Container) -> Iterator[Path]:
         try:
             subprocess.run(command, check=True, capture_output=True, timeout=COPY_SECONDS)
         except (subprocess.SubprocessError, OSError) as error:
+            check_room(getattr(error, "stderr", None) or b"")
             log.warning("not copied to Matroska: %s", error)
             copy = link
         yield copy

@@ -9,7 +9,6 @@ long, and gigabytes.
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import re
 import shutil
@@ -22,7 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vjepa_demo.errors import DiskError, MediaError, cut
+from vjepa_demo.errors import MediaError, cut
+from vjepa_demo.media.containers import check_room
 from vjepa_demo.settings import Settings, settings
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,6 @@ EACH = ("-fps_mode", "passthrough", "-enc_time_base", "-1")  # every frame once,
 SMALL = "scale=16:16:flags=neighbor,format=gray"  # a list of frames has a checksum of each
 NO_TIME = -(2**63)
 NEAR = 2e-3  # seconds; Matroska counts in milliseconds
-FULL = re.compile(b"No space left on device|quota exceeded")
 TOO_LONG = (
     "Single frames of this video cannot be found, and to decode all of it takes longer than is given to one file: cut "
     "it, or export it again."
@@ -124,8 +123,7 @@ class InOrder:
             )
         except subprocess.TimeoutExpired as error:
             raise MediaError(TOO_LONG) from error
-        if FULL.search(done.stderr):
-            raise DiskError.of(OSError(errno.ENOSPC, "of FFmpeg"))
+        check_room(done.stderr)
         if done.stderr:
             log.info("decoded in order: %s", cut(done.stderr.decode(errors="replace"), 300))
         return done.stdout

@@ -122,7 +122,7 @@ class Pool:
         with self._lock:
             if self._children:
                 return
-        with contextlib.suppress(BusyError, OSError):
+        with contextlib.suppress(BusyError, DiskError, OSError):
             worker = self._start()
             try:
                 worker.send({"warm": True})

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import MakeVideo, frame_numbers
+from conftest import CORNERS, MakeVideo, ffmpeg, frame_numbers
 from PIL import Image
 
 from vjepa_demo.errors import RequestError
@@ -46,6 +46,16 @@ def test_what_is_transparent_lies_on_the_ground_of_pictures(
     assert np.abs(ground - NEUTRAL_GROUND).max() <= 4
     assert frame_numbers(clip.frames[..., :64]) == [1, 3, 5, 7, 9, 11, 13, 15]
     assert clip.source.codec != "ffv1" or codec == "ffv1", "its own codec is told, not that of what was made of it"
+
+
+def test_of_several_streams_it_is_the_one_that_is_shown(make_video: MakeVideo, tmp_path: Path) -> None:
+    first = make_video(picture=CORNERS, size="96x64")
+    second = make_video("clip.mkv", "ffv1", size="128x64", picture=HALF, pixels="yuva420p")
+    default = ("-disposition:v:0", "0", "-disposition:v:1", "default")
+    ffmpeg("-i", first, "-i", second, "-map", "0", "-map", "1", "-c", "copy", *default, tmp_path / "both.mkv")
+    clip = read_clip(tmp_path / "both.mkv", Sampling(16))
+    assert frame_numbers(clip.frames[..., :64]) == list(range(16))
+    assert "lies on neutral grey" in clip.notes[-1]
 
 
 def test_without_ffmpegs_program_it_is_told(make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch) -> None:

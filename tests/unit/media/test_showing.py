@@ -5,17 +5,19 @@ from __future__ import annotations
 import struct
 import subprocess
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import CORNERS, MakeVideo, ffmpeg, frame_numbers
 
-from vjepa_demo.errors import MediaError
+from vjepa_demo.errors import DiskError, MediaError
 from vjepa_demo.media import containers, inorder
 from vjepa_demo.media.boxes import picture_tracks
 from vjepa_demo.media.reader import read_clip
 from vjepa_demo.options import Sampling
+from vjepa_demo.settings import settings
 
 MATRICES = [(1, 0, 0, 1), (0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0), (-1, 0, 0, 1), (1, 0, 0, -1), (0, 1, 1, 0)]
 MATRICES.append((0, -1, -1, 0))
@@ -148,6 +150,27 @@ def test_a_bad_packet_costs_its_own_frames(make_video: MakeVideo, tmp_path: Path
     assert len(same) >= 13, (found, whole)
     assert set(range(10)) <= set(same), "what comes before it is whole"
     assert "damaged or missing" in clip.notes[-1]
+
+
+def test_frames_lie_where_they_lay_when_the_span_is_a_part(make_video: MakeVideo, tmp_path: Path) -> None:
+    path = make_video(fps=20, frames=80, options=("-g", "250", "-bf", "0", "-sc_threshold", "0"))
+    clip = read_clip(hole(path, tmp_path / "hole.mp4", 10), Sampling(16, start=2.0, end=2.8))
+    np.testing.assert_allclose(clip.timestamps, np.arange(40, 56) / 20, atol=2e-3)
+    assert clip.source.frame_count == pytest.approx(80, abs=3)
+    assert clip.source.duration == pytest.approx(4, abs=0.01)
+
+
+def test_a_deadline_is_told_as_one(make_video: MakeVideo, tmp_path: Path) -> None:
+    path = make_video(fps=20, frames=80, options=("-g", "20", "-bf", "0", "-sc_threshold", "0"))
+    with pytest.raises(MediaError, match="takes longer than"):
+        read_clip(hole(path, tmp_path / "hole.mp4", 50), Sampling(16), replace(settings, decode_seconds=0.001))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_is_no_fault_of_the_video(make_video: MakeVideo) -> None:
+    command = ["ffmpeg", "-v", "error", "-nostdin", "-y", "-i", str(make_video()), "-f", "rawvideo", "/dev/full"]
+    with pytest.raises(DiskError, match="full"):
+        containers.check_room(subprocess.run(command, capture_output=True, timeout=60, check=False).stderr)
 
 
 def test_of_a_video_cut_short_what_is_there_is_read_and_told(make_video: MakeVideo, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def main() -> None:
     from vjepa_demo.errors import DiskError, SettingsError, UserError, of_disk
 
     try:
-        from vjepa_demo.settings import ZERO_GPU, settings
+        from vjepa_demo.settings import ZERO_GPU, no_proxy, settings
     except SettingsError as error:
         sys.exit(str(error))
     from vjepa_demo import logs, scratch
@@ -58,10 +58,11 @@ def main() -> None:
         worker.warm()  # it has imported its libraries by the time this process has imported the page's
         import uvicorn.config
 
-        from vjepa_demo.ui import addresses
-        from vjepa_demo.ui.janitor import clearing_up
-        from vjepa_demo.ui.opening import load_soon
-        from vjepa_demo.ui.page import build, launch_options
+        with no_proxy():
+            from vjepa_demo.ui import addresses
+            from vjepa_demo.ui.janitor import clearing_up
+            from vjepa_demo.ui.opening import load_soon
+            from vjepa_demo.ui.page import build, launch_options
 
         uvicorn.config.LOGGING_CONFIG.update(handlers={}, loggers={})  # what it logs goes where all else goes
         with contextlib.suppress(ImportError, ValueError, OSError):
@@ -77,7 +78,7 @@ def main() -> None:
         demo = build()
         with clearing_up(demo):
             with contextlib.suppress(KeyboardInterrupt):
-                with addresses.no_proxy():
+                with no_proxy():
                     demo.launch(**launch_options(), prevent_thread_lock=True)
                 load_soon()
                 if settings.talk:

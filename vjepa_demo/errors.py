@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 FULL_MEMORY = re.compile("out of memory|allocate memory")
+NO_TEMPORARY = "No usable temporary directory"  # Python's `tempfile`, where nothing can be written
 SHOWN_CHARACTERS = 60  # of a text that somebody else wrote
 
 
@@ -67,6 +68,8 @@ class DiskError(UserError):
     @classmethod
     def of(cls, error: BaseException) -> DiskError:
         """The sentence for a failure to write, or for anything that came of one."""
+        if any(_disk_number(cause) == errno.ENOENT for cause in causes(error)):
+            return cls("There is no folder for temporary files that can be written to: let TMPDIR name one.")
         if any(_disk_number(cause) == errno.EROFS for cause in causes(error)):
             return cls("The disk here can only be read: its owner has to make it writable, or to name another folder.")
         if is_full(error):
@@ -107,10 +110,12 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _disk_number(error: BaseException) -> int | None:
-    """ENOSPC, EDQUOT or EROFS where this error is about a disk, else None."""
+    """ENOSPC, EDQUOT or EROFS where this error is about a disk, ENOENT where there is none to write to, else None."""
     numbers = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
     if isinstance(error, OSError) and error.errno in numbers:
         return error.errno
+    if isinstance(error, FileNotFoundError) and NO_TEMPORARY in str(error):
+        return errno.ENOENT
     # safetensors raises an error of its own with the system's number in its text; numpy says what it could not write.
     if found := re.search(r"\(os error (\d+)\)", str(error)):
         return int(found[1]) if int(found[1]) in numbers else None

@@ -5,11 +5,12 @@ Every field can be set as `VJEPA_DEMO_<FIELD>` in upper case, e.g. `VJEPA_DEMO_M
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import math
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -28,6 +29,21 @@ HUB = "hf://"
 def is_own_folder(references: str) -> bool:
     """Whether references are a folder of the owner's, and not the shipped ones or a dataset on the Hub."""
     return bool(references) and not references.startswith(HUB)
+
+
+@contextlib.contextmanager
+def no_proxy() -> Iterator[None]:
+    """Within this, no proxy of the environment counts.
+
+    Gradio makes a client of the network where it is imported, and at its start asks its own page for an answer: through
+    a proxy that knows nothing of this machine, or of a kind that the client does not know.
+    """
+    names = [name for name in os.environ if name.lower().endswith("_proxy")]
+    kept = {name: os.environ.pop(name) for name in names}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
 
 
 def _default_cache() -> str:

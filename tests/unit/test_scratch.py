@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from vjepa_demo import logs, scratch
-from vjepa_demo.errors import DiskError, RequestError, cut, of_disk
+from vjepa_demo.errors import NO_TEMPORARY, DiskError, RequestError, cut, of_disk
 from vjepa_demo.settings import settings
 
 ROOT = Path(__file__).parents[2]
@@ -215,6 +215,21 @@ def test_trouble_with_the_disk_gets_a_sentence(number, word):
     assert of_disk(error)
     assert word in str(DiskError.of(error))
     assert "private" not in str(DiskError.of(error))
+
+
+@pytest.mark.parametrize("run", ["run_path('app.py'", "run_module('vjepa_demo'"])
+def test_where_nothing_can_be_written_one_sentence_says_what_to_do(run, photo):
+    """As in a container whose disk can only be read, with no folder for temporary files."""
+    program = (
+        f"import runpy, tempfile; tempfile._candidate_tempdir_list = lambda: []; runpy.{run}, run_name='__main__')"
+    )
+    arguments = ["embed", str(photo)] if "module" in run else []
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode in (1, 2)
+    assert done.stderr.splitlines()[-1] == str(DiskError.of(FileNotFoundError(errno.ENOENT, NO_TEMPORARY)))
+    assert "Traceback" not in done.stderr
 
 
 def test_trouble_with_the_disk_is_found_behind_other_errors():

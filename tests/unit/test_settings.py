@@ -7,10 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from vjepa_demo.errors import SettingsError
-from vjepa_demo.settings import Settings
+from vjepa_demo.settings import Settings, no_proxy
 
 ROOT = Path(__file__).parents[2]
 
@@ -68,3 +69,25 @@ def test_each_program_says_it_in_one_line(program: list[str]) -> None:
     assert done.stderr.splitlines() == [
         "VJEPA_DEMO_MAX_SECONDS must be a number, 0 or more, not 'soon': correct it, or leave it unset."
     ]
+
+
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:9/", "socks://127.0.0.1:9/", "socks5://127.0.0.1:9/"])
+def test_no_proxy_stands_between_the_app_and_itself(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, proxy)
+    with pytest.raises((httpx.ConnectError, ImportError, ValueError)):  # as without it
+        httpx.get("http://127.0.0.1:1/", timeout=1)
+    with no_proxy(), pytest.raises(httpx.ConnectError):
+        httpx.get("http://127.0.0.1:1/", timeout=1)
+    with no_proxy():
+        httpx.Client().close()
+    assert os.environ["ALL_PROXY"] == os.environ["http_proxy"] == proxy, "the Hub is asked through it"
+
+
+def test_a_proxy_of_no_known_kind_does_not_end_the_start():
+    environment = {**os.environ, "ALL_PROXY": "socks://127.0.0.1:9/", "VJEPA_DEMO_PORT": "none"}
+    done = subprocess.run(
+        [sys.executable, "app.py"], capture_output=True, text=True, timeout=120, cwd=ROOT, env=environment
+    )
+    assert done.stderr.splitlines()[-1].startswith("VJEPA_DEMO_PORT must be"), "all of the page was imported before"
+    assert "Traceback" not in done.stderr

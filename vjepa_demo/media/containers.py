@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from vjepa_demo.errors import MediaError, cut
+from vjepa_demo.errors import DiskError, MediaError, cut
 from vjepa_demo.settings import Settings, settings
 
 log = logging.getLogger(__name__)
@@ -35,8 +36,15 @@ PACKETS = (188, 192, 204)
 FIRST_BOXES = frozenset(
     b"ftyp moov mdat free skip wide uuid styp sidx pnot emsg prft moof udta meta PICT pdin bloc".split()
 )
+# Of Matroska and WebM: the element before which all is told of the tracks, and two that tell it, both of value 1.
+EBML, CLUSTER = b"\x1a\x45\xdf\xa3", b"\x1f\x43\xb6\x75"
+ALPHA_MODE, ENCRYPTION = b"\x53\xc0\x81\x01", b"\x50\x33\x81\x01"
+# Of a packet of pictures in a program stream (ISO/IEC 13818-1, 2.4.3.6): the byte with its bits of scrambling. On a DVD
+# about half of them are scrambled, and the first ones may not be.
+PES, SCRAMBLED = re.compile(rb"\x00\x00\x01[\xe0-\xef]..([\x80-\xbf])", re.DOTALL), 0x30
+MOST_PACKETS = 2**24  # bytes that are looked at
 BEGINNINGS = (
-    *(b"\x1a\x45\xdf\xa3", b"FLV\x01", b"OggS"),  # Matroska and WebM, Flash, Ogg
+    *(EBML, b"FLV\x01", b"OggS"),  # Matroska and WebM, Flash, Ogg
     b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",  # ASF, as WMV is
     b"\x06\x0e\x2b\x34\x02\x05\x01\x01\x0d\x01\x02\x01\x01\x02",  # MXF
     *(b".RMF\0", b"DKIF\0", b"nut/multimedia container\0", b"\x1f\x07\x00"),  # RealMedia, IVF, NUT, DV
@@ -175,6 +183,21 @@ def no_decoder(codec: str) -> str:
     return f"The video's pictures are in a codec that cannot be read here{named}: export it as H.264."
 
 
+def says(path: Path, element: bytes) -> bool:
+    """Whether a Matroska or WebM has this element among what it tells of its tracks."""
+    with path.open("rb") as file:
+        return file.read(len(EBML)) == EBML and element in file.read(MOST_TEXT).partition(CLUSTER)[0]
+
+
+def is_locked(path: Path, container: Container) -> bool:
+    """Whether the pictures of a Matroska, WebM or DVD are encrypted, which FFmpeg decodes all the same."""
+    if container == "mpeg":
+        with path.open("rb") as file:
+            flags = PES.findall(file.read(MOST_PACKETS))
+        return 10 * sum(flag[0] & SCRAMBLED > 0 for flag in flags) > len(flags)
+    return container == "indexed" and says(path, ENCRYPTION)
+
+
 def is_scrambled(path: Path) -> bool:
     """Whether most packets of a transport stream that has been found are scrambled, as pay television is."""
     with path.open("rb") as file:
@@ -206,6 +229,12 @@ def _probe(path: Path, container: str | None, streams: str = "") -> list[dict[st
         return None
 
 
+def check_room(said: bytes) -> None:
+    """Raises DiskError where FFmpeg's program has said that there is no room for what it writes."""
+    if re.search(b"No space left on device|quota exceeded", said):
+        raise DiskError.of(OSError(errno.ENOSPC, "of FFmpeg"))
+
+
 @contextlib.contextmanager
 def searchable(path: Path, container: Container) -> Iterator[Path]:
     """A link to the file under a name of ours, or a copy in Matroska of its video stream, for as long as the context.
@@ -231,6 +260,7 @@ def searchable(path: Path, container: Container) -> Iterator[Path]:
         try:
             subprocess.run(command, check=True, capture_output=True, timeout=COPY_SECONDS)
         except (subprocess.SubprocessError, OSError) as error:
+            check_room(getattr(error, "stderr", None) or b"")
             log.warning("not copied to Matroska: %s", error)
             copy = link
         yield copy

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -38,6 +39,12 @@ TRANSPOSES = {
 }
 # By the kind of colours that a profile describes: the mode in which pixels are handed to it.
 PROFILED = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
+# What light and which colours values stand for, by their numbers in ITU-T H.273, as FFmpeg names them; where an AVIF
+# tells them (ISO/IEC 23000-22) and a PNG does (W3C, third edition).
+TRANSFERS = {16: "smpte2084", 18: "arib-std-b67"}
+PRIMARIES = {1: "bt709", 9: "bt2020", 12: "smpte432"}
+TOLD = re.compile(rb"colrnclx\x00(?P<avif>.\x00.)|cICP(?P<png>..)", re.DOTALL)
+TOLD_WITHIN = 2**20  # bytes
 ROUNDED = 2  # levels by which a profile may differ from sRGB that means the same
 STRIP = 256  # rows of a picture that are converted at a time: the memory is that of the picture, not a multiple
 # A frame costs some time however small it is, about as much as this many pixels.
@@ -58,6 +65,7 @@ class Picture:
         orientation: how it is turned upright, as EXIF counts (1 to 8).
         starts: float64 `[n]`, seconds at which the n frames of an animation begin; `[0.]` for a still image.
         duration: seconds; 0 for a still image.
+        transfer, primaries: what its values stand for where that is HDR, as FFmpeg names it; "" where it is not.
     """
 
     path: Path
@@ -67,6 +75,8 @@ class Picture:
     orientation: int
     starts: np.ndarray
     duration: float
+    transfer: str = ""
+    primaries: str = ""
 
     @property
     def is_animated(self) -> bool:
@@ -120,12 +130,23 @@ def open_picture(path: Path, limits: Settings = settings) -> Picture:
             durations = header.durations
         orientation = _orientation(image)
         width, height = image.size[::-1] if orientation in {5, 6, 7, 8} else image.size
+        light = ("", "") if image.info.get("icc_profile") else _light(path)
     if len(durations) < 2:
-        return Picture(path, width, height, codec, orientation, np.zeros(1), 0.0)
+        return Picture(path, width, height, codec, orientation, np.zeros(1), 0.0, *light)
     seconds = np.array(durations) / 1e3
     ends = np.cumsum(np.where(seconds >= SHORTEST_SECONDS, seconds, DEFAULT_SECONDS))
     _check_duration(ends[-1], limits)
-    return Picture(path, width, height, codec, orientation, np.concatenate([[0.0], ends[:-1]]), float(ends[-1]))
+    return Picture(path, width, height, codec, orientation, np.concatenate([[0.0], ends[:-1]]), float(ends[-1]), *light)
+
+
+def _light(path: Path) -> tuple[str, str]:
+    """Transfer and primaries of an HDR picture, as FFmpeg names them; "", "" for all others."""
+    with path.open("rb") as file:
+        found = TOLD.search(file.read(TOLD_WITHIN).partition(b"IDAT")[0])
+    if found is None:
+        return "", ""
+    primaries, transfer = found["png"] or found["avif"][::2]
+    return (TRANSFERS[transfer], PRIMARIES.get(primaries, "bt2020")) if transfer in TRANSFERS else ("", "")
 
 
 def _check_size(header: Header, limits: Settings) -> None:

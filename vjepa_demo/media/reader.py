@@ -6,27 +6,29 @@ import contextlib
 import logging
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from vjepa_demo.errors import MediaError, UserError, cut
+from vjepa_demo.errors import DiskError, MediaError, RequestError, UserError, cut
 from vjepa_demo.media.bare import bare
 from vjepa_demo.media.boxes import Track, picture_tracks
 from vjepa_demo.media.clip import Clip, Source
 from vjepa_demo.media.containers import (
-    HEAD,
+    ALPHA_MODE,
     Container,
+    is_locked,
     is_out_of_order,
     is_scrambled,
     no_decoder,
+    says,
     searchable,
     sniff,
     unread,
 )
-from vjepa_demo.media.inorder import ON_GROUND, TONED, decoded_in_order
+from vjepa_demo.media.inorder import NEAR, ON_GROUND, TONED, TOO_LONG, InOrder, toned
 from vjepa_demo.media.pictures import NEUTRAL_GROUND, DamagedPicture, open_picture
 from vjepa_demo.options import ROUNDING, Sampling
 from vjepa_demo.settings import Settings, settings
@@ -42,6 +44,9 @@ LEAST_HALF = 0.02  # seconds that a frame may be off where the file tells no fra
 ALPHA = re.compile(r"yuva|rgba|bgra|argb|abgr|gbrap|ya\d")
 VPX = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 HDR = {"smpte2084": "PQ", "arib-std-b67": "HLG"}  # as FFmpeg names what light a value stands for
+AS_STORED = "The {} is HDR ({}): as on the model card it is not tone-mapped, and looks dull."
+TONE_MAPPED = "The {} is HDR ({}): it was tone-mapped."
+NOT_TONED = "The {} is HDR ({}) and could not be tone-mapped here: it is as it is stored."
 NO_BASE = 5  # the profile of Dolby Vision whose frames mean colours of its own (IPT), of which FFmpeg knows nothing
 FALSE_COLOURS = (
     f"The video is Dolby Vision (profile {NO_BASE}), whose colours cannot be read here and come out false: export it "
@@ -79,6 +84,8 @@ def read_clip(path: str | Path, sampling: Sampling | None = None, limits: Settin
     try:
         if container in ("image", "gif"):
             return _read_picture(path, sampling, limits)
+        if is_locked(path, container):
+            raise MediaError(ENCRYPTED)
         in_order = container == "avi" and is_out_of_order(path)
         with searchable(path, "indexed" if in_order else container) as file:
             try:
@@ -128,8 +135,14 @@ def _picture_clip(path: Path, sampling: Sampling, limits: Settings) -> Clip:
         moments, count = sampling.moments(picture.duration), sampling.frames
         indices = np.searchsorted(picture.starts, moments + ROUNDING, side="right") - 1
     size = _size_within(source, count, limits.max_clip_bytes)
-    notes = _notes(source, size, picture.starts[indices], count)
-    return Clip(picture.frames(indices, size), picture.starts[indices], source, sampling, notes)
+    frames, notes = picture.frames(indices, size), _notes(source, size, picture.starts[indices], count)
+    if picture.transfer:
+        note = AS_STORED
+        if sampling.hdr == "toned":
+            shown = toned(frames, picture.transfer, picture.primaries, limits)
+            frames, note = (frames, NOT_TONED) if shown is None else (shown, TONE_MAPPED)
+        notes = (*notes, note.format("picture", HDR[picture.transfer]))
+    return Clip(frames, picture.starts[indices], source, sampling, notes)
 
 
 def _notes(source: Source, size: tuple[int, int], stamps: np.ndarray, wanted: int) -> tuple[str, ...]:
@@ -158,35 +171,35 @@ def _read_video(path: Path, container: Container, sampling: Sampling, limits: Se
     from torchcodec.transforms import Resize
 
     tracks = {track.stream: track for track in picture_tracks(path)}
-    codec = ""
+    chosen = _Chosen()
 
-    def decode(file: Path, seek_mode: Literal["exact", "approximate"], *, as_stored: bool = False) -> Clip:
-        nonlocal codec
+    def decode(seek_mode: Literal["exact", "approximate"], *, as_stored: bool = False) -> Clip:
         # 0 lets FFmpeg use all cores: a long stretch between key frames has to be decoded as a whole.
         options: dict[str, Any] = {"seek_mode": seek_mode, "num_ffmpeg_threads": 0}
-        decoder = VideoDecoder(file, **options)
+        decoder = VideoDecoder(path, **options)
         meta = decoder.metadata
-        codec = codec or meta.codec or ""  # not that of what was decoded in order
-        track = tracks.get(meta.stream_index) if file == path else None
+        chosen.stream, chosen.codec = f"0:{meta.stream_index}", meta.codec or ""
+        track = chosen.track = tracks.get(meta.stream_index)
         if track and track.encrypted:
             raise MediaError(ENCRYPTED)
-        source = replace(_describe(meta, limits), codec=codec)
-        if file == path and in_order:
+        begin = float(meta.begin_stream_seconds or 0.0)
+        duration = float(meta.end_stream_seconds or 0.0) - begin
+        source = _describe(meta, limits, duration, meta.num_frames, float(meta.average_fps or 0.0))
+        if in_order:
             raise _Lost("it does not tell when they are shown")
-        if file == path and codec.startswith("h263"):  # FFmpeg takes each of its frames for a key frame
+        if chosen.codec.startswith("h263"):  # FFmpeg takes each of its frames for a key frame
             raise _Lost("it does not tell which are key frames")
-        if file == path and not as_stored and (other := _other_light(meta, path, sampling)):
+        if not as_stored and (other := _other_light(meta, path, sampling)):
             raise other
         size = _size_within(source, sampling.frames, limits.max_clip_bytes)
         if size != (meta.height, meta.width):
-            decoder = VideoDecoder(file, transforms=[Resize(size)], **options)
-        begin = float(meta.begin_stream_seconds or 0.0)
-        shown = np.clip(sampling.moments(source.duration) + ROUNDING, 0.0, source.duration - 1e-6)
+            decoder = VideoDecoder(path, transforms=[Resize(size)], **options)
+        shown = _shown(sampling, duration)
         if seek_mode == "exact":
-            _check_work(decoder, shown / source.duration, meta, limits)
+            _check_work(decoder, shown / duration, meta, limits)
         batch = decoder.get_frames_played_at((shown + begin).tolist())
         frames, stamps = batch.data.numpy(), batch.pts_seconds.double().numpy() - begin
-        if container == "avi" and file == path:
+        if container == "avi":
             # It has a fixed frame rate, and holds no display times of frames out of order.
             stamps = np.floor(shown * source.fps) / source.fps
         half = 0.5 / source.fps if source.fps else LEAST_HALF
@@ -199,28 +212,69 @@ def _read_video(path: Path, container: Container, sampling: Sampling, limits: Se
             # torchcodec has turned the frames by the angle of the matrix; what is left of it is one mirror.
             on_its_side = round(source.rotation / 90) % 2 == 1
             frames = np.ascontiguousarray(np.flip(frames, axis=3 if on_its_side else 2))
-        notes = _notes(source, size, stamps, sampling.frames)
-        if light := HDR.get(str(meta.color_transfer_characteristic)):
-            notes = (*notes, f"The video is HDR ({light}): as on the model card it is not tone-mapped, and looks dull.")
-        if track and track.dolby == NO_BASE:
-            notes = (*notes, FALSE_COLOURS)
+        notes = (*_notes(source, size, stamps, sampling.frames), *_colour_notes(meta, track))
         return Clip(frames, stamps, source, sampling, notes)
 
+    def decode_in_order(filters: str, named: str) -> Clip:
+        video = InOrder(path, limits, stream=chosen.stream, decoder=named)
+        times = video.times()
+        shown = _shown(sampling, times.duration)
+        places = np.maximum(np.searchsorted(times.starts, shown, side="right") - 1, 0)
+        wanted, rows = np.unique(times.starts[places], return_inverse=True)
+        with video.frames((times.begin + wanted).tolist(), filters) as copy:
+            decoder = VideoDecoder(copy)
+            meta = decoder.metadata
+            fps = len(times.starts) / times.duration
+            source = replace(_describe(meta, limits, times.duration, len(times.starts), fps), codec=chosen.codec)
+            size = _size_within(source, sampling.frames, limits.max_clip_bytes)
+            if size != (meta.height, meta.width):
+                decoder = VideoDecoder(copy, transforms=[Resize(size)])
+            kept = decoder.get_frames_at(list(range(meta.num_frames or 0)))
+        if len(kept.data) != len(wanted):  # of frames at one time the first is taken, of none the one that is near
+            found = kept.pts_seconds.double().numpy()
+            rows = np.searchsorted(found, times.begin + wanted - NEAR).clip(max=len(found) - 1)[rows]
+        stamps = times.starts[places]
+        notes = (*_notes(source, size, stamps, sampling.frames), *_colour_notes(meta, chosen.track))
+        return Clip(kept.data.numpy()[rows], stamps, source, sampling, notes)
+
     try:
-        return _video_errors(lambda seek_mode: decode(path, seek_mode), list(tracks.values()))
+        return _video_errors(decode, list(tracks.values()))
     except _Other as other:
         log.warning("%s: %s", path.name, other)
-        with decoded_in_order(path, limits, filters=other.filters, decoder=other.decoder) as copy:
-            try:
-                if copy is None:
-                    raise MediaError(other.otherwise)
-                clip = _video_errors(lambda seek_mode: decode(copy, seek_mode))
-            except (_Lost, MediaError) as error:
-                if isinstance(other, _Lost):
-                    raise MediaError(other.otherwise) from error
-                clip = _video_errors(lambda seek_mode: decode(path, seek_mode, as_stored=True), list(tracks.values()))
-                return replace(clip, notes=(*clip.notes, other.otherwise))
+        try:
+            clip = decode_in_order(other.filters, other.decoder)
+        except (DiskError, RequestError):
+            raise
+        except (MediaError, RuntimeError, ValueError, IndexError) as error:
+            log.warning("not decoded in order: %s", cut(str(error), 200))
+            if isinstance(other, _Lost):
+                raise MediaError(TOO_LONG if str(error) == TOO_LONG else other.otherwise) from error
+            clip = _video_errors(lambda seek_mode: decode(seek_mode, as_stored=True), list(tracks.values()))
+            return replace(clip, notes=(*clip.notes, other.otherwise))
         return replace(clip, notes=(*clip.notes, other.note))
+
+
+@dataclass
+class _Chosen:
+    """What is known of the stream that torchcodec chose, as FFmpeg names it, when it cannot give its frames."""
+
+    stream: str = "0:V:0"
+    codec: str = ""
+    track: Track | None = None
+
+
+def _shown(sampling: Sampling, duration: float) -> np.ndarray:
+    """The moments at which frames are taken, float64 `[T]`, within a video of this duration."""
+    return np.clip(sampling.moments(duration) + ROUNDING, 0.0, duration - 1e-6)
+
+
+def _colour_notes(meta: Any, track: Track | None) -> tuple[str, ...]:
+    """What is to be told of the colours of frames that are taken as they are stored."""
+    light = HDR.get(str(meta.color_transfer_characteristic))
+    return (
+        *((AS_STORED.format("video", light),) if light else ()),
+        *((FALSE_COLOURS,) if track and track.dolby == NO_BASE else ()),
+    )
 
 
 class _Other(Exception):
@@ -229,7 +283,7 @@ class _Other(Exception):
     Args:
         note: what to tell where that is done.
         otherwise: what to tell where it cannot be done.
-        filters, decoder: as for `decoded_in_order`.
+        filters, decoder: as for `InOrder`.
     """
 
     def __init__(self, note: str, otherwise: str, filters: str = "", decoder: str = "") -> None:
@@ -256,27 +310,17 @@ def _other_light(meta: Any, path: Path, sampling: Sampling) -> _Other | None:
     is to be tone-mapped."""
     light = HDR.get(str(meta.color_transfer_characteristic))
     if light and sampling.hdr == "toned":
-        return _Other(
-            f"The video is HDR ({light}): it was tone-mapped.",
-            f"The video is HDR ({light}) and could not be tone-mapped here: its frames are as they are stored.",
-            TONED,
-        )
+        return _Other(TONE_MAPPED.format("video", light), NOT_TONED.format("video", light), TONED)
     # FFmpeg's own decoders of VP8 and VP9 leave out what their file says of transparency.
-    hidden = VPX.get(meta.codec or "") if _says_alpha(path) else None
+    hidden = VPX.get(meta.codec or "") if says(path, ALPHA_MODE) else None
     if hidden or ALPHA.match(meta.pixel_format or ""):
         return _Other(
-            "The video is partly transparent: it lies on neutral grey.",
-            "The video is partly transparent: what lies under it is as it is stored.",
+            "The video can be transparent: where it is, it lies on neutral grey.",
+            "The video can be transparent: what lies under it is as it is stored.",
             ON_GROUND.format(*NEUTRAL_GROUND),
             hidden or "",
         )
     return None
-
-
-def _says_alpha(path: Path) -> bool:
-    """Whether a Matroska or WebM says of its pictures that they have transparency (its element AlphaMode)."""
-    with path.open("rb") as file:
-        return b"\x53\xc0\x81\x01" in file.read(HEAD)
 
 
 def _video_errors(decode: Callable[[Literal["exact", "approximate"]], T], tracks: Sequence[Track] = ()) -> T:
@@ -310,9 +354,8 @@ def _video_errors(decode: Callable[[Literal["exact", "approximate"]], T], tracks
         raise _Lost("their size changes" if size else "some are damaged or missing") from error
 
 
-def _describe(meta: Any, limits: Settings) -> Source:
-    duration = float(meta.end_stream_seconds or 0.0) - float(meta.begin_stream_seconds or 0.0)
-    if not meta.num_frames or not duration > 0:
+def _describe(meta: Any, limits: Settings, duration: float, count: int | None, fps: float) -> Source:
+    if not count or not duration > 0:
         raise _Lost("it does not tell how many there are", EMPTY)
     if not meta.width or not meta.height:
         raise MediaError(EMPTY)
@@ -321,10 +364,9 @@ def _describe(meta: Any, limits: Settings) -> Source:
             f"The frames have {meta.width:,} × {meta.height:,} pixels and at most "
             f"{limits.max_frame_pixels / 1e6:,.0f} million are taken: scale the video down first."
         )
-    if meta.num_frames > limits.max_video_frames:
+    if count > limits.max_video_frames:
         raise MediaError(
-            f"The video holds {meta.num_frames:,} frames and at most {limits.max_video_frames:,} are taken: "
-            "cut it first."
+            f"The video holds {count:,} frames and at most {limits.max_video_frames:,} are taken: cut it first."
         )
     if duration > limits.max_seconds:
         raise MediaError(
@@ -340,8 +382,8 @@ def _describe(meta: Any, limits: Settings) -> Source:
         height=max(1, round(meta.height * aspect)) if on_its_side else meta.height,
         codec=meta.codec or "",
         duration=duration,
-        fps=float(meta.average_fps or 0.0),
-        frame_count=int(meta.num_frames),
+        fps=fps,
+        frame_count=int(count),
         rotation=rotation,
     )
 

@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 
 from vjepa_demo import jobs, scratch
-from vjepa_demo.errors import BusyError, MediaError, RequestError
+from vjepa_demo.errors import BusyError, DiskError, MediaError, RequestError, of_disk
 from vjepa_demo.media import reader
 from vjepa_demo.media.clip import Clip, Source
 from vjepa_demo.options import Sampling
@@ -48,7 +48,7 @@ MOST_FILES = 200  # then a fresh one: whatever a library leaks goes with it
 MOST_LINE = 2**20  # bytes of a line of JSON
 MOST_TEXT = 600  # letters of a sentence
 MOST_LINES = 50  # in the log, of one file
-KINDS = {"MediaError": MediaError, "RequestError": RequestError}
+KINDS = {"DiskError": DiskError, "MediaError": MediaError, "RequestError": RequestError}
 # A file that takes the child over finds no keys there.
 SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|AUTH|_KEY$", re.IGNORECASE)
 
@@ -66,7 +66,7 @@ def read_clip(path: str | Path, sampling: Sampling | None = None, limits: Settin
 
     Raises:
         MediaError: as there; or the file crashed the decoder, or took more time or memory than one file may.
-        BusyError: no child can be had, which is nothing of the file's.
+        BusyError, DiskError: no child can be had, which is nothing of the file's.
         RequestError: the sampling cannot be met.
         Stopped: nobody waits for it any more.
     """
@@ -122,7 +122,7 @@ class Pool:
         with self._lock:
             if self._children:
                 return
-        with contextlib.suppress(BusyError, OSError):
+        with contextlib.suppress(BusyError, DiskError, OSError):
             worker = self._start()
             try:
                 worker.send({"warm": True})
@@ -161,7 +161,7 @@ class Pool:
             with self._lock:
                 self._children -= 1
             log.error("no process can be started for decoding: %s", error)
-            raise BusyError(NOT_STARTED) from error
+            raise (DiskError.of(error) if of_disk(error) else BusyError(NOT_STARTED)) from error
 
     def _give_back(self, worker: Worker) -> None:
         with self._lock:

@@ -43,6 +43,7 @@ SHA256_DIGITS = 64
 ETAG = re.compile("[0-9a-f]{40,64}")  # it becomes the name of a file
 # Errors of a connection that was there, by their names: the Hub's client speaks through a library of its own choice.
 BROKEN_OFF = {"RemoteProtocolError", "ReadError", "ReadTimeout", "IncompleteRead", "ChunkedEncodingError"}
+UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"  # OpenSSL's words, in whatever error: what lies between may speak for the Hub
 PARTIAL_CONTENT, TOO_MANY, SERVER_ERROR = 206, 429, 500
 
 
@@ -320,6 +321,11 @@ def refusal_of(error: BaseException, what: str = "checkpoint") -> Refusal:
             )
         if isinstance(cause, RevisionNotFoundError):
             return Refusal(f"{hub} has no such revision of this {what}", "check what follows the @")
+        if UNTRUSTED in str(cause):
+            return Refusal(
+                f"the certificate of {hub} is not trusted here",
+                "let SSL_CERT_FILE name a file with the certificates of your network, and check the clock",
+            )
         if type(cause).__name__ in BROKEN_OFF:
             return Refusal(f"the connection to {hub} was lost", "try again")
         if isinstance(cause, HfHubHTTPError):
@@ -376,4 +382,6 @@ def _way() -> str:
         names = [f"{scheme}_proxy" for scheme in (address.scheme, "all")]
         proxy = next((name for way in names for name in (way, way.upper()) if os.environ.get(name)), None)
         found += [f"the proxy in {proxy}"] if proxy else []
+    certificates = os.environ.get("SSL_CERT_FILE")
+    found += ["the file in SSL_CERT_FILE"] if certificates and not os.path.isfile(certificates) else []
     return " and ".join(found) or "the network"

@@ -99,9 +99,14 @@ class ReferenceSet:
         return f"ReferenceSet({len(self)} clips, vectors {list(self.vectors.shape)}, {self.kind.pooling})"
 
     @cached_property
+    def equal(self) -> bool:
+        """Whether all references have one and the same vector, as copies of one clip have."""
+        return not np.ptp(self.vectors, axis=0).any()
+
+    @cached_property
     def mean(self) -> np.ndarray:
-        """float32 `[D]`: the mean of the references; zeros for a single one, which would have no angle without it."""
-        if len(self) < 2:
+        """float32 `[D]`: the mean of the references; zeros where all are equal, which then had no angle."""
+        if self.equal:
             return np.zeros(self.vectors.shape[1], np.float32)
         return self.vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
 
@@ -118,7 +123,7 @@ class ReferenceSet:
     @cached_property
     def far_threshold(self) -> float:
         """The cosine below which a clip counts as far from all references (FAR_PERCENTILE); −1 for fewer than 3."""
-        if len(self) < 3:
+        if len(self) < 3 or self.equal:
             return -1.0
         nearest = [block.max(axis=1) for block in leave_one_out(self.vectors, rows=measured_rows(len(self)))]
         return float(np.percentile(np.concatenate(nearest), FAR_PERCENTILE))

@@ -21,7 +21,7 @@ import numpy as np
 from vjepa_demo import jobs
 from vjepa_demo.embedder import Embedder
 from vjepa_demo.embedding import Embedding, Kind, Pooling
-from vjepa_demo.errors import BusyError, MediaError, ReferencesError, RequestError, Stopped
+from vjepa_demo.errors import BusyError, DiskError, MediaError, ReferencesError, RequestError, Stopped
 from vjepa_demo.files import known_hash, lock, sweep
 from vjepa_demo.media.clip import Clip
 from vjepa_demo.references.comparison import ReferenceClip, ReferenceSet
@@ -326,7 +326,7 @@ class _Run:
             return self.embedder.read(self.folder / clip.file)
         except (MediaError, RequestError) as error:
             self.failures[clip.file] = str(error)
-        except (BusyError, Stopped, MemoryError):  # nothing of the clip's
+        except (BusyError, DiskError, Stopped, MemoryError):  # nothing of the clip's
             raise
         except OSError:
             self.failures[clip.file] = MISSING

@@ -47,6 +47,7 @@ log = logging.getLogger(__name__)
 MOST_LIST_BYTES = 4 * 2**20
 MOST_FOLDERS = 20  # in each other: one takes as much of the disk as a small clip
 TOO_MANY = f"The zip holds more than {MOST_FILES} files: take fewer at a time."
+ENCRYPTED = 0x1  # the flag of an entry that is
 UTF8_NAME = 0x800  # the flag of an entry whose name is said to be UTF-8
 UNICODE_PATH = 0x7075  # the extra field that holds the name in UTF-8 beside an older one (Info-ZIP's APPNOTE, 4.6.9)
 ENDINGS = (*MEDIA_TYPES, CSV_NAME, ".safetensors")
@@ -80,6 +81,8 @@ def opened(
         with _Bounded(path) as file, zipfile.ZipFile(file) as archive:
             infos, passed = archive.infolist(), Passed()
             names, language = _names(infos)
+            if any(info.flag_bits & ENCRYPTED for info in infos):
+                raise ReferencesError("The zip is encrypted: pack it again without a password.")
             wanted = [(info, _wanted(archive, info, name, passed)) for info, name in zip(infos, names, strict=True)]
             entries = [(info, name) for info, name in wanted if name]
             if len(entries) > MOST_FILES:
@@ -90,11 +93,13 @@ def opened(
             yield archive, entries
     except UserError:
         raise
+    except NotImplementedError as error:
+        raise ReferencesError("The zip is compressed in a way that is not known here: pack it with Deflate.") from error
     except Exception as error:  # whatever a damaged archive makes of those that unpack it
         log.warning("zip not unpacked: %s", type(error).__name__)
         if is_full(error):
             raise ReferencesError(DISK_FULL) from error
-        raise ReferencesError("The zip is damaged, encrypted or no zip at all: pack it again.") from error
+        raise ReferencesError("The zip is damaged, or no zip at all: pack it again.") from error
 
 
 def unpacked_size(path: Path, but: Collection[tuple[str, int]] = ()) -> int:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import re
 import socket
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
 
@@ -66,18 +64,6 @@ def _is_free(number: int) -> bool:
         except OSError:
             return False
     return True
-
-
-@contextlib.contextmanager
-def no_proxy() -> Iterator[None]:
-    """Within this, no proxy of the environment counts: at its start Gradio asks its own page for an answer, through one
-    that knows nothing of this machine, or that its client cannot speak to at all."""
-    names = [name for name in os.environ if name.lower().endswith("_proxy")]
-    kept = {name: os.environ.pop(name) for name in names}
-    try:
-        yield
-    finally:
-        os.environ.update(kept)
 
 
 def of_example(name: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 import struct
 from pathlib import Path
 
@@ -29,25 +31,31 @@ def profile(colorants: np.ndarray | None, gamma: float) -> bytes:
         return b"".join(struct.pack(">i", round(value * 65536)) for value in values)
 
     curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256)) + bytes(2)
-    text = b"a profile\0"
-    tags = {
-        b"desc": b"desc" + bytes(4) + struct.pack(">I", len(text)) + text + bytes(78),
-        b"cprt": b"text" + bytes(4) + text,
-        b"wtpt": b"XYZ " + bytes(4) + fixed(0.9642, 1.0, 0.8249),
-    }
+    tags = {}
     if colorants is None:
         tags[b"kTRC"] = curve
     else:
         for name, column in zip(b"rgb", colorants.T, strict=True):
             tags[bytes([name]) + b"XYZ"] = b"XYZ " + bytes(4) + fixed(*column)
             tags[bytes([name]) + b"TRC"] = curve
+    return icc(tags, b"mntr", b"GRAY" if colorants is None else b"RGB ", b"XYZ ")
+
+
+def icc(tags: dict[bytes, bytes], device: bytes, space: bytes, between: bytes) -> bytes:
+    """A profile of these tags, and those that each one has: of a kind of device, from its space to the one between."""
+    text, white = b"a profile\0", struct.pack(">3i", *(round(value * 65536) for value in (0.9642, 1.0, 0.8249)))
+    tags = {
+        b"desc": b"desc" + bytes(4) + struct.pack(">I", len(text)) + text + bytes(78),
+        b"cprt": b"text" + bytes(4) + text,
+        b"wtpt": b"XYZ " + bytes(4) + white,
+        **tags,
+    }
     table, data = struct.pack(">I", len(tags)), b""
     for name, body in tags.items():
         table += name + struct.pack(">II", 128 + 4 + 12 * len(tags) + len(data), len(body))
         data += body + bytes(-len(body) % 4)
-    space = b"GRAY" if colorants is None else b"RGB "
-    head = bytes(8) + struct.pack(">I", 0x02100000) + b"mntr" + space + b"XYZ " + bytes(12) + b"acsp" + bytes(28)
-    head = (head + fixed(0.9642, 1.0, 0.8249)).ljust(128, b"\0")
+    head = bytes(8) + struct.pack(">I", 0x02100000) + device + space + between + bytes(12) + b"acsp" + bytes(28)
+    head = (head + white).ljust(128, b"\0")
     return struct.pack(">I", len(head) + len(table) + len(data)) + head[4:] + table + data
 
 
@@ -107,6 +115,49 @@ def test_transparency_and_colours_together(tmp_path: Path) -> None:
     found = shown(tmp_path / "photo.png")
     assert np.abs(found[:, :150] - NEUTRAL_GROUND).max() == 0
     assert np.abs(found[:, 150:] - as_srgb(COLOURS[:, 150:], SWAPPED, 2.2)).mean() < 1
+
+
+def ink_profile() -> bytes:
+    """An ICC profile of a printer: a table (lut8Type) from the corners of CMYK to Lab, of inks that are not pure."""
+    white, inks = np.array([95.0, 1.0, -2.0]), np.array([[-40, -37, -48], [-46, 72, -5], [-8, -6, 90], [-78, -1, 3]])
+    corners = np.array(list(itertools.product((0, 1), repeat=4)))
+    lab = white + corners @ inks
+    lab[:, 0] = np.clip(lab[:, 0], 8, 100)
+    grid = np.clip(np.round(np.column_stack([lab[:, 0] * 2.55, lab[:, 1:] + 128])), 0, 255).astype(np.uint8)
+    ramp = bytes(range(256))
+    identity = struct.pack(">9i", *(65536 * np.eye(3, dtype=int)).ravel().tolist())
+    table = b"mft1" + bytes(4) + bytes([4, 3, 2, 0]) + identity + 4 * ramp + grid.tobytes() + 3 * ramp
+    return icc({b"A2B0": table}, b"prtr", b"CMYK", b"Lab ")
+
+
+def test_inks_are_those_of_their_profile(tmp_path: Path) -> None:
+    inks = np.random.default_rng(0).integers(0, 256, (6, 38, 4), np.uint8).repeat(16, axis=0).repeat(16, axis=1)
+    picture = Image.fromarray(inks, "CMYK")
+    picture.save(tmp_path / "photo.jpg", quality=100, subsampling=0, icc_profile=ink_profile())
+    with Image.open(tmp_path / "photo.jpg") as image:
+        image.load()
+        pillows = np.asarray(
+            ImageCms.profileToProfile(
+                image,
+                io.BytesIO(image.info["icc_profile"]),
+                ImageCms.createProfile("sRGB"),
+                ImageCms.Intent.RELATIVE_COLORIMETRIC,
+                "RGB",
+                flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+            )
+        )
+        plain = np.asarray(image.convert("RGB")).astype(int)
+    found = shown(tmp_path / "photo.jpg")
+    np.testing.assert_array_equal(found, pillows)
+    assert np.abs(found - plain).mean() > 20, "a profile that is not applied would show"
+
+
+@pytest.mark.parametrize("said", [b"", b"no profile", profile(P3, 2.2)], ids=["none", "broken", "of a screen"])
+def test_inks_without_a_profile_of_theirs(tmp_path: Path, said: bytes) -> None:
+    inks = np.random.default_rng(0).integers(0, 256, (6, 38, 4), np.uint8).repeat(16, axis=0).repeat(16, axis=1)
+    Image.fromarray(inks, "CMYK").save(tmp_path / "photo.jpg", quality=100, subsampling=0, icc_profile=said)
+    with Image.open(tmp_path / "photo.jpg") as image:
+        np.testing.assert_array_equal(shown(tmp_path / "photo.jpg"), np.asarray(image.convert("RGB")))
 
 
 @pytest.mark.parametrize("said", [b"no profile", profile(P3, 2.2)[:200], profile(None, 1.0)], ids=str)

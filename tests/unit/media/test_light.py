@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import MakeVideo, frame_numbers
+from conftest import CORNERS, MakeVideo, ffmpeg, frame_numbers
+from PIL import Image
 
 from vjepa_demo.errors import RequestError
 from vjepa_demo.media import inorder
@@ -44,6 +48,16 @@ def test_what_is_transparent_lies_on_the_ground_of_pictures(
     assert clip.source.codec != "ffv1" or codec == "ffv1", "its own codec is told, not that of what was made of it"
 
 
+def test_of_several_streams_it_is_the_one_that_is_shown(make_video: MakeVideo, tmp_path: Path) -> None:
+    first = make_video(picture=CORNERS, size="96x64")
+    second = make_video("clip.mkv", "ffv1", size="128x64", picture=HALF, pixels="yuva420p")
+    default = ("-disposition:v:0", "0", "-disposition:v:1", "default")
+    ffmpeg("-i", first, "-i", second, "-map", "0", "-map", "1", "-c", "copy", *default, tmp_path / "both.mkv")
+    clip = read_clip(tmp_path / "both.mkv", Sampling(16))
+    assert frame_numbers(clip.frames[..., :64]) == list(range(16))
+    assert "lies on neutral grey" in clip.notes[-1]
+
+
 def test_without_ffmpegs_program_it_is_told(make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch) -> None:
     path = make_video("clip.mov", "qtrle", size="128x64", picture=HALF, pixels="argb")
     monkeypatch.setattr(inorder.shutil, "which", lambda program: None)
@@ -56,7 +70,7 @@ def test_an_opaque_video_is_decoded_as_ever(make_video: MakeVideo, monkeypatch: 
     def fails(*_: object, **__: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr("vjepa_demo.media.reader.decoded_in_order", fails)
+    monkeypatch.setattr("vjepa_demo.media.reader.InOrder", fails)
     assert read_clip(make_video("clip.webm", "libvpx-vp9"), Sampling(8)).notes == ()
 
 
@@ -102,3 +116,51 @@ def test_a_video_of_usual_light_is_the_same_either_way(make_video: MakeVideo) ->
 def test_another_wish_is_refused() -> None:
     with pytest.raises(RequestError, match="'stored' or 'toned'"):
         Sampling(hdr="bright").check()  # type: ignore[arg-type]
+
+
+# --- pictures --------------------------------------------------------------------------------------------------------
+
+CODES = {"smpte2084": 16, "arib-std-b67": 18, "iec61966-2-1": 13}  # ITU-T H.273
+NAMES = {"smpte2084": "PQ", "arib-std-b67": "HLG"}
+
+
+def hdr_picture(path: Path, levels: Sequence[float], transfer: str) -> Path:
+    """A picture of grey stripes in BT.2020's colours: values as HDR pictures hold them, and what says so."""
+    pixels = np.repeat(np.round(255 * np.array(levels)).astype(np.uint8), 16)
+    Image.fromarray(np.tile(pixels[None, :, None], (32, 1, 3))).save(path, quality=100, subsampling="4:4:4")
+    data = path.read_bytes()
+    if path.suffix == ".png":
+        chunk = b"cICP" + bytes([9, CODES[transfer], 0, 1])
+        at = data.index(b"IDAT") - 4
+        data = data[:at] + struct.pack(">I", 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) + data[at:]
+    else:
+        at = data.index(b"colrnclx") + 8
+        data = data[:at] + struct.pack(">HH", 9, CODES[transfer]) + data[at + 4 :]
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("name", ["photo.avif", "photo.png"])
+@pytest.mark.parametrize("transfer", CODES)
+def test_pictures_of_hdr_are_told_and_toned_as_videos_are(tmp_path: Path, name: str, transfer: str) -> None:
+    levels = (0.0, 0.3, LIGHTS.get(transfer, 0.8), 0.9)
+    path = hdr_picture(tmp_path / name, levels, transfer)
+    stored, shown = (read_clip(path, Sampling(2, hdr=hdr)) for hdr in ("stored", "toned"))
+    stripes, toned = (clip.frames[0, :, 16, 8::16].astype(int) for clip in (stored, shown))
+    assert np.abs(stripes - np.round(255 * np.array(levels))).max() <= 2, "as it is stored"
+    if transfer not in NAMES:
+        np.testing.assert_array_equal(toned, stripes)
+        assert stored.notes == shown.notes == ()
+        return
+    assert f"HDR ({NAMES[transfer]})" in stored.notes[-1]
+    assert "was tone-mapped" in shown.notes[-1]
+    assert np.ptp(toned, axis=0).max() <= 1, "grey stays grey"
+    black, dark, white, brighter = toned[0]
+    assert black <= 4 < dark < white < brighter
+    assert 217 <= white <= 250
+
+
+def test_a_picture_of_hdr_where_nothing_can_tone_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = hdr_picture(tmp_path / "photo.avif", (0.1, 0.5), "smpte2084")
+    monkeypatch.setattr(inorder.shutil, "which", lambda program: None)
+    assert "could not be tone-mapped here" in read_clip(path, Sampling(2, hdr="toned")).notes[-1]

@@ -5,17 +5,19 @@ from __future__ import annotations
 import struct
 import subprocess
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import CORNERS, MakeVideo, ffmpeg, frame_numbers
 
-from vjepa_demo.errors import MediaError
+from vjepa_demo.errors import DiskError, MediaError
 from vjepa_demo.media import containers, inorder
 from vjepa_demo.media.boxes import picture_tracks
 from vjepa_demo.media.reader import read_clip
 from vjepa_demo.options import Sampling
+from vjepa_demo.settings import settings
 
 MATRICES = [(1, 0, 0, 1), (0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0), (-1, 0, 0, 1), (1, 0, 0, -1), (0, 1, 1, 0)]
 MATRICES.append((0, -1, -1, 0))
@@ -148,6 +150,27 @@ def test_a_bad_packet_costs_its_own_frames(make_video: MakeVideo, tmp_path: Path
     assert len(same) >= 13, (found, whole)
     assert set(range(10)) <= set(same), "what comes before it is whole"
     assert "damaged or missing" in clip.notes[-1]
+
+
+def test_frames_lie_where_they_lay_when_the_span_is_a_part(make_video: MakeVideo, tmp_path: Path) -> None:
+    path = make_video(fps=20, frames=80, options=("-g", "250", "-bf", "0", "-sc_threshold", "0"))
+    clip = read_clip(hole(path, tmp_path / "hole.mp4", 10), Sampling(16, start=2.0, end=2.8))
+    np.testing.assert_allclose(clip.timestamps, np.arange(40, 56) / 20, atol=2e-3)
+    assert clip.source.frame_count == pytest.approx(80, abs=3)
+    assert clip.source.duration == pytest.approx(4, abs=0.01)
+
+
+def test_a_deadline_is_told_as_one(make_video: MakeVideo, tmp_path: Path) -> None:
+    path = make_video(fps=20, frames=80, options=("-g", "20", "-bf", "0", "-sc_threshold", "0"))
+    with pytest.raises(MediaError, match="takes longer than"):
+        read_clip(hole(path, tmp_path / "hole.mp4", 50), Sampling(16), replace(settings, decode_seconds=0.001))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_is_no_fault_of_the_video(make_video: MakeVideo) -> None:
+    command = ["ffmpeg", "-v", "error", "-nostdin", "-y", "-i", str(make_video()), "-f", "rawvideo", "/dev/full"]
+    with pytest.raises(DiskError, match="full"):
+        containers.check_room(subprocess.run(command, capture_output=True, timeout=60, check=False).stderr)
 
 
 def test_of_a_video_cut_short_what_is_there_is_read_and_told(make_video: MakeVideo, tmp_path: Path) -> None:
@@ -287,6 +310,52 @@ def test_an_encrypted_movie(make_video: MakeVideo, tmp_path: Path) -> None:
     ffmpeg("-i", make_video(), "-c", "copy", "-encryption_scheme", "cenc-aes-ctr", *key, tmp_path / "clip.mp4")
     with pytest.raises(MediaError, match="encrypted"):
         read_clip(tmp_path / "clip.mp4")
+
+
+def element(name: str, *parts: bytes) -> bytes:
+    """An element of Matroska (RFC 9559), its name in hexadecimal."""
+    body = b"".join(parts)
+    size = len(body)
+    return bytes.fromhex(name) + (bytes([0x80 | size]) if size < 127 else struct.pack(">H", 0x4000 | size)) + body
+
+
+@pytest.mark.parametrize("void", [0, 5000])  # as mkvmerge leaves it before the tracks
+@pytest.mark.parametrize("codec", [b"V_VP9", b"V_MPEG4/ISO/AVC"])
+def test_an_encrypted_webm(tmp_path: Path, codec: bytes, void: int) -> None:
+    """WebM Encryption: an element of the track, and each frame begins with a byte that says so and its vector."""
+    noise = np.random.default_rng(0).integers(0, 256, (16, 300), np.uint8)
+    key = element("5035", element("47e1", b"\x05"), element("47e2", bytes(16)))
+    coding = element(
+        "6d80", element("6240", element("5031", b"\0"), element("5032", b"\1"), element("5033", b"\1"), key)
+    )
+    size = element("e0", element("b0", b"\x40"), element("ba", b"\x40"))
+    track = element("ae", *(element(name, b"\1") for name in ("d7", "73c5", "83")), element("86", codec), size, coding)
+    blocks = [
+        element("a3", b"\x81", struct.pack(">H", 40 * n), b"\x80\1" + row.tobytes()) for n, row in enumerate(noise)
+    ]
+    cluster = element("1f43b675", element("e7", b"\0"), *blocks)
+    told = element("1549a966", element("2ad7b1", (10**6).to_bytes(3, "big"))) + element("ec", bytes(void))
+    begin = element("1a45dfa3", element("4282", b"webm"), element("4287", b"\4"), element("4285", b"\2"))
+    (tmp_path / "clip.webm").write_bytes(begin + element("18538067", told, element("1654ae6b", track), cluster))
+    with pytest.raises(MediaError, match="encrypted"):
+        read_clip(tmp_path / "clip.webm")
+
+
+def test_a_scrambled_dvd(make_video: MakeVideo, tmp_path: Path) -> None:
+    """About half of its sectors, beyond their first 128 bytes, and none of the first ones; FFmpeg decodes them all."""
+    options = ("-q:v", "3", "-f", "dvd")
+    clear = make_video(
+        "a.vob", "mpeg2video", size="320x240", fps=25, filters=("noise=alls=40:allf=t",), options=options
+    )
+    assert frame_numbers(read_clip(clear, Sampling(16)).frames) == list(range(16))
+    data = np.frombuffer(clear.read_bytes(), np.uint8).reshape(-1, 2048).copy()
+    pictures = np.flatnonzero((data[:, 14:18] == (0, 0, 1, 0xE0)).all(axis=1))[8::2]
+    assert len(pictures) > 50
+    data[pictures, 20] |= 0x10
+    data[pictures, 128:] = np.random.default_rng(0).integers(0, 256, (len(pictures), 2048 - 128), np.uint8)
+    (tmp_path / "scrambled.vob").write_bytes(data.tobytes())
+    with pytest.raises(MediaError, match="encrypted"):
+        read_clip(tmp_path / "scrambled.vob")
 
 
 @pytest.mark.parametrize(("transfer", "light"), [("smpte2084", "PQ"), ("arib-std-b67", "HLG"), ("bt709", "")])

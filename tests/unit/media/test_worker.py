@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import MakeVideo
+from conftest import MakeVideo, frame_numbers
 from PIL import Image
 
 from vjepa_demo.errors import BusyError, MediaError, RequestError, Stopped
@@ -261,6 +261,21 @@ def test_a_program_that_cannot_be_started_is_told(photo: Path, caplog: pytest.Lo
     with pool_of(sys.executable, "-c", "raise SystemExit(3)") as pool:
         assert sentence(pool, photo, error=BusyError) == NOT_STARTED
         assert not pool._children
+
+
+def test_what_is_decoded_in_order_is_not_cut_off_by_the_room_it_has(
+    pool: Pool, make_video: MakeVideo, tmp_path: Path
+) -> None:
+    """All frames of it, kept without loss, would take many times the bytes that the child may write."""
+    noise, options = ("noise=alls=40:allf=t",), ("-g", "30", "-bf", "0", "-crf", "40")
+    data = bytearray(make_video(size="320x240", frames=120, fps=20, filters=noise, options=options).read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 3000] = bytes(3000)
+    path = tmp_path / "hole.mp4"
+    path.write_bytes(data)
+    clip = pool.read_clip(str(path), Sampling(8), dataclasses.replace(settings, max_bytes=len(data)))
+    assert "damaged or missing" in clip.notes[-1]
+    assert clip.source.duration == pytest.approx(6, abs=0.06)
+    assert frame_numbers(clip.frames)[-1] == 112
 
 
 def test_a_picture_that_takes_too_much_memory(pool: Pool, tmp_path: Path) -> None:

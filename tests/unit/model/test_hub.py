@@ -6,11 +6,15 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
+import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +141,29 @@ def test_what_lies_between_is_named_and_soon(tmp_path: Path, environment: dict[s
     assert kind == "CheckpointError"
     assert words in said
     assert "secret" not in said
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="no openssl to make a certificate with")
+def test_a_certificate_that_is_not_trusted_is_told_as_one(tmp_path: Path) -> None:
+    """As where a company's proxy speaks for every server, with a certificate of its own."""
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    made += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", tmp_path / "key", "-out", tmp_path / "certificate"]
+    subprocess.run(made, check=True, capture_output=True, timeout=60)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "certificate", tmp_path / "key")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)  # it answers 501, whatever it is asked
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"https://127.0.0.1:{server.server_port}"
+    for file, words in (
+        ("", "the certificate of the mirror in HF_ENDPOINT is not trusted here: let SSL_CERT_FILE name"),
+        (str(tmp_path / "none"), "check the address in HF_ENDPOINT and the file in SSL_CERT_FILE"),
+        (str(tmp_path / "certificate"), "trouble of its own (501)"),
+    ):
+        _, said, _ = fetch(tmp_path, HF_ENDPOINT=address, **({"SSL_CERT_FILE": file} if file else {}))
+        assert words in said
+    server.shutdown()
+    server.server_close()
 
 
 def test_what_is_no_hub_is_said(tmp_path: Path, checkpoint: Path) -> None:

@@ -76,6 +76,19 @@ def test_neighbours_are_those_of_a_plain_loop():
     assert [near.file for near in found] == [f"{i}.mp4" for _, i in slow]
 
 
+@pytest.mark.parametrize("count", [1, 2, 12])
+def test_copies_of_one_clip_are_as_near_as_a_clip_can_be(count: int):
+    one, other = clusters()[0], clusters()[-1]
+    references = make_set(np.repeat(one[None], count, axis=0), fit_map(np.repeat(one[None], count, axis=0)))
+    same, unlike = references.compare(Vector(one, MADE)), references.compare(Vector(other, MADE))
+    plain = float(one @ other / np.linalg.norm(one) / np.linalg.norm(other))
+    np.testing.assert_allclose(same.cosines, 1, atol=1e-6)
+    np.testing.assert_allclose(unlike.cosines, plain, atol=1e-6)
+    assert np.isfinite(references.coordinates).all()
+    assert np.isfinite(same.flat).all()
+    assert not same.far
+
+
 def test_a_reference_is_its_own_nearest_neighbour():
     references = make_set(clusters())
     for row in (0, 41, 95):

@@ -657,7 +657,7 @@ def test_entries_that_no_file_system_takes_are_told_one_by_one(tmp_path, names):
     assert (tmp_path / "inside" / "good.png").read_bytes() == data
 
 
-@pytest.mark.parametrize("method", [8, 12, 14, 99])
+@pytest.mark.parametrize("method", [8, 9, 12, 14, 99])  # Deflate64, which Windows writes above 2 GB, is 9
 def test_streams_that_are_no_streams_get_one_sentence(tmp_path, method):
     path = pack(tmp_path / "a.zip", {"1.png": bytes(2000)})
     data = bytearray(path.read_bytes())
@@ -666,7 +666,9 @@ def test_streams_that_are_no_streams_get_one_sentence(tmp_path, method):
     start = head + 30 + len("1.png")
     data[start : start + 6] = b"\xff" * 6
     path.write_bytes(data)
-    with pytest.raises(ReferencesError, match="damaged"):
+    with pytest.raises(
+        ReferencesError, match="damaged" if method in (8, 12, 14) else "not known here: pack it with Deflate"
+    ):
         unpack(path, tmp_path / "inside")
 
 
@@ -684,7 +686,7 @@ def test_links_devices_and_encrypted_entries_are_not_unpacked(tmp_path):
     data[6] |= 1
     data[data.index(b"PK\1\2") + 8] |= 1
     path.write_bytes(data)
-    with pytest.raises(ReferencesError, match="encrypted"):
+    with pytest.raises(ReferencesError, match="encrypted: pack it again without a password"):
         unpack(path, tmp_path / "inside")
 
 

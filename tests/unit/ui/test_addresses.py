@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import httpx
 import pytest
 
 from vjepa_demo.errors import PortError, RequestError
@@ -107,16 +105,3 @@ def test_a_free_port_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VJEPA_DEMO_PORT", str(number))
     addresses.settle_port()
     assert addresses.port() == number
-
-
-@pytest.mark.parametrize("proxy", ["http://127.0.0.1:9/", "socks://127.0.0.1:9/", "socks5://127.0.0.1:9/"])
-def test_no_proxy_stands_between_the_app_and_itself(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("http_proxy", "ALL_PROXY"):
-        monkeypatch.setenv(name, proxy)
-    with pytest.raises((httpx.ConnectError, ImportError, ValueError)):  # as without it
-        httpx.get("http://127.0.0.1:1/", timeout=1)
-    with addresses.no_proxy(), pytest.raises(httpx.ConnectError):
-        httpx.get("http://127.0.0.1:1/", timeout=1)
-    with addresses.no_proxy():
-        httpx.Client().close()
-    assert os.environ["ALL_PROXY"] == os.environ["http_proxy"] == proxy, "the Hub is asked through it"

@@ -15,7 +15,7 @@ import numpy as np
 from vjepa_demo.errors import MediaError, UserError, cut
 from vjepa_demo.media.bare import bare
 from vjepa_demo.media.boxes import Track, picture_tracks
-from vjepa_demo.media.clip import Clip, Source
+from vjepa_demo.media.clip import HDR_TOLD, Clip, Source
 from vjepa_demo.media.containers import (
     HEAD,
     Container,
@@ -201,7 +201,7 @@ def _read_video(path: Path, container: Container, sampling: Sampling, limits: Se
             frames = np.ascontiguousarray(np.flip(frames, axis=3 if on_its_side else 2))
         notes = _notes(source, size, stamps, sampling.frames)
         if light := HDR.get(str(meta.color_transfer_characteristic)):
-            notes = (*notes, f"The video is HDR ({light}): as on the model card it is not tone-mapped, and looks dull.")
+            notes = (*notes, f"{HDR_TOLD} ({light}): as on the model card it is not tone-mapped, and looks dull.")
         if track and track.dolby == NO_BASE:
             notes = (*notes, FALSE_COLOURS)
         return Clip(frames, stamps, source, sampling, notes)
@@ -257,8 +257,8 @@ def _other_light(meta: Any, path: Path, sampling: Sampling) -> _Other | None:
     light = HDR.get(str(meta.color_transfer_characteristic))
     if light and sampling.hdr == "toned":
         return _Other(
-            f"The video is HDR ({light}): it was tone-mapped.",
-            f"The video is HDR ({light}) and could not be tone-mapped here: its frames are as they are stored.",
+            f"{HDR_TOLD} ({light}): it was tone-mapped.",
+            f"{HDR_TOLD} ({light}) and could not be tone-mapped here: its frames are as they are stored.",
             TONED,
         )
     # FFmpeg's own decoders of VP8 and VP9 leave out what their file says of transparency.

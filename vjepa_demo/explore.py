@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_args
 
 import numpy as np
 
@@ -30,7 +30,10 @@ from vjepa_demo.views.labels import Labels, cautions, labels
 from vjepa_demo.views.orders import WORDS as ORDER_WORDS
 from vjepa_demo.views.orders import TimeTest, time_tests
 from vjepa_demo.views.similarity import similarity
-from vjepa_demo.views.surprise import TUBELET, Expected, Surprise, Windows, expected, surprise
+from vjepa_demo.views.surprise import TUBELET, Expected, Forecaster, Surprise, Windows, expected, surprise
+
+if TYPE_CHECKING:
+    from vjepa_demo.model.encoder import Forecast
 
 T = TypeVar("T")
 Progress = Callable[[str], None]
@@ -236,8 +239,19 @@ def alike(path: str | Path, first: Embedded, progress: Progress = say_nothing) -
     return embed(path, options, layer=made.layer, progress=progress)
 
 
-def surprise_of(shown: Embedded, windows: Windows = WINDOWS, progress: Progress = say_nothing) -> Surprise:
+def surprise_of(
+    shown: Embedded,
+    windows: Windows = WINDOWS,
+    progress: Progress = say_nothing,
+    forecast: Forecaster | None = None,
+) -> Surprise:
     """How surprising each time step of a clip is to the predictor of the checkpoint that embedded it.
+
+    Args:
+        shown: the clip.
+        windows: how forecasts are made of it.
+        progress: told how far it is.
+        forecast: what gives them, where that is not the predictor itself.
 
     Raises:
         UserError: it is no video, the windows do not fit it, or the checkpoint has no predictor.
@@ -250,7 +264,7 @@ def surprise_of(shown: Embedded, windows: Windows = WINDOWS, progress: Progress 
             embedder.input_of(shown.clip),
             shown.clip.timestamps,
             shown.embedding.patch_mask,
-            embedder.forecast,
+            forecast or embedder.forecast,
             windows,
             at_once=embedder.encoder.at_once(windows.window),
             progress=progress,
@@ -259,18 +273,41 @@ def surprise_of(shown: Embedded, windows: Windows = WINDOWS, progress: Progress 
     return _once(shown, embedder, windows, expect, progress)
 
 
-def expected_of(shown: Embedded, progress: Progress = say_nothing) -> Expected:
-    """What the predictor expects of a clip, the more of its time steps are shown. Raises as `surprise_of`."""
-    embedder, steps = _predictor(shown, progress), len(shown.clip.frames) // TUBELET
-    if steps < 2:
-        raise RequestError("A clip of 2 frames has nothing to come: take 4 frames or more.")
-    rows = np.unique(np.linspace(1, steps - 1, min(steps - 1, MOST_AMOUNTS)).round().astype(int)).tolist()
+def expected_of(shown: Embedded, progress: Progress = say_nothing, forecast: Forecaster | None = None) -> Expected:
+    """What the predictor expects of a clip, the more of its time steps are shown. Arguments and errors as those of
+    `surprise_of`."""
+    embedder, amounts = _predictor(shown, progress), _amounts(shown)
 
     def expect() -> Expected:
         progress("Drawing what is expected")
-        return expected(embedder.input_of(shown.clip), shown.embedding.patch_mask, embedder.forecast, rows)
+        pixels = embedder.input_of(shown.clip)
+        return expected(pixels, shown.embedding.patch_mask, forecast or embedder.forecast, amounts)
 
     return _once(shown, embedder, "expected", expect, progress)
+
+
+def foreseen_of(shown: Embedded, progress: Progress = say_nothing) -> tuple[Surprise, Expected]:
+    """Both, the surprise by the usual windows; a clip of a single window is forecast once for the two. Raises as
+    `surprise_of`."""
+    embedder, count = _predictor(shown, progress), len(shown.clip.frames)
+    windows, forecast = Windows.fitting(count), None
+    if windows.window == count:
+        told: list[Forecast] = []
+
+        def forecast(frames: np.ndarray, _: Sequence[int]) -> Forecast:
+            if not told:
+                told.append(embedder.forecast(frames, sorted({*windows.steps, *_amounts(shown)})))
+            return told[0]
+
+    return surprise_of(shown, windows, progress, forecast), expected_of(shown, progress, forecast)
+
+
+def _amounts(shown: Embedded) -> list[int]:
+    """How many time steps are shown, for each of the forecasts that are drawn. Raises RequestError."""
+    steps = len(shown.clip.frames) // TUBELET
+    if steps < 2:
+        raise RequestError("A clip of 2 frames has nothing to come: take 4 frames or more.")
+    return np.unique(np.linspace(1, steps - 1, min(steps - 1, MOST_AMOUNTS)).round().astype(int)).tolist()
 
 
 def labels_of(shown: Embedded, k: int = 5, progress: Progress = say_nothing) -> Labels:
@@ -300,7 +337,7 @@ def time_tests_of(shown: Embedded, progress: Progress = say_nothing) -> list[Tim
     embedder = Embedder.open(shown.embedding.fingerprint.options, progress)
 
     def embed_in_order(clip: Clip) -> Embedding:
-        progress(f"Embedding it {ORDER_WORDS[clip.sampling.order]}" if clip.sampling.order else "Embedding it")
+        progress(f"Embedding it again: {ORDER_WORDS[clip.sampling.order]}" if clip.sampling.order else "Embedding it")
         return embedder.embed(clip)
 
     with jobs.turn(progress):

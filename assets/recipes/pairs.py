@@ -1,7 +1,8 @@
 """Possible and impossible: pairs of clips with a common beginning, and which of the two surprises a checkpoint more.
 
     python assets/recipes/pairs.py --checkpoint assets/nano --pairs 100 --json build/pairs.json
-    python assets/recipes/pairs.py --film build/pairs --pairs 1      # the clips, to look at
+    python assets/recipes/pairs.py --film build/pairs                # the clips, to look at
+    python assets/recipes/pairs.py --film assets/pairs --kinds swapped gone vanish through --pairs 1  # the page's
 
 Out of sight, things pass behind a screen, so that no single frame of an impossible clip differs from one of a possible
 clip: what comes out is what did not go in. The clips of a set are matched as in IntPhys (Riochet et al., arXiv
@@ -25,6 +26,8 @@ from pathlib import Path
 
 import numpy as np
 from scenes.textures import noise, palette
+
+from vjepa_demo.views.pairs import interval
 
 FRAMES, SIDE, SUPER = 16, 128, 2
 GROUND = 0.72  # height of the floor's far edge, as a share of the picture
@@ -281,14 +284,6 @@ def random_like(folder: str, target: Path) -> None:
     AutoVideoProcessor.from_pretrained(folder).save_pretrained(target)
 
 
-def interval(right: float, count: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share of `count` cases (Wilson 1927)."""
-    z = 1.96
-    middle = (right + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * (right * (1 - right) / count + z * z / (4 * count * count)) ** 0.5
-    return middle - half, middle + half
-
-
 def accuracy(scores: list[tuple[float, float]]) -> float:
     """The share of (possible, impossible) in which the second is higher; equal ones count half."""
     return float(np.mean([0.5 if one == other else float(other > one) for one, other in scores]))
@@ -320,7 +315,7 @@ def save_films(folder: Path, kinds: list[str], pairs: int) -> None:
         wanted = itertools.islice((pair for n in itertools.count() for pair in pairs_of(kind, n)), pairs)
         for number, pair in enumerate(wanted):
             for name, frames in (("possible", pair.possible), ("impossible", pair.impossible)):
-                target = folder / f"{kind}-{number}-{name}.mp4"
+                target = folder / f"{kind}-{f'{number}-' if pairs > 1 else ''}{name}.mp4"
                 raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{SIDE}x{SIDE}", "-r", "4", "-i", "-"]
                 encoder = ["-c:v", "libx264", "-pix_fmt", "yuv444p", "-qp", "0", str(target)]
                 subprocess.run(["ffmpeg", "-v", "error", "-y", *raw, *encoder], input=frames.tobytes(), check=True)

@@ -91,11 +91,14 @@ def test_it_stays_at_another_layer_and_with_what_was_expected(page: Page, labels
     attention.click()
     expect(page.get_by_label("Readout")).to_contain_text("the average attention")
     page.get_by_role("button", name="Layer, second clip, time").click()
+    expect(page.get_by_label("number input for Layer")).to_be_hidden()  # the classifier reads the last one
+    page.get_by_role("radio", name="Similar", exact=True).click()
     page.get_by_label("number input for Layer").fill("0")
     page.get_by_label("number input for Layer").blur()
     expect(page.get_by_text("Layer 0; the map stays with the last one.")).to_be_visible()
     ready(page)
-    expect(attention).to_be_visible()
+    attention.click()
+    expect(page.get_by_label("Readout")).to_contain_text("the average attention")
     assert not console_errors
 
 

@@ -15,6 +15,7 @@ from playwright.sync_api import Page, expect
 
 from vjepa_demo import explore
 from vjepa_demo.options import Options
+from vjepa_demo.ui import pairs
 from vjepa_demo.views.similarity import unpack
 from vjepa_demo.views.surprise import Windows
 
@@ -74,6 +75,109 @@ def halves(picture: bytes) -> tuple[np.ndarray, np.ndarray]:
     image = np.asarray(Image.open(io.BytesIO(picture)).convert("L"), float)
     half = image.shape[1] // 2
     return image[8:-8, 8 : half - 8], image[8:-8, half + 8 : 2 * half - 8]
+
+
+def test_the_square_is_on_what_came_and_on_what_was_expected(app: Page):
+    surprised(app)
+    app.get_by_role("slider", name="Expected after").fill("2")
+    app.get_by_role("slider", name="Heat").fill("0")
+    stage = app.locator(".pv-stage").first
+    box = stage.bounding_box()
+    for half in (0.1, 0.6):  # the square is where the pointer is, and at the same place of the other half
+        stage.hover(position={"x": half * box["width"], "y": 0.3 * box["height"]})
+        expect(app.get_by_label("Readout")).to_contain_text("column")
+        halves_marked = app.locator(".pv-stage canvas").nth(1).evaluate(MARKED)
+        assert halves_marked[0] > 50
+        assert halves_marked == [halves_marked[0]] * 2
+
+
+# How many pixels of each half of a canvas are white, as the line of a square is.
+MARKED = """(canvas) => {
+    const { width, height } = canvas, half = width >> 1, context = canvas.getContext("2d");
+    return [0, half].map((x) => {
+        const { data } = context.getImageData(x, 0, half, height);
+        let count = 0;
+        for (let i = 0; i < data.length; i += 4) if (data[i] > 250 && data[i + 3] > 250) count++;
+        return count;
+    });
+}"""
+
+
+def current_step(page: Page) -> str | None:
+    return page.locator(".pv-cells button[aria-current=true]").first.get_attribute("data-step")
+
+
+def test_a_click_on_the_strip_or_the_curve_goes_to_its_step_and_pins_nothing(app: Page):
+    surprised(app)
+    viewer = app.get_by_label("Patch viewer", exact=True)
+    app.get_by_role("button", name=re.compile("^Step 3,")).click()
+    assert current_step(app) == "3"
+    under = app.get_by_role("button", name=re.compile("^Step 6,")).bounding_box()
+    app.mouse.click(under["x"] + under["width"] / 2 + 3, under["y"] + under["height"] + 16)
+    assert current_step(app) == "6"
+    expect(viewer).to_have_attribute("data-pinned", "false")
+    expect(app.get_by_label("Readout")).to_contain_text("surprise of this step")
+    app.get_by_role("radio", name="Similar", exact=True).click()
+    app.get_by_role("button", name=re.compile("^Step 2,")).click()
+    expect(viewer).to_have_attribute("data-pinned", "true")
+
+
+def test_a_pair_is_one_click_and_an_address(app: Page, open_page, console_errors, left_localhost):
+    surprised(app)
+    chosen = next(pair for pair in pairs.known() if pair.out_of_sight)
+    app.get_by_role("button", name=chosen.title).click()
+    expect(app.get_by_text("Both curves on one axis")).to_be_visible(timeout=WAIT_MS)
+    told = app.locator(".pv-axis").inner_text()
+    means = [float(number) for number in re.search(r"Mean surprise ([\d.]+) and ([\d.]+)", told).groups()]
+    options = Options("nano", pairs.FRAMES, fit="whole")
+    wanted = [explore.surprise_of(explore.embed(path, options)).json()["mean"] for path in chosen[:2]]
+    assert means == pytest.approx(wanted, rel=0.02)
+    assert ("the second surprises more" in told) == (means[1] > means[0])
+    assert app.locator(".pv-name").all_inner_texts() == [path.name for path in chosen[:2]]
+    expect(app).to_have_url(re.compile(f"clip={chosen.possible.stem}&.*map=surprise"))
+    other = open_page()
+    other.set_default_timeout(WAIT_MS)
+    other.goto(app.url)
+    expect(other.get_by_text("Both curves on one axis")).to_be_visible(timeout=WAIT_MS)
+    assert other.locator(".pv-name").all_inner_texts() == [path.name for path in chosen[:2]]
+    assert not console_errors
+    assert not left_localhost
+
+
+def test_what_belongs_to_surprise_is_seen_with_it(app: Page):
+    together = app.get_by_role("region", name="Possible and impossible")
+    app.get_by_role("button", name="Layer, second clip, time").click()
+    layer, told = app.get_by_label("number input for Layer"), app.get_by_text("read off the last layer")
+    expect(layer).to_be_visible()
+    expect(together).to_be_hidden()
+    expect(told).to_be_hidden()
+    surprised(app)
+    expect(together).to_be_visible()
+    expect(layer).to_be_hidden()
+    expect(told).to_be_visible()
+
+
+def test_the_tools_stand_in_one_row(app: Page):
+    app.set_viewport_size({"width": 1280, "height": 720})
+    app.locator(".pv-stage").first.click()  # what can be done with a pin shows
+    parts = [app.locator(".pv-tools > :visible").first, app.locator(".pv-more")]
+    for name in ("Similar", "Surprise"):
+        app.get_by_role("radio", name=name, exact=True).click()
+        if name == "Surprise":
+            expect(app.get_by_role("slider", name="Expected after")).to_be_visible(timeout=WAIT_MS)
+        first, last = (part.bounding_box() for part in parts)
+        assert last["y"] < first["y"] + first["height"], name
+
+
+def test_surprise_is_not_forgotten_over_a_photo(app: Page, photo, video):
+    surprised(app)
+    app.get_by_label("Video or image").set_input_files(photo)
+    expect(app.get_by_text("Done.")).to_be_visible(timeout=WAIT_MS)
+    ready(app)
+    expect(app.get_by_role("radio", name="Similar", exact=True)).to_have_attribute("aria-checked", "true")
+    app.get_by_label("Video or image").set_input_files(video)
+    expect(app.get_by_role("slider", name="Expected after")).to_be_visible(timeout=WAIT_MS)
+    expect(app.get_by_role("radio", name="Surprise", exact=True)).to_have_attribute("aria-checked", "true")
 
 
 def test_an_address_brings_it_back(app: Page, open_page, demo_url: str, console_errors):

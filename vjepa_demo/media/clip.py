@@ -9,6 +9,8 @@ import numpy as np
 
 from vjepa_demo.options import Sampling
 
+HDR_TOLD = "is HDR"  # in a note on what became of its light
+
 
 @dataclass(frozen=True)
 class Source:
@@ -58,3 +60,8 @@ class Clip:
     @property
     def is_image(self) -> bool:
         return self.source.kind == "image"
+
+    @property
+    def is_hdr(self) -> bool:
+        """Whether it is of high dynamic range, whatever became of that."""
+        return any(HDR_TOLD in note for note in self.notes)

@@ -15,7 +15,7 @@ import numpy as np
 from vjepa_demo.errors import DiskError, MediaError, RequestError, UserError, cut
 from vjepa_demo.media.bare import bare
 from vjepa_demo.media.boxes import Track, picture_tracks
-from vjepa_demo.media.clip import Clip, Source
+from vjepa_demo.media.clip import HDR_TOLD, Clip, Source
 from vjepa_demo.media.containers import (
     ALPHA_MODE,
     Container,
@@ -44,9 +44,9 @@ LEAST_HALF = 0.02  # seconds that a frame may be off where the file tells no fra
 ALPHA = re.compile(r"yuva|rgba|bgra|argb|abgr|gbrap|ya\d")
 VPX = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 HDR = {"smpte2084": "PQ", "arib-std-b67": "HLG"}  # as FFmpeg names what light a value stands for
-AS_STORED = "The {} is HDR ({}): as on the model card it is not tone-mapped, and looks dull."
-TONE_MAPPED = "The {} is HDR ({}): it was tone-mapped."
-NOT_TONED = "The {} is HDR ({}) and could not be tone-mapped here: it is as it is stored."
+AS_STORED = f"The {{}} {HDR_TOLD} ({{}}): as on the model card it is not tone-mapped, and looks dull."
+TONE_MAPPED = f"The {{}} {HDR_TOLD} ({{}}): it was tone-mapped."
+NOT_TONED = f"The {{}} {HDR_TOLD} ({{}}) and could not be tone-mapped here: it is as it is stored."
 NO_BASE = 5  # the profile of Dolby Vision whose frames mean colours of its own (IPT), of which FFmpeg knows nothing
 FALSE_COLOURS = (
     f"The video is Dolby Vision (profile {NO_BASE}), whose colours cannot be read here and come out false: export it "

@@ -20,7 +20,17 @@ from vjepa_demo.ui.link import OWN, Wanted, example_of, name_of, require
 from vjepa_demo.ui.opening import first_options, first_paint, listed_checkpoints, opening
 from vjepa_demo.ui.outcome import Update, event, sentence, status
 from vjepa_demo.ui.reference_map import WAITING
-from vjepa_demo.ui.result import GONE, NO_OFFER, OUTPUTS, awaited, compare_or_offer, frames_offered, settled, show
+from vjepa_demo.ui.result import (
+    GONE,
+    NO_OFFER,
+    OUTPUTS,
+    awaited,
+    beside,
+    compare_or_offer,
+    frames_offered,
+    settled,
+    show,
+)
 
 # The controls that show how the clip is embedded and compared, beside those of OUTPUTS.
 CONTROLS = ("frames", "sampling", "fit", "hdr", "checkpoint", "pooling")
@@ -36,11 +46,12 @@ def follow(say: Progress, folder: Path, wanted: Wanted | None, own_id: str | Non
         end_older()
         with scratch.using(*([file] if kept else [])):
             result = shown_by(file, options, kept, wanted, say)
+            second = beside(result, None, say)
         end_older()
         made = {"made": (file, options), "source": file, "start": options.start, "end": options.end or 0}
         controls: Update = {"frames": options.frames, "sampling": options.sampling, "fit": options.fit}
         controls |= {"hdr": options.hdr, "checkpoint": options.checkpoint, "pooling": wanted["by"]}
-        view = show(result, folder, state=wanted["state"], turn=int(wanted["turn"]))
+        view = show(result, folder, second=second, state=wanted["state"], turn=int(wanted["turn"]))
     except Exception as error:
         told: Update = {"status": status(sentence(error), "error"), "link": {"turn": wanted and wanted["turn"]}}
         first = next(first_paint()) if wanted and wanted["opened"] else {}

@@ -20,7 +20,7 @@ from vjepa_demo.options import Options
 from vjepa_demo.references import current
 from vjepa_demo.references.filling import fill, on_its_way
 from vjepa_demo.settings import AUTO, ZERO_GPU, settings
-from vjepa_demo.ui import examples, intake, sessions, under_way, visits
+from vjepa_demo.ui import examples, intake, pairs, sessions, under_way, visits
 from vjepa_demo.ui.opening import first_options, listed_checkpoints, opening
 from vjepa_demo.ui.outcome import Update, event, status
 from vjepa_demo.ui.reference_map import WAITING
@@ -28,6 +28,7 @@ from vjepa_demo.ui.result import (
     GONE,
     NO_OFFER,
     OUTPUTS,
+    beside,
     compare_or_offer,
     offer,
     price,
@@ -133,37 +134,70 @@ def embed_example(say: Progress, folder: Path, chosen: Any, source: str | None, 
     yield from _embed_new(say, folder, examples.file_of(chosen), source, *controls)
 
 
+@event(*OUTPUTS, "frames")
+def embed_pair(say: Progress, folder: Path, chosen: Any, source: str | None, *controls: Any) -> Iterator[Update]:
+    """Embed a possible clip and its impossible twin, all their frames; the viewer then asks for what was expected."""
+    controls = (pairs.FRAMES, *controls[1:])
+    also = {"frames": pairs.FRAMES}
+    yield from _embed_new(say, folder, pairs.file_of(chosen), source, *controls, also=also, state={"map": "surprise"})
+
+
 @event(*OUTPUTS)
-def embed_again(say: Progress, folder: Path, source: str | None, made: Made | None, *controls: Any) -> Iterator[Update]:
+def embed_again(
+    say: Progress, folder: Path, source: str | None, made: Made | None, result_id: str | None, *controls: Any
+) -> Iterator[Update]:
     """Embed what is shown in another way: a control was changed, or only left, which Gradio tells in the same words."""
     request = make_request(*controls)
     file = source or str(examples.files()[0])
-    if (file, request.options) == (made or (file, first_options())):
-        yield {"status": status("Done.")} if end("clip") else {}  # what the controls asked for in between
+    before = made or (file, first_options())
+    result, options = there(result_id), request.options
+    if result and result.path == file and not result.clip.is_hdr:
+        options = replace(options, hdr=before[1].hdr)  # it is the same either way
+    if (file, options) == before:
+        said = "Done." if options == request.options else "This clip is not HDR, so it stays as it is."
+        ended = end("clip")  # what the controls asked for in between
+        yield {"status": status(said)} if ended or options != request.options else {}
         return
     yield from _embed(say, folder, file, request)
 
 
-def _embed_new(say: Progress, folder: Path, file: str, source: str | None, *controls: Any) -> Iterator[Update]:
+def _embed_new(
+    say: Progress,
+    folder: Path,
+    file: str,
+    source: str | None,
+    *controls: Any,
+    also: Update | None = None,
+    state: dict[str, Any] | None = None,
+) -> Iterator[Update]:
     """A new clip is seen whole, whatever span of the one before was chosen. Where it fails, the one before stays."""
     request = make_request(*controls)
     request = replace(request, options=replace(request.options, start=0.0, end=None))
     yield {"source": file}  # a control that is changed from now on is meant for this one
     try:
-        yield from _embed(say, folder, file, request, {"start": 0, "end": 0})
+        yield from _embed(say, folder, file, request, {"start": 0, "end": 0, **(also or {})}, state)
     except Exception:
         yield {"source": source}
         raise
 
 
-def _embed(say: Progress, folder: Path, file: str, request: Request, also: Update | None = None) -> Iterator[Update]:
+def _embed(
+    say: Progress,
+    folder: Path,
+    file: str,
+    request: Request,
+    also: Update | None = None,
+    state: dict[str, Any] | None = None,
+) -> Iterator[Update]:
     end_older()
     opening().coming.begin()  # what it needs is loaded while the file is read
     embedded = explore.embed(file, request.options, pooling=request.pooling, progress=say)
+    second = beside(embedded, None, say)
     end_older()  # what was asked of the clip before while this one was embedded
     # What is shown belongs together: nothing of the clip before is left.
+    view = show(embedded, folder, second=second, state=state)
     made = {"made": (file, request.options)}
-    yield {**show(embedded, folder), "map": WAITING, **NO_OFFER, **made, **GONE, **(also or {})}
+    yield {**view, "map": WAITING, **NO_OFFER, **made, **GONE, **(also or {})}
     # In one piece and last: what is yielded right after another reaches the page as a difference to that one, and may
     # undo it before it was seen.
     update = compare_or_offer(embedded, request.references, say)
@@ -174,8 +208,8 @@ def _embed(say: Progress, folder: Path, file: str, request: Request, also: Updat
 
 def end_older() -> None:
     """End what is under way for the clip that the page shows no longer."""
-    end("clip")
-    end("offer")
+    for kind in ("clip", "offer", "expect"):
+        end(kind)
 
 
 def end(kind: str) -> set[str]:

@@ -27,6 +27,7 @@ from vjepa_demo.ui import (
     opening,
     outcome,
     own_references,
+    pairs,
     result,
     sessions,
     shown,
@@ -47,6 +48,7 @@ from vjepa_demo.views import loop
 TITLE_HTML = f'<div class="page-title"><h1>{TITLE}</h1></div>'
 THEME_HTML = '<button type="button" class="theme-switch" tabindex="-1" aria-label="Dark" title="Dark"></button>'
 WATCH_S = 3.0
+LAYER_TOLD = "<p>Surprise and Attention are read off the last layer: for the others choose Similar or Colours.</p>"
 ABOUT = Path(__file__).parent / "about.html"
 
 # Of what shows another clip: a newer event ends those before it, and Gradio would not send it while one is under way.
@@ -92,6 +94,10 @@ def build() -> gr.Blocks:
         with gr.Row(elem_classes="page-body"):
             with gr.Column(scale=7, min_width=320, elem_classes="stage"):
                 viewer = patch_viewer(elem_id="viewer", elem_classes="viewer")
+                with gr.Column(elem_classes="expects"):  # beside the surprise alone
+                    twins = pairs.pairs()
+                    measured = gr.HTML(js_on_load=None, elem_classes="measured")
+                    gr.HTML(pairs.ABOUT.read_text(encoding="utf-8"), js_on_load=None)
                 strip = examples.examples(elem_classes="examples")
                 summary = gr.HTML(elem_classes="summary", js_on_load=None)
                 with gr.Row(elem_classes="drawers"):
@@ -129,9 +135,11 @@ def build() -> gr.Blocks:
         api.endpoints()  # first, so that their names are free
         asked = [controls[name] for name in ("frames", "start", "end", "sampling", "fit")]
         asked = [*asked, checkpoint, own_id, pooling, controls["hdr"]]
-        _wire(opened, strip, {**controls, "checkpoint": checkpoint}, asked, source, made, outputs)
+        again = [source, made, result_id, *asked]
+        _wire(opened, strip, {**controls, "checkpoint": checkpoint}, [source, *asked], again, outputs)
+        twins.chosen(handlers.embed_pair, [twins, source, *asked], [*outputs, controls["frames"]], **AT_ONCE)
         viewer.span(shown.remember_span, None, [controls["start"], controls["end"]], **AT_ONCE).then(
-            handlers.embed_again, [source, made, *asked], outputs, **AT_ONCE
+            handlers.embed_again, again, outputs, **AT_ONCE
         )
         wanted, shown_as = gr.State(None), ("frames", "sampling", "fit", "hdr")
         here.go(remember_wanted, None, wanted, **AT_ONCE).then(
@@ -141,20 +149,20 @@ def build() -> gr.Blocks:
             **AT_ONCE,
         )
         swap.click(opening.choose_other, checkpoint, [checkpoint, controls["frames"], status], **AT_ONCE).then(
-            handlers.embed_again, [source, made, *asked], outputs, **AT_ONCE
+            handlers.embed_again, again, outputs, **AT_ONCE
         )
         checkpoint.change(opening.choice_told, checkpoint, [why, swap], **RUN)
         offer.click(handlers.compare_anyway, [result_id, own_id], [*outputs, offer_said], **RUN)
         ready.click(
             handlers.take_ready, [result_id, own_id], [controls[name] for name in ("frames", "sampling", "fit")], **RUN
-        ).then(handlers.embed_again, [source, made, *asked], outputs, **AT_ONCE)
+        ).then(handlers.embed_again, again, outputs, **AT_ONCE)
         watch.tick(handlers.fill_in, [watched, own_id], [space, watched, watch], **RUN)
         outputs_of_pooling = [status, space, result_id, here, offer, ready, watched, watch]
         pooling.input(
             shown.change_pooling, [result_id, pooling, own_id], outputs_of_pooling, trigger_mode="always_last", **RUN
         )
         _wire_more(more, status, viewer, result_id, here)
-        viewer.expect(shown.expect, [result_id, more["second"]], [status, viewer], **AT_ONCE)
+        viewer.expect(shown.expect, [result_id, more["second"]], [status, viewer, measured], **AT_ONCE)
         for button in (cancel, offer_cancel):
             button.click(handlers.cancel, [result_id, own_id], [status, own["said"], offer, here], **RUN)
         own_references.wire(own, own_id, result_id, space, demo)
@@ -225,10 +233,18 @@ def _settings() -> dict[str, Any]:
 def _more() -> dict[str, Any]:
     """What can be done with the clip that is shown."""
     with drawer("Layer, second clip, time"):
-        layer = gr.Slider(0, 1, value=1, step=1, label="Layer of the encoder (the right end: the last, normalised)")
+        layer = gr.Slider(
+            0,
+            1,
+            value=1,
+            step=1,
+            label="Layer of the encoder (the right end: the last, normalised)",
+            elem_classes="layer",
+        )
+        gr.HTML(LAYER_TOLD, js_on_load=None, elem_classes="layer-told")
         second = gr.File(
             label="Compare with a second clip",
-            height=120,
+            height=170,
             elem_classes="own-drop",
         )
         order = gr.Button("Time tests: backwards, shuffled, frozen, twice as fast", size="sm")
@@ -250,16 +266,15 @@ def _wire(
     strip: gr.HTML,
     controls: dict[str, Any],
     asked: list[Any],
-    source: gr.State,
-    made: gr.State,
+    again: list[Any],
     outputs: list[Any],
 ) -> None:
     """What embeds a clip."""
-    opened.chosen(handlers.embed, [opened, source, *asked], outputs, **AT_ONCE)
-    strip.chosen(handlers.embed_example, [strip, source, *asked], outputs, **AT_ONCE)
+    opened.chosen(handlers.embed, [opened, *asked], outputs, **AT_ONCE)
+    strip.chosen(handlers.embed_example, [strip, *asked], outputs, **AT_ONCE)
     changes = [controls[name].input for name in ("frames", "sampling", "fit", "hdr", "checkpoint")]
     for change in [*changes, controls["start"].submit, controls["end"].submit]:
-        change(handlers.embed_again, [source, made, *asked], outputs, **AT_ONCE)
+        change(handlers.embed_again, again, outputs, **AT_ONCE)
 
 
 def _wire_more(more: dict[str, Any], status: gr.HTML, viewer: gr.HTML, result_id: gr.State, here: gr.HTML) -> None:
@@ -300,7 +315,10 @@ def launch_options() -> dict[str, Any]:
         "max_file_size": settings.max_bytes,
         "max_threads": 4 * settings.most_waiting,
         "state_session_capacity": 1000,  # a fifth of a megabyte each
-        "allowed_paths": [str(ASSETS / "examples")],  # to be copied from there; it serves copies alone
+        "allowed_paths": [
+            str(ASSETS / "examples"),
+            str(pairs.FOLDER),
+        ],  # to be copied from there; it serves copies alone
         "footer_links": ["api"],
         "favicon_path": str(ASSETS / "icon.svg"),
         "mcp_server": True,

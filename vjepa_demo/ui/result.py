@@ -23,7 +23,7 @@ from vjepa_demo.references import current
 from vjepa_demo.references.filling import Filling, fill
 from vjepa_demo.references.preparing import missing
 from vjepa_demo.settings import ZERO_GPU, settings
-from vjepa_demo.ui import sessions
+from vjepa_demo.ui import pairs, sessions
 from vjepa_demo.ui.kept import Store
 from vjepa_demo.ui.link import link_value, view_of
 from vjepa_demo.ui.outcome import Update, safe, status
@@ -144,16 +144,24 @@ def summary(result: Embedded) -> str:
     )
 
 
-def show(result: Embedded, folder: Path, *, state: dict[str, Any] | None = None, turn: int | None = None) -> Update:
+def show(
+    result: Embedded,
+    folder: Path,
+    *,
+    second: Embedded | None = None,
+    state: dict[str, Any] | None = None,
+    turn: int | None = None,
+) -> Update:
     """Everything but the map: the summary, the patches, the choice of layers, and where it is found again.
 
     Args:
         result: what is shown.
         folder: for the files.
+        second: the clip beside it.
         state: the viewer's, where it is not to stay as it is.
         turn: see `link_value`.
     """
-    return {**describe(result), "viewer": show_patches(result, folder, state=state), **kept_as(result, turn)}
+    return {**describe(result), "viewer": show_patches(result, folder, second, state), **kept_as(result, turn)}
 
 
 def describe(result: Embedded) -> Update:
@@ -170,6 +178,13 @@ def kept_as(result: Embedded, turn: int | None = None, of: Kept | None = None) -
     """The id under which a result is found again, and the address that leads to it; `of`: what is kept in its place."""
     key = keep(of or result)
     return {"result": key, "link": link_value(result, key, turn)}
+
+
+def beside(result: Embedded, file: str | None, say: Progress) -> Embedded | None:
+    """The clip that is shown beside another one: a file, or else the impossible twin of a possible clip. Raises
+    UserError."""
+    file = file or pairs.twin_of(result.path)
+    return explore.alike(file, result, say) if file else None
 
 
 def show_patches(

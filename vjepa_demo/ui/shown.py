@@ -13,17 +13,16 @@ from vjepa_demo import explore, jobs
 from vjepa_demo.errors import RequestError, UserError
 from vjepa_demo.explore import Embedded, Progress
 from vjepa_demo.model import checkpoints
-from vjepa_demo.ui import sessions
+from vjepa_demo.ui import pairs, sessions
 from vjepa_demo.ui.files import named_after
 from vjepa_demo.ui.handlers import end, number, pooling_asked
 from vjepa_demo.ui.outcome import Handler, Update, event, safe, status
-from vjepa_demo.ui.result import compare_or_offer, kept_as, show_patches, shown
+from vjepa_demo.ui.result import beside, compare_or_offer, kept_as, show_patches, shown
 from vjepa_demo.views.heatmap import Mark, heatmap_video
 from vjepa_demo.views.loop import heat_loop
 from vjepa_demo.views.orders import WORDS
 from vjepa_demo.views.similarity import first_position, similarity
 from vjepa_demo.views.snippet import snippet
-from vjepa_demo.views.surprise import Expected, Surprise, Windows
 
 EXPECTED = "Bright: not expected. Another checkpoint has another scale."
 SAVED = "Saved where your browser puts downloads."
@@ -34,6 +33,7 @@ MOST_PLACES = 64  # of one query; each costs a product with all tokens
 @event("status", "viewer", "result", "link", "second")
 def change_layer(say: Progress, folder: Path, result_id: str | None, layer: int) -> Iterator[Update]:
     """Show the maps of another layer of the encoder."""
+    end("expect")
     result = shown(result_id, say)
     say("Encoding")
     layer, layers = int(number(layer, "layer")), checkpoints.find(result.embedding.fingerprint.checkpoint).size.layers
@@ -41,7 +41,7 @@ def change_layer(say: Progress, folder: Path, result_id: str | None, layer: int)
     words = "The last layer." if layer == layers else f"Layer {layer}; the map stays with the last one."
     yield {
         "status": status(words),
-        "viewer": show_patches(result, folder),
+        "viewer": show_patches(result, folder, beside(result, None, say)),
         **kept_as(result),
         "second": None,  # it was embedded as the layer before
     }
@@ -66,32 +66,29 @@ def change_pooling(
 @event("status", "viewer")
 def compare(say: Progress, folder: Path, result_id: str | None, file: str | None) -> Iterator[Update]:
     """Show a second clip beside the first, or the first alone where there is none."""
+    end("expect")
     result = shown(result_id, say)
     if file is None:
-        yield {"viewer": show_patches(result, folder)}
+        yield {"viewer": show_patches(result, folder, beside(result, None, say))}
         return
     say("Embedding the second clip")
-    second = explore.alike(file, result, say)
+    second = beside(result, file, say)
     words = "A patch of one clip is now looked for in both."
     yield {"status": status(words), "viewer": show_patches(result, folder, second)}
 
 
-@event("status", "viewer", kind="expect")
+@event("status", "viewer", "measured", kind="expect")
 def expect(say: Progress, folder: Path, result_id: str | None, file: str | None) -> Iterator[Update]:
     """Show what was expected of the clip, and of the second one where there is one."""
+    end("expect")
     result = shown(result_id, say)
-
-    def foreseen(clip: Embedded) -> tuple[Surprise, Expected]:
-        windows = Windows.fitting(len(clip.clip.frames))
-        return explore.surprise_of(clip, windows, say), explore.expected_of(clip, say)
-
-    second = explore.alike(file, result, say) if file else None
+    second = beside(result, file, say)
     try:
-        view = show_patches(result, folder, second, foreseen=foreseen)
+        view = show_patches(result, folder, second, foreseen=lambda clip: explore.foreseen_of(clip, say))
     except UserError:
         yield {"viewer": show_patches(result, folder, second, state={"map": "similarity"})}
         raise
-    yield {"status": status(EXPECTED), "viewer": view}
+    yield {"status": status(EXPECTED), "viewer": view, "measured": pairs.measured(result)}
 
 
 @event("status", "tests", kind="tests")
@@ -103,8 +100,12 @@ def try_orders(say: Progress, folder: Path, result_id: str | None) -> Iterator[U
         f"<td>{'–' if test.motion is None else f'{test.motion:.2f}'}</td></tr>"
         for test in explore.time_tests_of(result, say)
     )
-    head = "<tr><th>The clip …</th><td>by what is seen</td><td>by motion</td></tr>"
-    about = "Cosines to the clip as it is. Far from 1, the embedding tells the order of time; near 1, it only looks."
+    head = "<tr><th>The clip …</th><td>Appearance</td><td>Motion</td></tr>"
+    about = (
+        "How like the clip as it is, as cosines. 1.00 is no difference: this vector does not tell in which order time "
+        "runs. The lower, the more it does. Appearance and Motion are the vectors of Compare by; – where these cannot "
+        "be compared, since nothing moves or the clip is half as long."
+    )
     yield {"status": status("Done."), "tests": f"<table>{head}{rows}</table><p>{about}</p>"}
 
 

@@ -17,8 +17,8 @@ SEED = 0
 WORDS: dict[Order, str] = {
     "reversed": "backwards",
     "shuffled": "shuffled",
-    "frozen": "frozen at its middle",
-    "fast": "twice as fast, half as long",
+    "frozen": "its middle frame only",
+    "fast": "twice as fast",
 }
 
 

@@ -99,6 +99,8 @@ def test_diffuse_white_is_nearly_white_where_hdr_is_tone_mapped(make_video: Make
         stored, toned = (read_clip(path, Sampling(2, hdr=hdr)) for hdr in ("stored", "toned"))
         assert any("not tone-mapped" in note for note in stored.notes)
         assert any("was tone-mapped" in note for note in toned.notes)
+        assert stored.is_hdr
+        assert toned.is_hdr
         assert np.ptp(toned.frames.astype(int), axis=1).max() <= 2, "grey stays grey"
         shown.append(float(toned.frames.mean()))
     assert 217 <= shown[2] <= 250
@@ -111,6 +113,7 @@ def test_a_video_of_usual_light_is_the_same_either_way(make_video: MakeVideo) ->
     first, second = (read_clip(make_video(), Sampling(8, hdr=hdr)) for hdr in ("stored", "toned"))
     np.testing.assert_array_equal(first.frames, second.frames)
     assert first.notes == second.notes == ()
+    assert not second.is_hdr
 
 
 def test_another_wish_is_refused() -> None:

@@ -47,6 +47,20 @@ def test_nothing_to_embed_is_told():
     assert "drop a video or an image" in words
 
 
+@pytest.mark.parametrize(("hdr", "words"), [(False, "not HDR, so it stays as it is"), (True, "It is embedded again.")])
+def test_a_video_of_usual_light_is_not_embedded_again_for_its_light(monkeypatch, hdr, words):
+    def embed(*_, **__):
+        raise RequestError("It is embedded again.")
+
+    result = SimpleNamespace(path="a.mp4", clip=SimpleNamespace(is_hdr=hdr))
+    monkeypatch.setattr(handlers, "there", lambda _: result)
+    monkeypatch.setattr(handlers.explore, "embed", embed)
+    made = ("a.mp4", Options("nano", 16, fit="whole"))
+    controls = (16, 0, 0, "even", "whole", "nano", None, "auto", "toned")
+    assert words in last(handlers.embed_again, "a.mp4", made, "id", *controls)
+    assert "It is embedded again." in last(handlers.embed_again, "a.mp4", made, "id", 32, *controls[1:])
+
+
 def test_a_result_that_is_gone_or_still_comes_is_told():
     for handler, inputs in [
         (shown.change_layer, ("gone", 3)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from vjepa_demo import explore
 from vjepa_demo.errors import RequestError
 from vjepa_demo.model.encoder import Encoder, Forecast, get_encoder
 from vjepa_demo.options import Options
+from vjepa_demo.settings import ASSETS
 from vjepa_demo.views.surprise import Windows, expected, parse_contexts, surprise
 
 MOVING = "geq=lum='mod(X*3+N*11+Y,255)':cb=128:cr=128"
@@ -70,6 +72,27 @@ def test_it_is_what_transformers_gives_the_long_way(
         np.testing.assert_allclose(found.surprise, np.nanmean(wanted.mean(axis=(2, 3)), axis=0), rtol=2e-3)
     assert np.isnan(found.surprise[0]), "nothing comes before the first step"
     np.testing.assert_allclose(found.timestamps, shown.clip.timestamps.reshape(-1, 2).mean(axis=1))
+
+
+VITL = {
+    **{"hidden_size": 1024, "num_attention_heads": 16, "num_hidden_layers": 2},
+    **{"pred_hidden_size": 384, "pred_num_attention_heads": 12, "pred_num_hidden_layers": 2},
+    "initializer_range": 0.02,
+}
+
+
+@pytest.mark.parametrize("shape", ["nano", "ViT-L"])
+def test_of_nano_and_of_vitls_shape_it_is_the_long_way_within_one_per_cent(
+    shape: str, clip_file: Path, tmp_path: Path
+) -> None:
+    folder = ASSETS / "nano" if shape == "nano" else save_checkpoint(tmp_path / shape, crop=256, **VITL)
+    windows = Windows(8, 4, (2, 6))
+    shown = explore.embed(clip_file, Options(str(folder), frames=12, precision="fp32"))
+    found, wanted = explore.surprise_of(shown, windows), slow(folder, shown.clip.frames, windows)
+    np.testing.assert_allclose(found.per_context, wanted.mean(axis=(2, 3)), rtol=0.01)
+    with np.testing.suppress_warnings() as quiet:
+        quiet.filter(RuntimeWarning)
+        np.testing.assert_allclose(found.per_patch, np.nanmean(wanted, axis=0), rtol=0.01)
 
 
 def test_what_is_expected_has_not_seen_what_comes(encoder: Encoder, small_checkpoint: Path) -> None:
@@ -129,6 +152,33 @@ def test_what_is_expected_is_told_in_patches_that_were_seen(shown: explore.Embed
         np.testing.assert_allclose(found.cosine[row, steps:].reshape(-1), best, atol=1e-4)
         same = found.nearest[row, steps:].reshape(-1) == index.numpy()
         assert same.mean() > 0.99
+
+
+@pytest.mark.parametrize(("frames", "forecasts"), [(16, 1), (12, 1), (20, 4)])
+def test_both_are_what_each_is_alone_and_a_single_window_is_forecast_once(
+    clip_file: Path,
+    small_checkpoint: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    frames: int,
+    forecasts: int,
+) -> None:
+    shown = explore.embed(clip_file, Options(str(small_checkpoint), frames=frames, precision="fp32"))
+    alone = explore.surprise_of(shown, Windows.fitting(frames)), explore.expected_of(shown)
+    explore.kept.clear()
+    asked = []
+
+    def counted(self: Encoder, pixels: np.ndarray, steps: Sequence[int]) -> Forecast:
+        asked.append(steps)
+        return whole(self, pixels, steps)
+
+    whole = Encoder.forecast
+    monkeypatch.setattr(Encoder, "forecast", counted)
+    found, drawn = explore.foreseen_of(shown)
+    np.testing.assert_allclose(found.per_context, alone[0].per_context, rtol=1e-5)
+    assert (drawn.nearest == alone[1].nearest).mean() > 0.99
+    assert drawn.steps == alone[1].steps
+    assert len(asked) == forecasts
+    assert explore.foreseen_of(shown)[0] is found, "it is kept"
 
 
 def test_a_forecast_of_a_clip_that_stands_still_is_drawn_in_its_own_patches() -> None:

@@ -19,7 +19,7 @@ from vjepa_demo.explore import Embedded
 from vjepa_demo.model import checkpoints
 from vjepa_demo.options import Options
 from vjepa_demo.settings import AUTO
-from vjepa_demo.ui import examples
+from vjepa_demo.ui import examples, pairs
 from vjepa_demo.ui.gate import NO_VALUES
 from vjepa_demo.ui.widget import widget
 
@@ -65,7 +65,8 @@ def made_of(file: str | Path, options: Options, layer: int | None = None, by: st
 
 def name_of(file: str | Path) -> str:
     """A clip's name in an address."""
-    return Path(file).stem if Path(file) in examples.files() else OWN
+    path = Path(file)
+    return path.stem if path in examples.files() or pairs.twin_of(path) else OWN
 
 
 def link_value(result: Embedded, result_id: str, turn: int | None = None) -> dict[str, Any]:
@@ -109,8 +110,8 @@ def remember_wanted(event: gr.EventData) -> Wanted | None:
 
 
 def example_of(name: str) -> str:
-    """The path of the example of this name. Raises RequestError."""
-    if path := examples.named(name):
+    """The path of the example of this name, or of a pair's possible clip. Raises RequestError."""
+    if path := examples.named(name) or pairs.named(name):
         return str(path)
     names = ", ".join(path.stem for path in examples.files())
     raise RequestError(f"This link names a clip that is not here. The clips here are {names}.")

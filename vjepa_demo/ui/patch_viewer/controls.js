@@ -73,27 +73,14 @@ export class Controls {
     for (const [name, control] of Object.entries(this.shown)) control.show(this.options[name]);
   }
 
-  // Colours of the first components can be chosen only where the clips have some.
-  offerPca(on) {
-    this.map.buttons[1].hidden = !on;
-    if (!on && this.options.map === "pca") {
-      this.options.map = "similarity";
-      this.map.show("similarity");
-    }
+  // The maps that can be chosen: what `canShow` gives.
+  offerMaps(can) {
+    for (const one of this.map.buttons) one.hidden = !can[one.dataset.value];
+    this.map.show(this.options.map);
   }
 
-  // Where the classifier looked can be chosen only where the checkpoint of the clips has one.
-  offerAttention(on) {
-    this.map.buttons[3].hidden = !on;
-    if (!on && this.options.map === "attention") {
-      this.options.map = "similarity";
-      this.map.show("similarity");
-    }
-  }
-
-  // What was expected after so many steps, where that has come; a picture has no future.
-  offerExpected(film, steps) {
-    this.map.buttons[2].hidden = !film;
+  // What was expected after so many steps, where that has come.
+  offerExpected(steps) {
     this.amounts = steps.map((count) => `${count} step${count > 1 ? "s" : ""}`);
     this.seen.limit(steps.length);
     this.showExpected();

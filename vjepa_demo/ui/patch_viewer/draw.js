@@ -232,21 +232,31 @@ export function paintRing(context, width, height, clip, geo, index, large = fals
 }
 
 // How surprising every step is, in the same place: a band over the contexts, the mean, and its number; the highest is
-// marked. `curve` is {mean, low, high} of all steps, NaN where nothing was expected.
-export function paintErrors(context, cells, from, lane, curve, [least, most], ink) {
+// marked. `curve` is {mean, low, high} of all steps, NaN where nothing was expected; in the band's place `other`, if any, is
+// the curve of the clip beside it, dashed on the same axis.
+export function paintErrors(context, cells, from, lane, { curve, other, range: [least, most] }, ink) {
   const y = (value) => lane.y + 6 + (1 - (value - least) / Math.max(most - least, 1e-6)) * (lane.height - 24);
   const known = cells.map((cell, i) => ({ x: cell.x + cell.width / 2, step: from + i })).filter(({ step }) => !Number.isNaN(curve.mean[step]));
   context.strokeStyle = context.fillStyle = ink;
-  context.globalAlpha = 0.18;
-  context.beginPath();
-  known.forEach(({ x, step }) => context.lineTo(x, y(curve.high[step])));
-  known.toReversed().forEach(({ x, step }) => context.lineTo(x, y(curve.low[step])));
-  context.fill();
+  if (!other) {
+    context.globalAlpha = 0.18;
+    context.beginPath();
+    known.forEach(({ x, step }) => context.lineTo(x, y(curve.high[step])));
+    known.toReversed().forEach(({ x, step }) => context.lineTo(x, y(curve.low[step])));
+    context.fill();
+  }
   context.globalAlpha = 0.6;
   context.lineWidth = 1.5;
   context.beginPath();
   known.forEach(({ x, step }) => context.lineTo(x, y(curve.mean[step])));
   context.stroke();
+  if (other) {
+    context.setLineDash([4, 4]);
+    context.beginPath();
+    known.filter(({ step }) => other.mean[step] >= 0).forEach(({ x, step }) => context.lineTo(x, y(other.mean[step])));
+    context.stroke();
+    context.setLineDash([]);
+  }
   context.globalAlpha = 1;
   context.textAlign = "center";
   const peak = peakOf(curve.mean);

@@ -6,8 +6,8 @@ import { fetchClip } from "./files.js";
 import { Film } from "./film.js";
 import { actionOf } from "./keys.js";
 import { saveFigure } from "./picture.js";
-import { bestElsewhere, errorRange, makeQuery, peakOf, scoreClip, scoreRange } from "./scores.js";
-import { FIRST, isFilm, isOfTokens, otherOf, readState, stateOf } from "./state.js";
+import { bestElsewhere, errorRange, makeQuery, meanOf, peakOf, scoreClip, scoreRange } from "./scores.js";
+import { FIRST, canShow, isOfTokens, otherOf, readState, stateOf } from "./state.js";
 import { ClipView } from "./view.js";
 
 const PIN_DELAY = 250;
@@ -30,6 +30,7 @@ class PatchViewer {
   #coming = null; // the value that it is fetched for, until it is shown
   #held = null; // {state} of the page's own clip, while another one is shown in its place
   #timers = {};
+  #map = FIRST.map; // that was chosen, which not every clip can show
   #toPeak = false;
 
   constructor(element, { props, trigger, watch }) {
@@ -39,6 +40,7 @@ class PatchViewer {
       hover: (view, index, since) => this.#hover(view, index, since),
       leave: () => this.#setCursor(null),
       press: (view, index, event) => this.#press(view, index, event),
+      pressStep: (view, step, index, event) => this.#pressStep(view, step, index, event),
       show: (_, step) => this.showFrame(2 * step),
       span: (start, end) => this.trigger("span", { start, end }),
     };
@@ -53,7 +55,8 @@ class PatchViewer {
       figure: (kind) => this.#saveFigure(kind),
       goToBest: () => this.goToBest(),
     });
-    const clips = h("div", { class: "pv-clips" }, ...this.slots.map((view) => view.node));
+    this.axis = h("p", { class: "w-soft pv-axis", hidden: "" });
+    const clips = h("div", { class: "pv-clips" }, ...this.slots.map((view) => view.node), this.axis);
     const main = h("div", { class: "pv-main" }, clips, this.controls.readoutNode, this.controls.tools);
     this.root = h(
       "section", { class: "pv-root w-root", role: "region", "aria-label": "Patch viewer", "data-state": "empty" },
@@ -125,7 +128,7 @@ class PatchViewer {
   #show(clips, names, { state, view: number }) {
     this.number = number;
     const kept = this.#keptPoints(clips), frame = kept.length ? this.film.frame : 0, pin = kept.length > 0 && this.pinned;
-    const { options, controls } = this;
+    const { options } = this;
     this.film.stop();
     this.views = this.slots.slice(0, clips.length);
     this.slots.forEach((view, i) => {
@@ -141,9 +144,9 @@ class PatchViewer {
     const { width, height } = this.views[0].geo.view;
     this.root.dataset.shape = width >= WIDE * height ? "wide" : "high";
     this.root.dataset.kind = clips.every((clip) => clip.header.kind === "image") ? "image" : "video";
-    controls.offerPca(clips.every((clip) => clip.pca));
     this.#setErrors(clips);
     this.#setAttention(clips);
+    this.#setMap(this.#map);
     this.root.dataset.state = "ready";
     this.#layout();
     this.#setPinned(false); // other scores have another scale, which is held from then on
@@ -165,7 +168,8 @@ class PatchViewer {
     this.film.touched();
     Object.assign(this.options, options, { opacity: options.heat ?? this.options.heat, cursor: null });
     this.controls.show();
-    this.controls.showExpected();
+    if (options.map) this.#setMap(options.map);
+    this.#toPeak = options.map === "surprise" && step === null;
     this.#expect();
     this.#layout();
     this.pinned = false; // the scale is that of what is asked for now
@@ -179,17 +183,29 @@ class PatchViewer {
     }
   }
 
+  // Show a map, or the usual one until clips come that can show it.
+  #setMap(map) {
+    const can = canShow(this.views.map((view) => view.clip));
+    this.#map = map;
+    this.options.map = this.root.dataset.map = can[map] ? map : FIRST.map;
+    this.controls.offerMaps(can);
+    this.controls.showExpected();
+    this.axis.hidden = this.options.map !== "surprise" || !this.axis.textContent;
+  }
+
   // What was not expected of the clips, where their files tell it.
   #setErrors(clips) {
-    const { options, controls } = this, film = clips.every(isFilm), known = clips.every((clip) => clip.errors);
-    if (!film && options.map === "surprise") options.map = "similarity";
+    const { options, views } = this, known = clips.every((clip) => clip.errors);
     const errors = (options.errors = known ? errorRange(clips.map((clip) => clip.errors)) : null);
-    const ends = clips.flatMap((clip) => [...(clip.curve ?? [])]).filter((value) => !Number.isNaN(value));
-    if (known) this.views.forEach((view) => view.setErrors(errors, [Math.min(...ends), Math.max(...ends)]));
+    // Two clips are compared by their means: the band over the contexts would leave these little room.
+    const pair = views.length > 1, curves = known ? views.map(({ curve }) => curve) : [];
+    const values = curves.flatMap((curve) => [curve.mean, ...(pair ? [] : [curve.low, curve.high])].flatMap((part) => [...part])).filter((value) => !Number.isNaN(value));
+    const ends = [Math.min(...values), Math.max(...values)];
+    if (known) views.forEach((view, i) => view.setErrors(errors, ends, pair ? curves[1 - i] : null));
+    this.axis.textContent = known && pair ? axisWords(ends, curves.map((curve) => meanOf(curve.mean))) : "";
     const steps = known ? clips[0].header.expected : [];
     options.seen = Math.min(options.seen, steps.length || options.seen);
-    controls.offerExpected(film, steps);
-    controls.map.show(options.map);
+    this.controls.offerExpected(steps);
   }
 
   // Where the checkpoint's classifier looked in the clips, where it has one.
@@ -197,16 +213,16 @@ class PatchViewer {
     const known = clips.every((clip) => clip.attention);
     const attention = (this.options.attention = known ? errorRange(clips.map((clip) => clip.attention)) : null);
     if (known) this.views.forEach((view) => view.setAttention(attention));
-    this.controls.offerAttention(known);
   }
 
-  // Whoever chooses the surprise is shown the step that surprised most, once it is known.
+  // Whoever chooses the surprise is shown the step that surprised most, once it is known; of two clips the one at which
+  // they differ most.
   #goToPeak() {
-    const { curve } = this.views[0] ?? {};
-    if (!this.#toPeak || !this.options.errors || !curve) return;
+    if (!this.#toPeak || !this.options.errors || !this.views.length) return;
     this.#toPeak = false;
     this.options.cursor = null;
-    this.showFrame(2 * peakOf(curve.mean));
+    const [one, other] = this.views.map((view) => view.curve.mean);
+    this.showFrame(2 * peakOf(other ? one.map((value, step) => Math.abs(other[step] - value)) : one));
   }
 
   // Ask for what was expected, where it is to be seen and is not there.
@@ -359,6 +375,15 @@ class PatchViewer {
     this.place(event.shiftKey ? "add" : event.altKey ? "subtract" : this.options.mode);
   }
 
+  // A press on the strip: of a map that answers no query, and on the curve, it is the step that is meant.
+  #pressStep(view, step, index, event) {
+    if (index >= 0 && isOfTokens(this.options.map)) return this.#press(view, index, event);
+    if (step < 0) return undefined;
+    this.film.touched();
+    this.options.cursor = null;
+    return this.showFrame(2 * step);
+  }
+
   // Put the square's patch into the query: alone, added or subtracted.
   place(mode) {
     const { cursor, points } = this.options;
@@ -460,7 +485,7 @@ class PatchViewer {
     }
     if (name === "map") {
       this.#toPeak = this.options.map === "surprise";
-      this.controls.showExpected();
+      this.#setMap(this.options.map);
       this.#goToPeak();
       this.#expect();
     }
@@ -534,6 +559,11 @@ function mismatch([one, two]) {
   return two && made(one) !== made(two)
     ? new Error("The two clips come from different checkpoints or layers: embed both in the same way.") : null;
 }
+
+const axisWords = ([low, high], means) => {
+  const more = { true: "the second surprises more", false: "the first surprises more" }[means[1] > means[0]];
+  return `Both curves on one axis, ${low.toFixed(2)} to ${high.toFixed(2)}; dashed: the other clip's. Mean surprise ${means.map((mean) => mean.toFixed(3)).join(" and ")}: ${more}.`;
+};
 
 function sameFrames(one, two) {
   return ["grid", "timestamps", "source_size", "window", "duration"]

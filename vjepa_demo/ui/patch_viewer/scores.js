@@ -130,6 +130,12 @@ export function sharesOfSteps(values, clip) {
 // The step of the highest of these, NaN left out.
 export const peakOf = (values) => values.reduce((best, value, step) => (value > best.value ? { value, step } : best), { value: -Infinity, step: 0 }).step;
 
+// The mean of these, NaN left out.
+export function meanOf(values) {
+  const known = [...values].filter((value) => !Number.isNaN(value));
+  return known.reduce((sum, value) => sum + value, 0) / known.length;
+}
+
 // The best match at every time step: {score, index}, index -1 where nothing was seen.
 export function bestMatches(scores, clip) {
   const area = clip.rows * clip.cols;

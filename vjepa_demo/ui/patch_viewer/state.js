@@ -29,8 +29,7 @@ export function readState(state, clips) {
   for (const [name, [low, high]] of Object.entries(RANGES)) {
     if (Number.isFinite(given[name])) options[name] = Math.max(low, Math.min(high, given[name]));
   }
-  const can = { similarity: true, pca: clips.every((clip) => clip.pca), surprise: clips.every(isFilm), attention: clips.every((clip) => clip.attention) };
-  if (MAPS.includes(given.map) && can[given.map]) options.map = given.map;
+  if (MAPS.includes(given.map) && canShow(clips)[given.map]) options.map = given.map;
   if (Number.isInteger(given.seen) && given.seen >= 0 && given.seen < MOST_PATCHES) options.seen = given.seen;
   const patches = Array.isArray(given.patches) ? given.patches.slice(0, MOST_PATCHES) : [];
   const points = patches.map((patch) => pointOf(patch, clips)).filter(Boolean);
@@ -50,6 +49,11 @@ export function otherOf({ map, errors, attention }) {
 }
 
 export const isFilm = (clip) => clip.header.kind !== "image";
+
+// Which maps these clips can show: a picture has no future, and few checkpoints a classifier.
+export function canShow(clips) {
+  return { similarity: true, pca: clips.every((clip) => clip.pca), surprise: clips.every(isFilm), attention: clips.every((clip) => clip.attention) };
+}
 
 function pointOf(patch, clips) {
   const clip = clips[patch?.clip ?? 0];

@@ -8,13 +8,16 @@ import { SpanHandles } from "./span.js";
 import { isOfTokens } from "./state.js";
 
 const CURVE_HEIGHT = 34;
+const SURPRISE_HEIGHT = 60; // the curve is what is looked at
 const CELL_GAP = 4;
+const ONE = { across: 1, down: 1 }; // pictures of a clip
 const LIT = 0.6; // of the scale: on a stage a step's best match has a ring from there on, where the map is well seen
 
 const seconds = (t) => `${t.toFixed(2)} s`;
 
 export class ClipView {
-  // `listeners` has hover(view, index, time), leave(view), press(view, index, event), show(view, step), span(start, end).
+  // `listeners` has hover(view, index, time), leave(view), press(view, index, event), pressStep(view, step, index, event),
+  // show(view, step), span(start, end).
   constructor(listeners) {
     this.listeners = listeners;
     this.clip = null;
@@ -31,16 +34,18 @@ export class ClipView {
     this.handles = new SpanHandles(listeners.span, () => this.#paintMoments());
     this.moment = h("div", { class: "pv-moments" }, this.line, this.handles.node);
     this.moments = h("p", { class: "w-soft" });
+    this.matte = h("div", { class: "pv-matte" }, this.stage);
     this.node = h(
       "figure", { class: "pv-clip" },
-      h("figcaption", {}, this.title, this.facts), h("div", { class: "pv-matte" }, this.stage), this.strip, this.moment, this.moments,
+      h("figcaption", {}, this.title, this.facts), this.matte, this.strip, this.moment, this.moments,
     );
-    this.#listen(this.stage, (event) => this.#stagePatch(event));
-    this.#listen(this.strip, (event) => this.#stripPatch(event));
+    const { press, pressStep } = listeners;
+    this.#listen(this.stage, (event) => this.#stagePatch(event), (index, event) => press(this, index, event));
+    this.#listen(this.strip, (event) => this.#stripPatch(event), (index, event) => pressStep(this, this.#stripStep(event), index, event));
   }
 
-  #listen(node, find) {
-    const { hover, leave, press, show } = this.listeners;
+  #listen(node, find, press) {
+    const { hover, leave, show } = this.listeners;
     node.addEventListener("pointermove", (event) => this.clip && hover(this, find(event), performance.now()));
     node.addEventListener("pointerleave", () => leave(this));
     node.addEventListener("click", (event) => {
@@ -48,23 +53,37 @@ export class ClipView {
       const cell = event.target.closest("button");
       // A click without a pointer comes from the keyboard or a screen reader: it shows the step.
       if (cell && event.detail === 0) show(this, Number(cell.dataset.step));
-      else press(this, find(event), event);
+      else press(find(event), event);
     });
   }
 
   #stagePatch(event) {
     const box = this.stage.getBoundingClientRect();
-    const u = (((event.clientX - box.left) / box.width) * this.halves) % 1, v = (event.clientY - box.top) / box.height;
+    const share = (at, from, size, parts) => (((at - from) / size) * parts) % 1;
+    const u = share(event.clientX, box.left, box.width, this.parts.across), v = share(event.clientY, box.top, box.height, this.parts.down);
     return patchAt(this.clip, this.geo, this.step, u, v);
   }
 
-  #stripPatch(event) {
+  #stripAt(event) {
     const box = this.strip.getBoundingClientRect();
     const x = event.clientX - box.left, y = event.clientY - box.top;
-    const step = this.places.findIndex((p) => x >= p.x && x < p.x + p.width && y >= p.y && y < p.y + p.height);
+    return { x, y, step: this.places.findIndex((p) => x >= p.x && x < p.x + p.width && y >= p.y && y < p.y + p.height) };
+  }
+
+  #stripPatch(event) {
+    const { x, y, step } = this.#stripAt(event);
     if (step < 0) return -1;
     const { width, height, ...p } = this.places[step];
     return patchAt(this.clip, this.geo, step, (x - p.x) / width, (y - p.y) / height);
+  }
+
+  // The step under the pointer, on its picture or where the curve passes it; -1 where there is none.
+  #stripStep(event) {
+    const { x, y, step } = this.#stripAt(event);
+    const row = step < 0 && this.rows.find(({ lane }) => y >= lane.y && y < lane.y + lane.height);
+    if (!row) return step;
+    const apart = this.places.slice(row.from, row.to).map((p) => Math.abs(x - p.x - p.width / 2));
+    return row.from + apart.indexOf(Math.min(...apart));
   }
 
   // Takes over a decoded clip and lets go of the one before.
@@ -75,7 +94,7 @@ export class ClipView {
     this.frame = 0;
     this.scoresPicture = new MapPicture(clip);
     this.colours = colourWords(clip.header.colours);
-    this.halves = 1;
+    this.parts = ONE;
     this.errorsPicture = clip.errors && new MapPicture(clip);
     this.attentionPicture = clip.attention && new MapPicture(clip);
     this.looked = clip.attention && sharesOfSteps(clip.attention, clip);
@@ -94,17 +113,20 @@ export class ClipView {
     this.handles.set(clip.header);
   }
 
-  // The picture, or what came and what was expected beside each other.
-  #shape() {
-    const { width, height } = this.geo.view;
-    this.stage.style.aspectRatio = `${this.halves * width} / ${height}`;
-    this.stage.style.setProperty("--pv-aspect", (this.halves * width) / height);
+  // The picture; or what came and what was expected, beside or below each other, whichever makes them larger.
+  #shape(options) {
+    const { width, height } = this.geo.view, { clientWidth: across, clientHeight: down } = this.matte;
+    const beside = Math.min(across / 2, down * (width / height)), below = Math.min(across, (down / 2) * (width / height));
+    this.parts = !options || !this.expects(options) ? ONE : below > beside ? { across: 1, down: 2 } : { across: 2, down: 1 };
+    const aspect = (this.parts.across * width) / (this.parts.down * height);
+    this.stage.style.aspectRatio = aspect;
+    this.stage.style.setProperty("--pv-aspect", aspect);
   }
 
   #caption({ seen }) {
-    const shown = this.halves > 1 ? this.clip.header.expected[seen - 1] : 0;
-    const right = this.step < shown ? `this step, which was shown (the first ${shown})` : `what was expected after ${shown} steps, made of patches that were seen`;
-    this.facts.textContent = shown ? `left: what came · right: ${right}` : this.#seen();
+    const shown = this.parts === ONE ? 0 : this.clip.header.expected[seen - 1];
+    const what = this.step < shown ? `this step, which was shown (the first ${shown})` : `what was expected after ${shown} step${shown > 1 ? "s" : ""}, in patches that were seen`;
+    this.facts.textContent = shown ? `${this.parts.down > 1 ? "below" : "right"}: ${what}` : this.#seen();
   }
 
   // Whether what was expected of it is to be seen, and after how many of its steps.
@@ -164,19 +186,18 @@ export class ClipView {
   // Takes the size that there is, places the cells in as many rows as it takes, and paints everything anew.
   layout(options) {
     if (!this.clip || !this.stage.clientWidth) return;
-    this.halves = this.expects(options) ? 2 : 1;
-    this.#shape();
+    this.#shape(options);
     this.#caption(options);
     this.stageBox = { width: this.stage.clientWidth, height: this.stage.clientHeight };
     this.baseContext = sizeCanvas(this.base, this.stageBox.width, this.stageBox.height);
     this.overContext = sizeCanvas(this.over, this.stageBox.width, this.stageBox.height);
-    this.#layoutStrip();
+    this.#layoutStrip(options);
     this.paintFrame(options);
     this.paintMap(options);
   }
 
   // A photo has none: all its steps show the same.
-  #layoutStrip() {
+  #layoutStrip({ map }) {
     const width = this.strip.clientWidth, steps = this.clip.header.kind === "image" ? 0 : this.clip.steps;
     this.places = this.rows = [];
     this.large = false;
@@ -192,7 +213,7 @@ export class ClipView {
     const height = Math.min(cell / aspect, 72);
     const inner = height * aspect;
     const pitch = (width + CELL_GAP) / columns;
-    const line = height + CURVE_HEIGHT;
+    const under = map === "surprise" ? SURPRISE_HEIGHT : CURVE_HEIGHT, line = height + under;
     this.places = Array.from({ length: steps }, (_, i) => ({
       x: (i % columns) * pitch + (pitch - CELL_GAP - inner) / 2,
       y: Math.floor(i / columns) * line,
@@ -200,7 +221,7 @@ export class ClipView {
     }));
     this.rows = Array.from({ length: rows }, (_, r) => ({
       from: r * columns, to: Math.min(steps, (r + 1) * columns),
-      lane: { x: 0, y: r * line + height, width, height: CURVE_HEIGHT },
+      lane: { x: 0, y: r * line + height, width, height: under },
     }));
     this.strip.style.height = `${rows * line}px`;
     this.#placeCells(width, rows * line);
@@ -269,11 +290,11 @@ export class ClipView {
 
   paintFrame(options) {
     if (!this.baseContext || !this.clip) return;
-    const width = this.stageBox.width / this.halves, { height } = this.stageBox;
-    paintFrame(this.baseContext, width, height, this.clip, this.geo, this.frame, options);
-    if (this.halves > 1) {
-      this.#within(this.baseContext, { x: width, y: 0, width, height }, (context) =>
-        paintExpected(context, width, height, this.clip, this.geo, this.step, options.seen - 1));
+    const [came, expected] = this.#places();
+    paintFrame(this.baseContext, came.width, came.height, this.clip, this.geo, this.frame, options);
+    if (expected) {
+      this.#within(this.baseContext, expected, (context) =>
+        paintExpected(context, expected.width, expected.height, this.clip, this.geo, this.step, options.seen - 1));
     }
     this.#caption(options);
     const label = `Frame of step ${this.step}, ${this.time(this.step)}`;
@@ -283,6 +304,13 @@ export class ClipView {
       else button.removeAttribute("aria-current");
     });
     this.#paintMoments();
+  }
+
+  // Where on the canvas what came is, and what was expected, if it is shown.
+  #places() {
+    const width = this.stageBox.width / this.parts.across, height = this.stageBox.height / this.parts.down;
+    const came = { x: 0, y: 0, width, height };
+    return this.parts === ONE ? [came] : [came, { ...came, x: this.stageBox.width - width, y: this.stageBox.height - height }];
   }
 
   // New scores for the map; null clears it.
@@ -297,10 +325,10 @@ export class ClipView {
 
   paintMap(options) {
     if (!this.overContext || !this.clip) return;
-    const width = this.stageBox.width / this.halves, { height } = this.stageBox;
-    this.overContext.clearRect(0, 0, this.stageBox.width, height);
+    const places = this.#places(), [{ width, height }] = places;
+    this.overContext.clearRect(0, 0, this.stageBox.width, this.stageBox.height);
     this.paintMapOn(this.overContext, width, height, this.step, options);
-    this.paintMarksOn(this.overContext, width, height, this.step, options);
+    for (const place of places) this.#within(this.overContext, place, (context) => this.paintMarksOn(context, width, height, this.step, options));
     if (this.places.length) this.#paintStripMap(options);
   }
 
@@ -318,7 +346,7 @@ export class ClipView {
     }
     const ink = getComputedStyle(this.node).color;
     if (options.map === "surprise" && this.curve) {
-      for (const { from, to, lane } of this.rows) paintErrors(context, this.places.slice(from, to), from, lane, this.curve, this.curveRange, ink);
+      for (const { from, to, lane } of this.rows) paintErrors(context, this.places.slice(from, to), from, lane, this.curves, ink);
       return;
     }
     if (options.map === "attention" && this.looked) {
@@ -331,9 +359,9 @@ export class ClipView {
     }
   }
 
-  // The colours of what was not expected, in one range for all clips, and the ends of their curves.
-  setErrors(range, curveRange) {
-    this.curveRange = curveRange;
+  // The colours of what was not expected, in one range for all clips, the ends of their curves, and the other clip's.
+  setErrors(range, ends, other) {
+    this.curves = { curve: this.curve, other, range: ends };
     this.errorsPicture.scores(this.clip.errors, range, this.colours);
   }
 

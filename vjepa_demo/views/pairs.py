@@ -1,0 +1,63 @@
+"""How often the impossible one of two clips that begin alike surprises more, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Row = Mapping[str, Any]
+Z = 1.96  # of the normal distribution, for 95 %
+RIVALS = {"difference": "the mere change of pixels", "random": "random weights"}
+
+
+def interval(right: float, count: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share of `count` cases (Wilson 1927)."""
+    middle = (right + Z * Z / (2 * count)) / (1 + Z * Z / count)
+    half = Z / (1 + Z * Z / count) * (right * (1 - right) / count + Z * Z / (4 * count * count)) ** 0.5
+    return middle - half, middle + half
+
+
+def figures(rows: Mapping[str, Row], name: str) -> str:
+    """What `assets/recipes/pairs.py --json` measured of a checkpoint, as a sentence or two.
+
+    A clip's surprise is the mean over its time steps, as is customary for pairs (arXiv 2502.11831). What is not above
+    chance, or another judge, by the interval of all pairs of a group is said to be no better.
+
+    Args:
+        rows: by the kind of pair. `pairs` is their number, `out_of_sight` whether nothing can be seen to go wrong in
+            any single frame, and "checkpoint mean", "difference mean" and, where that was measured, "random mean" are
+            lists that begin with the share in which that judge finds the impossible clip more surprising.
+        name: the checkpoint's.
+
+    Raises:
+        KeyError, TypeError, ValueError, ZeroDivisionError: the rows are not of this form.
+    """
+    groups = [[row for row in rows.values() if bool(row["out_of_sight"]) == hidden] for hidden in (True, False)]
+    told = [
+        f"{where} in {_share(group)}"
+        for where, group in zip(("out of sight", "in plain sight"), groups, strict=True)
+        if group
+    ]
+    count = sum(int(row["pairs"]) for row in rows.values())
+    if not told:
+        raise ValueError("no rows")
+    return f"{name}, measured on {count} such pairs: the impossible clip surprises more {'; '.join(told)}."
+
+
+def _share(group: list[Row]) -> str:
+    """The checkpoint's share of a group of kinds, its interval, and what it is no better than."""
+    count = sum(int(row["pairs"]) for row in group)
+
+    def of(judge: str) -> float:
+        return sum(float(row[f"{judge} mean"][0]) * int(row["pairs"]) for row in group) / count
+
+    right = of("checkpoint")
+    low, high = interval(right, count)
+    others = {words: of(judge) for judge, words in RIVALS.items() if all(f"{judge} mean" in row for row in group)}
+    above = [f"{words} ({_per_cent(other)})" for words, other in {"chance": 0.5, **others}.items() if other >= low]
+    share = f"{_per_cent(right)} ({_per_cent(low)} to {_per_cent(high)})"
+    return f"{share}, which is no better than {' or '.join(above)}" if above else share
+
+
+def _per_cent(share: float) -> str:
+    return f"{100 * share:.0f} %"

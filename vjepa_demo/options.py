@@ -76,7 +76,7 @@ class Sampling:
         if self.mode not in ("even", "fps"):
             raise RequestError(f"The sampling must be 'even' or 'fps', not {cut(self.mode)}.")
         if self.hdr not in get_args(Hdr):
-            raise RequestError(f"An HDR video can be taken as 'stored' or 'toned', not {cut(self.hdr)}.")
+            raise RequestError(f"An HDR video must be taken as 'stored' or 'toned', not {cut(self.hdr)}.")
         if not math.isfinite(self.start) or self.start < 0:
             raise RequestError(f"The start of the span must be 0 seconds or later, not {self.start:g}.")
         if self.end is not None and not self.end > self.start:

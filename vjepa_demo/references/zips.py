@@ -196,7 +196,9 @@ def unpack(
                             "time."
                         )
                     if most < 0:
-                        raise ReferencesError("The clips.csv in the zip is too large to be a list of clips.")
+                        raise ReferencesError(
+                            "The clips.csv in the zip is too large to be a list of clips: shorten its texts."
+                        )
                     file.write(block)
     return refused
 

@@ -25,7 +25,9 @@ def read(text: str | None) -> list[tuple[str, str]] | None:
         try:
             entries = Path(text[1:].strip()).read_text(encoding="utf-8").splitlines()
         except (OSError, ValueError):
-            raise RequestError("The file that VJEPA_DEMO_AUTH names cannot be read as text.") from None
+            raise RequestError(
+                "The file that VJEPA_DEMO_AUTH names cannot be read: check its path, and that it is text."
+            ) from None
     named: dict[str, str] = {}
     for number, entry in enumerate(entries, 1):
         name, _, password = (part.strip() for part in entry.partition(":"))
@@ -34,7 +36,7 @@ def read(text: str | None) -> list[tuple[str, str]] | None:
         if not (name and password):
             raise RequestError(f"Entry {number} of VJEPA_DEMO_AUTH is no name with a password: {FORM}.")
         if name in named:
-            raise RequestError(f"Entry {number} of VJEPA_DEMO_AUTH names somebody for the second time.")
+            raise RequestError(f"Entry {number} of VJEPA_DEMO_AUTH names somebody for the second time: take it out.")
         named[name] = password
     if not named:
         raise RequestError(f"VJEPA_DEMO_AUTH names nobody: {FORM}, or leave it unset.")

@@ -38,7 +38,7 @@ FILE = (
     "fetched from elsewhere."
 )
 MOST_SAID = 300  # characters of why a value is refused, which may repeat it
-NO_PARAMETERS = "These are no values that this tool's parameters can have."
+NO_PARAMETERS = "These are no values that this tool's parameters can have: see its description."
 STOPPED = "The app has been stopped."
 PICTURE_SIDE = 1568  # pixels: what is larger, models are shown reduced
 

@@ -77,9 +77,9 @@ def clip_of(wanted: Wanted, say: Progress) -> tuple[str, Options, Embedded | Non
         )
     check_checkpoint(wanted["checkpoint"], kept)
     if frames not in {*frames_offered(opening().choice.checkpoint.frames), *([kept.options.frames] if kept else [])}:
-        raise RequestError(f"This link asks for {frames:g} frames, which cannot be chosen here.")
+        raise RequestError(f"This link asks for {frames:g} frames, which cannot be chosen here: choose another number.")
     if wanted["by"] not in (AUTO, *get_args(Pooling)):
-        raise RequestError("This link compares clips in a way that is not known here.")
+        raise RequestError("This link compares clips in a way that is not known here: choose one beside the map.")
     options = make_options(
         wanted["checkpoint"],
         frames,
@@ -91,7 +91,7 @@ def clip_of(wanted: Wanted, say: Progress) -> tuple[str, Options, Embedded | Non
     )
     options.check()
     if layer is not None and layer != int(layer):
-        raise RequestError("This link names a layer that the encoder does not have.")
+        raise RequestError("This link names a layer that the encoder does not have: choose one by hand.")
     return kept.path if kept else example_of(wanted["clip"]), options, kept
 
 

@@ -114,7 +114,7 @@ def example_of(name: str) -> str:
     if path := examples.named(name) or pairs.named(name):
         return str(path)
     names = ", ".join(path.stem for path in examples.files())
-    raise RequestError(f"This link names a clip that is not here. The clips here are {names}.")
+    raise RequestError(f"This link names a clip that is not here: choose one of {names}.")
 
 
 def require(wanted: Wanted | None) -> Wanted:

@@ -72,14 +72,14 @@ def read(path: Path) -> list[Scene]:
     try:
         data = path.read_bytes()
         if len(data) > MOST_BYTES:
-            raise ScenesError(f"The file of scenes is longer than {MOST_BYTES:,} bytes.")
+            raise ScenesError(f"The file of scenes is longer than {MOST_BYTES:,} bytes: shorten it.")
         lines = json.loads(data.decode("utf-8"))
     except OSError as error:
         raise ScenesError(f"The file of scenes cannot be read: {error.strerror or type(error).__name__}.") from error
     except json.JSONDecodeError as error:
         raise ScenesError(f"The file of scenes is no JSON: line {error.lineno}, {error.msg}.") from error
     except (UnicodeDecodeError, RecursionError) as error:
-        raise ScenesError("The file of scenes is no JSON in UTF-8.") from error
+        raise ScenesError("The file of scenes is no JSON in UTF-8: save it as that.") from error
     if not isinstance(lines, list) or not 0 < len(lines) <= MOST_SCENES:
         raise ScenesError(f"The file of scenes has to be a list of 1 to {MOST_SCENES} scenes: [{{...}}, {{...}}].")
     return [_scene(number, line, path.parent) for number, line in enumerate(lines, 1)]

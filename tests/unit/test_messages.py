@@ -1,5 +1,5 @@
-"""Every sentence for a user says what to do. Each stands where its cause is found, whose figures it tells; here they are
-listed all together."""
+"""Every sentence for a user says what to do. Each stands where its cause is found, whose figures it tells; here all are
+listed."""
 
 from __future__ import annotations
 

@@ -38,11 +38,11 @@ def main() -> None:
     from vjepa_demo.errors import DiskError, SettingsError, UserError, of_disk
 
     try:
-        from vjepa_demo.settings import ZERO_GPU, no_proxy, settings
+        from vjepa_demo.settings import ZERO_GPU, no_network, settings
     except SettingsError as error:
         sys.exit(str(error))
     from vjepa_demo import logs, scratch
-    from vjepa_demo.ui import accounts
+    from vjepa_demo.ui import accounts, addresses
 
     logs.begin()
     gc.disable()  # what is imported and built now stays: to look through it again and again takes a tenth of the start
@@ -58,8 +58,8 @@ def main() -> None:
         worker.warm()  # it has imported its libraries by the time this process has imported the page's
         import uvicorn.config
 
-        with no_proxy():
-            from vjepa_demo.ui import addresses
+        addresses.settle_port()
+        with no_network():
             from vjepa_demo.ui.janitor import clearing_up
             from vjepa_demo.ui.opening import load_soon
             from vjepa_demo.ui.page import build, launch_options
@@ -70,7 +70,6 @@ def main() -> None:
 
             most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each visitor takes two or three
-        addresses.settle_port()
         if ZERO_GPU:
             from vjepa_demo.model.encoder import prepare
 
@@ -78,7 +77,7 @@ def main() -> None:
         demo = build()
         with clearing_up(demo):
             with contextlib.suppress(KeyboardInterrupt):
-                with no_proxy():
+                with no_network():
                     demo.launch(**launch_options(), prevent_thread_lock=True)
                 load_soon()
                 if settings.talk:

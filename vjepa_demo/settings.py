@@ -32,13 +32,14 @@ def is_own_folder(references: str) -> bool:
 
 
 @contextlib.contextmanager
-def no_proxy() -> Iterator[None]:
-    """Within this, no proxy of the environment counts.
+def no_network() -> Iterator[None]:
+    """Within this, nothing counts that the environment says of proxies and certificates.
 
     Gradio makes a client of the network where it is imported, and at its start asks its own page for an answer: through
-    a proxy that knows nothing of this machine, or of a kind that the client does not know.
+    a proxy that knows nothing of this machine, or of a kind that the client does not know, or with certificates that
+    are no longer where they were.
     """
-    names = [name for name in os.environ if name.lower().endswith("_proxy")]
+    names = [name for name in os.environ if name.lower().endswith("_proxy") or name.startswith("SSL")]
     kept = {name: os.environ.pop(name) for name in names}
     try:
         yield

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from vjepa_demo.errors import SettingsError
-from vjepa_demo.settings import Settings, no_proxy
+from vjepa_demo.settings import Settings, no_network
 
 ROOT = Path(__file__).parents[2]
 
@@ -77,17 +77,30 @@ def test_no_proxy_stands_between_the_app_and_itself(proxy: str, monkeypatch: pyt
         monkeypatch.setenv(name, proxy)
     with pytest.raises((httpx.ConnectError, ImportError, ValueError)):  # as without it
         httpx.get("http://127.0.0.1:1/", timeout=1)
-    with no_proxy(), pytest.raises(httpx.ConnectError):
+    with no_network(), pytest.raises(httpx.ConnectError):
         httpx.get("http://127.0.0.1:1/", timeout=1)
-    with no_proxy():
+    with no_network():
         httpx.Client().close()
     assert os.environ["ALL_PROXY"] == os.environ["http_proxy"] == proxy, "the Hub is asked through it"
 
 
-def test_a_proxy_of_no_known_kind_does_not_end_the_start():
-    environment = {**os.environ, "ALL_PROXY": "socks://127.0.0.1:9/", "VJEPA_DEMO_PORT": "none"}
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"ALL_PROXY": "socks://127.0.0.1:9/"},
+        {"SSL_CERT_FILE": "/of/an/environment/that/was/removed.pem"},
+        {"SSL_CERT_FILE": str(ROOT / "app.py")},
+        {"SSLKEYLOGFILE": "/nowhere/keys"},
+        {"NO_PROXY": "::1,*,[fe80::1]:80"},
+        {"GRADIO_SERVER_PORT": "none", "VJEPA_DEMO_PORT": "47860"},
+    ],
+    ids=lambda odd: "-".join(odd),
+)
+def test_what_the_environment_says_of_networks_does_not_end_the_start(odd: dict[str, str]) -> None:
+    """Gradio is imported; whether it then answers is asked elsewhere."""
+    environment = {**os.environ, "VJEPA_DEMO_SCENES": str(ROOT / "app.py"), **odd}
     done = subprocess.run(
         [sys.executable, "app.py"], capture_output=True, text=True, timeout=120, cwd=ROOT, env=environment
     )
-    assert done.stderr.splitlines()[-1].startswith("VJEPA_DEMO_PORT must be"), "all of the page was imported before"
+    assert done.stderr.splitlines()[-1].startswith("The file of scenes is no JSON"), done.stderr
     assert "Traceback" not in done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -9,15 +10,14 @@ import socket
 from typing import Any
 from urllib.parse import unquote
 
-from gradio.processing_utils import save_file_to_cache
-from gradio.utils import get_upload_folder
-
-from vjepa_demo.errors import PortError
+from vjepa_demo.errors import PortError, cut
 from vjepa_demo.settings import ASSETS, settings
 
 log = logging.getLogger(__name__)
 
 PORT = "VJEPA_DEMO_PORT"
+HOSTS = ("VJEPA_DEMO_SERVER_NAME", "GRADIO_SERVER_NAME")
+LAST = 2**16 - 1
 MOST_TRIED = 100  # ports, as Gradio looks for one
 EXAMPLES = ASSETS / "examples"
 FOLDER = "/examples/v-jepa-2-explorer/"  # that nobody else has
@@ -38,16 +38,19 @@ def _port_variable() -> str:
 
 def settle_port() -> None:
     """Where another program has the port, take the next one that is free, and say so; for an app that others reach, and
-    look for where it was put, that is an error.
+    look for where it was put, that is an error. To be called before Gradio is imported, which reads its own variable.
 
     Raises:
-        PortError: the port is no number of one, or taken.
+        PortError: the port is no number of one, or taken; or the address is none of this machine's.
     """
     try:
         wanted = port()
-        free = next((number for number in range(wanted, wanted + MOST_TRIED) if _is_free(number)), None)
-    except (ValueError, OverflowError):
+        if not 0 < wanted <= LAST:
+            raise ValueError(wanted)
+    except ValueError:
         raise PortError(f"{_port_variable()} must be the number of a port, 1 to 65535.") from None
+    free = next((number for number in range(wanted, min(wanted + MOST_TRIED, LAST + 1)) if _is_free(number)), None)
+    os.environ["GRADIO_SERVER_PORT"] = str(wanted)  # whatever else it says is of no account
     if free == wanted:
         return
     if free is None or not settings.loopback:
@@ -57,12 +60,19 @@ def settle_port() -> None:
 
 
 def _is_free(number: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1" if settings.loopback else "", number))
-        except OSError:
-            return False
+    name = settings.server_name.strip("[]")
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(
+            name or None, number, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        if isinstance(error, socket.gaierror) or error.errno in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}:
+            variable = next((known for known in HOSTS if os.environ.get(known)), HOSTS[0])
+            raise PortError(f"{variable} must be an address of this machine, not {cut(name)}.") from None
+        return False
     return True
 
 
@@ -83,6 +93,9 @@ def told(value: Any) -> Any:
         return value
     if found["upload"] is not None:
         return {"path": unquote(found["upload"]), "meta": {"_type": "gradio.FileData"}}
+    from gradio.processing_utils import save_file_to_cache
+    from gradio.utils import get_upload_folder
+
     example = EXAMPLES / found["example"]
     if not example.is_file():
         return value

@@ -62,6 +62,12 @@ def test_the_address_of_an_example_is_where_the_app_is(monkeypatch):
 # --- the port --------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(autouse=True)
+def _gradios_own_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is set where a port is settled; after each test it is what it was."""
+    monkeypatch.setenv("GRADIO_SERVER_PORT", "")
+
+
 @pytest.fixture
 def taken(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """The number of a port on which another program listens, which the app is told to take."""
@@ -96,6 +102,26 @@ def test_what_is_no_port_is_a_sentence(variable: str, text: str, monkeypatch: py
     monkeypatch.setenv(variable, text)
     with pytest.raises(PortError, match=f"{variable} .* 1 to 65535"):
         addresses.settle_port()
+
+
+@pytest.mark.parametrize("name", ["nowhere.invalid", "192.0.2.1"])  # RFC 2606, RFC 5737: nobody has them
+@pytest.mark.parametrize("variable", addresses.HOSTS)
+def test_an_address_of_another_machine_is_told(name: str, variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(addresses, "settings", replace(addresses.settings, server_name=name))
+    for known in addresses.HOSTS:
+        monkeypatch.delenv(known, raising=False)
+    monkeypatch.setenv(variable, name)
+    with pytest.raises(PortError, match=f"{variable} must be an address of this machine, not '{name}'"):
+        addresses.settle_port()
+
+
+@pytest.mark.parametrize("name", ["", "0.0.0.0", "127.0.0.1", "localhost", "[::1]"])  # noqa: S104
+def test_addresses_of_this_machine_are_bound_to(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if name == "[::1]" and not socket.has_ipv6:
+        pytest.skip("no IPv6 here")
+    monkeypatch.setattr(addresses, "settings", replace(addresses.settings, server_name=name))
+    monkeypatch.setenv("VJEPA_DEMO_PORT", "47860")
+    addresses.settle_port()
 
 
 def test_a_free_port_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

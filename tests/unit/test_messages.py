@@ -57,7 +57,7 @@ def test_there_are_many() -> None:
 
 @pytest.mark.parametrize(("module", "sentence"), SENTENCES)
 def test_it_says_what_to_do(module: str, sentence: str) -> None:
-    assert sentence[0].isupper() or sentence[0] == "…" or sentence.startswith("hf://"), sentence
+    assert sentence[0].isupper() or sentence.startswith(("…", "--")), sentence
     assert sentence in ALONE or sentence.endswith("…") or any(words in sentence for words in TELLS), sentence
     assert sentence.endswith((".", "…")), sentence
     assert "\n" not in sentence

@@ -109,7 +109,7 @@ def _listed(address: str) -> Iterator[Item]:
 
 def _row(path: Any, told: dict[str, Any], here: str, line: int) -> Item:
     if not path:
-        raise ReferencesError(f"Row {line} of the table of clips names no file.")
+        raise ReferencesError(f"Row {line} of the table of clips names no file: fill it in, or take the row out.")
     try:
         start, end = float(told.get("start") or 0.0), told.get("end")
         end = None if end in (None, "") else float(end)

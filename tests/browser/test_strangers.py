@@ -18,6 +18,8 @@ WAIT_MS = 90_000
 NAMES = [
     "${window.XSS=1}<img src=x onerror=window.XSS=1>.mp4",
     "{{window.XSS=1}}`${alert(1)}`.mp4",
+    '-dash 🏃 "q" #1 50%?.mp4',
+    ".mp4",
     "\u202egpm.exe\u202c & 'quotes' \"and\" <b>.mp4",
 ]
 

@@ -129,10 +129,13 @@ def test_the_public_face() -> None:
 
 
 def test_what_is_installed_is_what_is_pinned() -> None:
-    """The dependencies of the package are read from `requirements.txt`; the Space's Gradio is the pinned one."""
+    """The dependencies of the package are read from `requirements.txt`, those of its extra from another file; the
+    Space's Gradio is the pinned one."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    assert project["project"]["dynamic"] == ["dependencies"]
+    assert project["project"]["dynamic"] == ["dependencies", "optional-dependencies"]
     assert project["tool"]["setuptools"]["dynamic"]["dependencies"]["file"] == ["requirements.txt"]
+    extras = project["tool"]["setuptools"]["dynamic"]["optional-dependencies"]
+    assert extras == {"scale": {"file": ["requirements-scale.txt"]}}
     pinned = dict(re.findall(r"^([\w-]+)==([\w.]+)", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.M))
     front = (ROOT / "README.md").read_text(encoding="utf-8").split("---")[1]
     assert re.search(r"^sdk_version: (.+)$", front, re.M)[1] == pinned["gradio"]

@@ -315,10 +315,7 @@ def launch_options() -> dict[str, Any]:
         "max_file_size": settings.max_bytes,
         "max_threads": 4 * settings.most_waiting,
         "state_session_capacity": 1000,  # a fifth of a megabyte each
-        "allowed_paths": [
-            str(ASSETS / "examples"),
-            str(pairs.FOLDER),
-        ],  # to be copied from there; it serves copies alone
+        "allowed_paths": [str(ASSETS / "examples")],  # to be copied from there; it serves copies alone
         "footer_links": ["api"],
         "favicon_path": str(ASSETS / "icon.svg"),
         "mcp_server": True,

@@ -234,7 +234,9 @@ def run_layers(
         attention = layer.attention
         qkv = _qkv(attention, layer.norm1(x).to(cos.dtype))
         q, k, v = qkv.unflatten(-1, (3, attention.num_attention_heads, -1)).permute(2, 0, 3, 1, 4)
-        out = attend(rotate(q, cos, sin), rotate(k, cos, sin), v, attention.scaling)
+        # Each head's numbers side by side: for a CPU's attention over thousands of tokens a fifth of the time.
+        q, k, v = rotate(q.contiguous(), cos, sin), rotate(k.contiguous(), cos, sin), v.contiguous()
+        out = attend(q, k, v, attention.scaling)
         x = x + _linear(out.transpose(1, 2).flatten(2), attention.proj)
         x = x + _mlp(layer, layer.norm2(x).to(cos.dtype))
     return x

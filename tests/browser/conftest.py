@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 import pytest
 from browser.viewer_page import large, open_viewer, viewer, viewer_url  # noqa: F401 - fixtures of the patch viewer's tests
 from first_load import WAIT_MS, ready
-from playwright.sync_api import Browser, ConsoleMessage, Page, Route, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect, sync_playwright
 
 LOCAL = {"localhost", "127.0.0.1", "::1"}
+expect.set_options(timeout=WAIT_MS)  # what is to come may take long on a machine that has other work
 
 
 @pytest.fixture(scope="session")

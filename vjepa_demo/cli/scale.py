@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 EXTRA = "What jobs and tables need is not installed: pip install -r requirements-scale.txt."
 MOST_FAILURES = 50  # that are named; all are in the table
-ENGINE_ONLY = ("ray", "concurrency", "batch", "readers", "gpus", "window", "stride", "retry")
+PLAN = ("ray", "concurrency", "batch", "readers", "gpus")
+ENGINE_ONLY = (*PLAN, "window", "stride", "retry")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -55,13 +56,11 @@ def run_job(shell: Shell, given: argparse.Namespace) -> int:
     if given.stride is not None and given.window is None:
         raise RequestError("--stride is from one window to the next: give --window too.")
     options = shell.options_of(given)
-    plan = job.Plan(
-        ray=given.ray,
-        concurrency=_at_least_one(given.concurrency, 1, "concurrency"),
-        batch=_at_least_one(given.batch, 8, "batch"),
-        readers=_at_least_one(given.readers, 1, "readers"),
-        gpus=job.has_gpu() if given.gpus is None else given.gpus,
-    )
+    chosen = {name: getattr(given, name) for name in PLAN if getattr(given, name) is not None}
+    for name in ("concurrency", "batch", "readers"):
+        if chosen.get(name, 1) < 1:
+            raise RequestError(f"--{name} must be 1 or more, not {chosen[name]}.")
+    plan = job.Plan(**{"gpus": job.has_gpu(), **chosen})
     windows = given.window and work.Windows(given.window, given.stride or given.window / 2)
     began = time.monotonic()
     items = sources.items(given.source)
@@ -101,9 +100,3 @@ def run_export(shell: Shell, given: argparse.Namespace) -> int:
     summary = {"to": given.to, "clips": len(table), "columns": tables.write(table, given.to)}
     shell.tell(given, summary, f"{len(table)} clips in {given.to}")
     return 0
-
-
-def _at_least_one(value: int | None, usual: int, name: str) -> int:
-    if value is not None and value < 1:
-        raise RequestError(f"--{name} must be 1 or more, not {value}.")
-    return value or usual

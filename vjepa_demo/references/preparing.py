@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 SHIPPED = ASSETS / "references"
 MISSING = "The file is missing or cannot be opened: check that it is there."
+ODD = "Something in the file is not as it should be: save or convert it again."
+NO_NUMBERS = "The checkpoint makes no numbers of this clip: leave it out."
 # Vectors from elsewhere are proven on so many of their clips, chosen so that nobody can know which; on an app that
 # strangers share all of a small set are embedded anew.
 PROVEN, PROVEN_WHOLE = 2, 8
@@ -332,7 +334,7 @@ class _Run:
             self.failures[clip.file] = MISSING
         except Exception as error:  # one file, however odd, is not the end of a thousand others
             self._trace(error)
-            self.failures[clip.file] = "Something in the file is not as it should be: save or convert it again."
+            self.failures[clip.file] = ODD
         return None
 
     def _encode(self, read: list[tuple[ReferenceClip, Clip]]) -> dict[str, Embedding]:
@@ -355,7 +357,7 @@ class _Run:
             self.failures[clip.file] = str(error)
             return
         if not np.isfinite(vector).all():
-            self.failures[clip.file] = "The checkpoint makes no numbers of this clip: leave it out."
+            self.failures[clip.file] = NO_NUMBERS
         elif stamp(self.folder / clip.file) != self.looks[clip.file]:
             self.failures[clip.file] = "The file changed while it was read: try again when it is written."
         else:

@@ -51,13 +51,6 @@ def schema(width: int, motion: int) -> pa.Schema:
     return pa.schema(fields)
 
 
-def table_of(rows: Sequence[Row], fields: pa.Schema) -> pa.Table:
-    """Rows as `Worker.rows` makes them."""
-    import pyarrow as pa
-
-    return pa.Table.from_pylist([{**row} for row in rows], fields)
-
-
 class Table:
     """A Lance table at a path or an address, whether it is there yet or not. Each `append` is there whole or not."""
 
@@ -100,10 +93,12 @@ class Table:
             self.drop(dataset.to_table(columns=["item"], filter="error IS NOT NULL")["item"].unique().to_pylist())
 
     def append(self, rows: Sequence[Row], fields: pa.Schema) -> None:
-        """Add rows in one step."""
+        """Add rows, as `Worker.rows` makes them, in one step."""
         import lance
+        import pyarrow as pa
 
-        lance.write_dataset(table_of(rows, fields), self.uri, mode="create" if self.open() is None else "append")
+        added = pa.Table.from_pylist(rows, fields)
+        lance.write_dataset(added, self.uri, mode="create" if self.open() is None else "append")
 
     def counts(self) -> dict[str, int]:
         """How many clips it holds, and how many of them have no vector."""

@@ -29,6 +29,7 @@ from vjepa_demo.errors import MediaError, RequestError, UserError
 from vjepa_demo.media.clip import Clip
 from vjepa_demo.media.worker import read_clip
 from vjepa_demo.options import Options, Sampling
+from vjepa_demo.references.preparing import NO_NUMBERS, ODD
 from vjepa_demo.references.store import draw_thumbnail
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,6 @@ log = logging.getLogger(__name__)
 Row = dict[str, Any]
 MADE = ("checkpoint", "revision", "precision", "sampling", "fit")
 ROUNDING = 1e-3  # seconds: a video of 4 s may say that it lasts 3.9999 s
-ODD = "Something in the file is not as it should be: save or convert it again."
 UNREACHABLE = "The file cannot be fetched: see that it is there, and that it may be read from here."
 
 
@@ -200,8 +200,11 @@ class Worker:
                 rows.append({"error": read.error})
                 continue
             embedding = next(embeddings)
-            row: Row = {"thumbnail": draw_thumbnail(read.clip.frames[len(read.clip.frames) // 2])}
-            row["vector"] = embedding.vector().array
+            row: Row = {"vector": embedding.pooled()}
+            if not np.isfinite(row["vector"]).all():
+                rows.append({"error": NO_NUMBERS})
+                continue
+            row["thumbnail"] = draw_thumbnail(read.clip.frames[len(read.clip.frames) // 2])
             with contextlib.suppress(RequestError):  # too short for it
                 row["motion"] = embedding.vector("motion").array
             rows.append(row)
@@ -214,7 +217,7 @@ class Worker:
             end = clip.source.duration
         return {
             "clip_id": hashlib.sha256(f"{item.uri}\n{start}\n{end}".encode("utf-8", "replace")).hexdigest()[:20],
-            "item": key(item, self.windows, Kind(self.embedder.fingerprint)),
+            "item": key(item, self.windows, self.embedder.kind()),
             "uri": item.uri,
             "start": start,
             "end": end,

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from vjepa_demo import jobs
-from vjepa_demo.embedding import Embedding, Fingerprint, Kind, Pooling
+from vjepa_demo.embedding import Embedding, Fingerprint, Kind, Pooling, Vector
 from vjepa_demo.errors import RequestError
 from vjepa_demo.media.clip import Clip
 from vjepa_demo.media.worker import read_clip
@@ -96,8 +96,22 @@ class Embedder:
         return self.encoder.fingerprint(self.sampling, self.fit)
 
     def kind(self, pooling: Pooling = "mean") -> Kind:
-        """What kind of vectors its clips become."""
+        """What kind of vectors its clips become. Raises RequestError where the checkpoint gives none."""
+        if pooling == "probe":
+            self.encoder.require_head()
         return Kind(self.fingerprint, pooling)
+
+    @property
+    def poolings(self) -> tuple[Pooling, ...]:
+        """How its clips can be compared."""
+        return tuple(one for one in get_args(Pooling) if one != "probe" or self.encoder.head is not None)
+
+    def vector(self, embedding: Embedding, pooling: Pooling) -> Vector:
+        """A clip that was embedded so, as one vector: as `Embedding.vector` gives it, or the one that the checkpoint's
+        classifier reads its labels off (`heads.Head`). Raises UserError."""
+        if pooling != "probe":
+            return embedding.vector(pooling)
+        return Vector(self.classify(embedding).pooled, Kind(embedding.fingerprint, pooling))
 
     @property
     def pooling(self) -> Pooling:

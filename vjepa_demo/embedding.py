@@ -19,7 +19,7 @@ from vjepa_demo.options import Options, Pooling
 # and memory grow with the tokens.
 MOST_SIDES = 2
 # What they are called beside stored vectors. "motion" alone was another one, whose vectors resemble none of these.
-POOLING_NAMES: dict[Pooling, str] = {"mean": "mean", "motion": "motion-2"}
+POOLING_NAMES: dict[Pooling, str] = {"mean": "mean", "motion": "motion-2", "probe": "probe"}
 # `motion` looks at so many regions a side, whatever the grid, and at so many times at most: enough to tell a fall from
 # a roll, too few to tell patch from patch, and what a long clip costs stays small.
 REGIONS = 8
@@ -194,7 +194,10 @@ class Embedding:
 
         Raises:
             RequestError: the motion within a single time step is asked for.
+            ValueError: the classifier's vector is asked for, which `Embedder.vector` gives.
         """
+        if pooling == "probe":
+            raise ValueError("an embedding does not hold what a classifier makes of it")
         if pooling == "motion" and len(self.tokens) < 2:
             raise RequestError("Clips of 2 frames cannot be compared by their motion: take 4 frames or more.")
         return Vector(self.pooled() if pooling == "mean" else self.motion(), Kind(self.fingerprint, pooling))

@@ -147,7 +147,10 @@ class Embedded:
 
     @property
     def vector(self) -> Vector:
-        """The vector that is compared with references. Raises RequestError for a clip that is too short for it."""
+        """The vector that is compared with references. Raises UserError where there is none, as of a clip that is too
+        short for it."""
+        if self.pooling == "probe":
+            return Vector(_judged(self, say_nothing).pooled, self.kind)
         return self.embedding.vector(self.pooling)
 
     @property
@@ -318,7 +321,14 @@ def labels_of(shown: Embedded, k: int = 5, progress: Progress = say_nothing) -> 
     """
     made = shown.embedding.fingerprint
     check_labels(k, made.options)
-    embedder = Embedder.open(made.options, progress)
+    found = _judged(shown, progress)
+    told = cautions(checkpoints.find(made.checkpoint), len(found.likeliest), shown.clip, made.options.fit)
+    return replace(found, likeliest=found.likeliest[:k], cautions=told)
+
+
+def _judged(shown: Embedded, progress: Progress) -> Labels:
+    """What the checkpoint's classifier makes of a clip, computed once. Raises UserError."""
+    embedder = Embedder.open(shown.embedding.fingerprint.options, progress)
     names = embedder.labels
     shown = at_layer(shown, None, progress)
 
@@ -326,9 +336,7 @@ def labels_of(shown: Embedded, k: int = 5, progress: Progress = say_nothing) -> 
         progress("Naming what happens")
         return labels(embedder.classify(shown.embedding), names)
 
-    found = _once(shown, embedder, "labels", judge, progress)
-    told = cautions(embedder.encoder.checkpoint, len(names), shown.clip, made.options.fit)
-    return replace(found, likeliest=found.likeliest[:k], cautions=told)
+    return _once(shown, embedder, "labels", judge, progress)
 
 
 def time_tests_of(shown: Embedded, progress: Progress = say_nothing) -> list[TimeTest]:
@@ -391,7 +399,10 @@ def compare_with(shown: Embedded, references: ReferenceSet) -> Compared:
 
 
 def pooling_of(pooling: Pooling | None, checkpoint: str, clip: Clip) -> Pooling:
-    """How a clip is compared: as asked for, else by the mean where nothing moves, else as suits the checkpoint."""
+    """How a clip is compared: as asked for, else by the mean where nothing moves, else as suits the checkpoint. Raises
+    RequestError where the checkpoint has no classifier that is asked for."""
+    if pooling == "probe":
+        checkpoints.find(checkpoint).require_head()
     if pooling is not None:
         return pooling
     return "mean" if clip.is_image else checkpoints.find(checkpoint).pooling
@@ -406,7 +417,7 @@ def check_labels(k: int, options: Options) -> None:
 def check_pooling(pooling: str | None) -> None:
     """Raises RequestError where there is no such pooling."""
     if pooling not in (None, *get_args(Pooling)):
-        raise RequestError(f"The pooling must be mean or motion, not {cut(pooling)}.")
+        raise RequestError(f"The pooling must be mean, motion or probe, not {cut(pooling)}.")
 
 
 def check_count(k: int, what: str = "neighbours") -> None:

@@ -25,7 +25,7 @@ Order = Literal["reversed", "shuffled", "frozen", "fast"]
 # What is made of a video of high dynamic range: taken as it is stored, as the model card does, or tone-mapped.
 Hdr = Literal["stored", "toned"]
 # How the tokens of a clip become one vector: their mean, or how much they change, where and when.
-Pooling = Literal["mean", "motion"]
+Pooling = Literal["mean", "motion", "probe"]
 FITS = "crop, whole, squash or pad"
 
 # V-JEPA 2 was pretrained on clips sampled at 4 frames a second (arXiv 2506.09985, section 2).
@@ -191,7 +191,11 @@ class Question:
     )
     pooling: Pooling = field(
         default="mean",
-        metadata={"help": "compare what clips show (mean), or how they move (motion)", "choices": get_args(Pooling)},
+        metadata={
+            "help": "compare what clips show (mean), how they move (motion), or what the checkpoint's classifier "
+            "makes of them (probe)",
+            "choices": get_args(Pooling),
+        },
     )
     window: int = field(default=16, metadata={"help": "frames of a window (default: %(default)s)", "metavar": "N"})
     stride: int = field(

@@ -102,9 +102,29 @@ def test_it_stays_at_another_layer_and_with_what_was_expected(page: Page, labels
     assert not console_errors
 
 
+def test_clips_are_compared_by_what_the_labels_are_read_off(page: Page, labels_url: str, console_errors):
+    page.set_default_timeout(WAIT_MS)
+    page.goto(labels_url)
+    ready(page)
+    way = page.get_by_role("radio", name="Classifier", exact=True)
+    way.click()
+    expect(page.get_by_text("Clips are compared by what the classifier makes of them.")).to_be_visible(timeout=240_000)
+    expect(page.locator(".rm-way")).to_contain_text("by classifier")
+    expect(page.locator(".rm-neighbours li").first).to_be_visible()
+    field = page.locator(".page-checkpoint input")
+    field.click()
+    field.fill("nano")
+    field.press("Enter")
+    expect(page.locator(".summary").first).to_contain_text("192 channels", timeout=240_000)
+    expect(way).to_be_hidden()
+    expect(page.get_by_role("radio", name="Auto", exact=True)).to_be_checked()
+    assert not console_errors
+
+
 def test_without_a_classifier_there_is_neither(page: Page, demo_url: str):
     page.set_default_timeout(WAIT_MS)
     page.goto(demo_url)
     ready(page)
     expect(page.get_by_role("radio", name="Attention", exact=True)).to_be_hidden()
+    expect(page.get_by_role("radio", name="Classifier", exact=True)).to_be_hidden()
     expect(page.locator(".summary .labels")).to_have_count(0)

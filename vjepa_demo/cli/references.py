@@ -111,7 +111,7 @@ def run_build(shell: Shell, given: argparse.Namespace) -> int:
 
 
 def run_warm(shell: Shell, given: argparse.Namespace) -> int:
-    from vjepa_demo.references.filling import POOLINGS, Filling
+    from vjepa_demo.references.filling import Filling
     from vjepa_demo.references.preparing import SHIPPED, missing, prepare
     from vjepa_demo.references.sources import fetch
     from vjepa_demo.references.store import Stored
@@ -119,14 +119,14 @@ def run_warm(shell: Shell, given: argparse.Namespace) -> int:
     source = given.references or settings.references
     folder, given.fit = fetch(source or str(SHIPPED)), given.fit or page_fit(source)
     embedder = embedder_of(shell, given)
-    clips = max(missing(folder, embedder.kind(pooling)) for pooling in POOLINGS)
+    clips = max(missing(folder, embedder.kind(pooling)) for pooling in embedder.poolings)
     filling = Filling(folder, shell.options_of(given))
     while clips and not filling.over:
         filling.step()
         shell.say(f"Embedding reference clips: {filling.done} of {filling.total}, {filling.left:.0f} s to go")
     if filling.failure:
         raise ReferencesError(filling.failure)
-    for pooling in POOLINGS:
+    for pooling in embedder.poolings:
         made = prepare(folder, embedder, pooling)
         if given.out:
             stored = Stored(made.hashes, made.vectors, made.coordinates)

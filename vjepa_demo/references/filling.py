@@ -14,7 +14,6 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
 
 from vjepa_demo.embedder import Embedder
 from vjepa_demo.embedding import Pooling
@@ -30,7 +29,6 @@ STEP = 8  # clips between two looks at what else is to be done
 FIRST_MAP = 32  # clips of which the first map is laid out; below that UMAP has little to go by
 AGAIN_S = 60.0  # what failed is tried again when it is asked for after so long
 FAILED = "The reference clips cannot be embedded in this way; the log says why."
-POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 
 
 class Filling:
@@ -49,6 +47,7 @@ class Filling:
     def __init__(self, folder: Path, options: Options) -> None:
         self.folder, self.options = folder, options
         self.sets: dict[Pooling, ReferenceSet] = {}
+        self.poolings: tuple[Pooling, ...] = ()  # all that the checkpoint has, once it is loaded
         self.done = self.total = 0
         self.seconds = 0.0
         self.over, self.failure = False, ""
@@ -64,7 +63,7 @@ class Filling:
     @property
     def mapped(self) -> bool:
         """Whether there is a map of those that are there."""
-        return len(self.sets) == len(POOLINGS) and self._tried >= min(FIRST_MAP, self.total)
+        return bool(self.sets) and len(self.sets) == len(self.poolings) and self._tried >= min(FIRST_MAP, self.total)
 
     @property
     def past(self) -> bool:
@@ -88,7 +87,8 @@ class Filling:
 
     def _step(self) -> None:
         embedder = Embedder.open(self.options)
-        kinds = {pooling: embedder.kind(pooling) for pooling in POOLINGS}
+        self.poolings = embedder.poolings
+        kinds = {pooling: embedder.kind(pooling) for pooling in self.poolings}
         if not self._order:
             divided = [divide(self.folder, kind) for kind in kinds.values()]
             missing = {clip.file: clip for _, rest in divided for clip in rest}
@@ -104,7 +104,7 @@ class Filling:
                 self.seconds = (spent + time.monotonic() - began) / self._made
 
         began, spent, made = time.monotonic(), self._made * self.seconds, self._made
-        for pooling in POOLINGS:
+        for pooling in self.poolings:
             self.sets[pooling] = prepare(
                 self.folder,
                 embedder,
@@ -112,13 +112,13 @@ class Filling:
                 clips=self._order[:count],
                 progress=progress,
                 refit=pooling in self._new_maps and count <= FIRST_MAP,
-                also=POOLINGS,
+                also=self.poolings,
                 partly=True,
                 before=self.sets.get(pooling),
             )
         self._tried = self.done = count
         if count == self.total:
-            for pooling in POOLINGS:
+            for pooling in self.poolings:
                 prepare(self.folder, embedder, pooling, refit=pooling in self._new_maps)
             self._ended, self.over = time.monotonic(), True
 

@@ -352,7 +352,7 @@ class _Run:
     def _take(self, clip: ReferenceClip, sha: str, frames: Clip, embedding: Embedding) -> None:
         """Keep a clip's vector and its thumbnail."""
         try:
-            vector = embedding.vector(self.kind.pooling).array
+            vector = self.embedder.vector(embedding, self.kind.pooling).array
         except RequestError as error:
             self.failures[clip.file] = str(error)
             return
@@ -371,7 +371,7 @@ class _Run:
         for pooling, parts, known in self._others:
             with contextlib.suppress(RequestError):  # a clip that is too short for it
                 if sha not in known:
-                    self._store(partial(parts.add, sha, embedding.vector(pooling).array))
+                    self._store(partial(parts.add, sha, self.embedder.vector(embedding, pooling).array))
 
     @cached_property
     def _others(self) -> list[tuple[Pooling, Parts, set[str]]]:

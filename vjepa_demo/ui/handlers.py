@@ -71,7 +71,7 @@ def make_request(
 ) -> Request:
     """A request from the controls; an empty field means its default."""
     options = make_options(checkpoint, frames, start, end, sampling, fit, hdr=hdr)
-    return Request(options, pooling_asked(pooling), own_id)
+    return Request(options, pooling_asked(pooling, options.checkpoint), own_id)
 
 
 def make_options(
@@ -104,9 +104,27 @@ def number(value: Any, name: str) -> float:
     return value
 
 
-def pooling_asked(choice: str) -> Any:
-    """The control's choice as a request takes it: None leaves it to the clip and the checkpoint."""
-    return None if choice == AUTO else choice
+def pooling_asked(choice: str, checkpoint: str | None = None) -> Any:
+    """The control's choice as a request takes it: None leaves it to the clip and the checkpoint, as does what a
+    checkpoint that was chosen since does not have."""
+    if choice == AUTO or (choice == "probe" and checkpoint and not checkpoints.find(checkpoint).has_head):
+        return None
+    return choice
+
+
+def ways_offered(checkpoint: str) -> list[str]:
+    """Classes of the control that says how clips are compared: with the classifier only where there is one."""
+    try:
+        has_head = checkpoints.find(checkpoint).has_head
+    except UserError:
+        has_head = False
+    return ["pooling"] if has_head else ["pooling", "without-classifier"]
+
+
+def offer_ways(checkpoint: str, chosen: str) -> Any:
+    """The same for another checkpoint; what that does not have is not chosen any more."""
+    classes = ways_offered(checkpoint)
+    return gr.update(elem_classes=classes, value=AUTO if chosen == "probe" and len(classes) > 1 else chosen)
 
 
 def any_folder() -> bool:

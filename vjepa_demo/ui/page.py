@@ -111,10 +111,10 @@ def build() -> gr.Blocks:
                 ready = gr.Button(visible=False, size="sm", elem_classes="other-way")
                 space = reference_map(elem_classes="map")
                 pooling = gr.Radio(
-                    [("Auto", handlers.AUTO), ("Motion", "motion"), ("Appearance", "mean")],
+                    [("Auto", handlers.AUTO), ("Motion", "motion"), ("Appearance", "mean"), ("Classifier", "probe")],
                     value=handlers.AUTO,
                     label="Compare by",
-                    elem_classes="pooling",
+                    elem_classes=handlers.ways_offered(opening.opening().choice.checkpoint.id),
                 )
         talk = stage.stage(elem_classes="talk")
         talk.opened(stage.make, None, [status, talk], **RUN)
@@ -152,6 +152,7 @@ def build() -> gr.Blocks:
             handlers.embed_again, again, outputs, **AT_ONCE
         )
         checkpoint.change(opening.choice_told, checkpoint, [why, swap], **RUN)
+        checkpoint.change(handlers.offer_ways, [checkpoint, pooling], pooling, **RUN)
         offer.click(handlers.compare_anyway, [result_id, own_id], [*outputs, offer_said], **RUN)
         ready.click(
             handlers.take_ready, [result_id, own_id], [controls[name] for name in ("frames", "sampling", "fit")], **RUN

@@ -26,6 +26,7 @@ from vjepa_demo.views.snippet import snippet
 
 EXPECTED = "Bright: not expected. Another checkpoint has another scale."
 SAVED = "Saved where your browser puts downloads."
+COMPARED_BY = {"mean": "what they show", "motion": "how they move", "probe": "what the classifier makes of them"}
 MOST_SECONDS = 1e6
 MOST_PLACES = 64  # of one query; each costs a product with all tokens
 
@@ -58,7 +59,7 @@ def change_pooling(
     result = replace(result, pooling=explore.pooling_of(asked, checkpoint, result.clip), auto=asked is None)
     update = compare_or_offer(result, sessions.folder_of(own_id), say)
     if update["map"]:
-        words = {"mean": "what they show", "motion": "how they move"}[result.pooling]
+        words = COMPARED_BY[result.pooling]
         update["status"] = status(f"Clips are compared by {words}.")
     yield {**update, **kept_as(result)}
 

@@ -17,7 +17,7 @@ from vjepa_demo.model.encoder import Encoder
 from vjepa_demo.options import Options
 from vjepa_demo.references import filling, preparing
 from vjepa_demo.references.comparison import ReferenceClip, ReferenceSet
-from vjepa_demo.references.filling import FIRST_MAP, POOLINGS, STEP, Filling, fill, in_turn
+from vjepa_demo.references.filling import FIRST_MAP, STEP, Filling, fill, in_turn
 from vjepa_demo.references.listing import read_folder, write_csv
 from vjepa_demo.references.map import map_quality
 from vjepa_demo.references.preparing import SHIPPED, missing, prepare
@@ -105,7 +105,7 @@ def test_it_grows_and_no_point_of_the_map_moves(folder, options, encoded):
     assert found.mapped
     # In the end all of them were laid out together.
     embedder = Embedder.open(options)
-    for pooling in POOLINGS:
+    for pooling in embedder.poolings:
         grown = found.sets[pooling]
         assert missing(folder, embedder.kind(pooling)) == 0
         whole = prepare(folder, embedder, pooling)

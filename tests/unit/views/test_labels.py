@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from conftest import LABELS, MakeVideo, save_classifier
 from transformers import AutoVideoProcessor, VJEPA2ForVideoClassification
 
 from vjepa_demo import cli, explore
-from vjepa_demo.errors import RequestError
+from vjepa_demo.errors import FingerprintMismatch, RequestError
 from vjepa_demo.media.clip import Clip, Source
 from vjepa_demo.model import checkpoints
 from vjepa_demo.model.encoder import Classification
@@ -96,6 +97,44 @@ def test_another_layer_is_shown_and_the_last_one_is_read(shown: explore.Embedded
     embedder = explore.Embedder.open(shown.embedding.fingerprint.options)
     with pytest.raises(RequestError, match="last layer"):
         embedder.classify(early.embedding)
+
+
+def test_clips_are_compared_by_what_the_labels_are_read_off(
+    shown: explore.Embedded, clip_file: Path, small_classifier: Path, make_video: MakeVideo, tmp_path: Path
+) -> None:
+    model = VJEPA2ForVideoClassification.from_pretrained(small_classifier).eval()
+    processor = AutoVideoProcessor.from_pretrained(small_classifier)
+
+    def theirs(clip: Clip) -> np.ndarray:
+        with torch.no_grad():
+            tokens = model.vjepa2(**processor(torch.from_numpy(clip.frames.copy()), return_tensors="pt"))
+            return model.pooler(tokens.last_hidden_state)[0].numpy()
+
+    options = Options(str(small_classifier), precision="fp32")
+    found = explore.embed(clip_file, options, pooling="probe")
+    np.testing.assert_allclose(found.vector.array, theirs(found.clip), atol=1e-4)
+    assert found.vector.kind.pooling == "probe"
+    with pytest.raises(FingerprintMismatch, match="pooling"):
+        found.vector.kind.require(shown.vector.kind)
+    np.testing.assert_array_equal(explore.at_layer(found, 0).vector.array, found.vector.array)
+
+    folder = tmp_path / "references"
+    for number, speed in enumerate((3, 7, 12)):
+        file = folder / f"label {number}" / f"{number}.mp4"
+        file.parent.mkdir(parents=True)
+        picture = f"geq=lum='mod(X*{speed}+N*{speed * 5}+Y,255)':cb=128:cr=128"
+        shutil.copy(make_video(f"{number}.mp4", picture=picture, frames=16), file)
+    compared = explore.compare(found, folder).comparison
+    known = np.stack([theirs(explore.embed(folder / clip.file, options).clip) for clip in compared.references.clips])
+    np.testing.assert_allclose(compared.references.vectors, known, atol=1e-4)
+
+
+def test_a_checkpoint_without_a_classifier_is_not_compared_by_it(clip_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="has no classifier"):
+        explore.embed(clip_file, Options("nano", precision="fp32"), pooling="probe")
+    with pytest.raises(RequestError, match="has no classifier"):
+        explore.Embedder.open(Options("nano")).kind("probe")
+    assert explore.Embedder.open(Options("nano")).poolings == ("mean", "motion")
 
 
 def test_a_picture_and_a_wide_grid_have_labels(small_classifier: Path, photo: Path, make_video: MakeVideo) -> None:

@@ -111,7 +111,7 @@ export function savedFigure(view) {
   };
 }
 
-export const WAYS = { mean: "appearance", motion: "motion" };
+export const WAYS = { mean: "appearance", motion: "motion", probe: "classifier" };
 
 export function hasWebgl() {
   if (hasWebgl.known === undefined) hasWebgl.known = Boolean(document.createElement("canvas").getContext("webgl"));

@@ -42,6 +42,9 @@ const ABOUT = {
   motion:
     "Clips are compared by how they move: a clip's vector is where and when its tokens change, left or right alike, and " +
     "which changes are in the same places, less the references' mean. What things look like cancels out.",
+  probe:
+    "Clips are compared by what the checkpoint's classifier makes of them: a clip's vector is the one that its labels are " +
+    "read off, less the references' mean. What tells none of its labels apart may be lost.",
 };
 
 export function drawTruth(parts, set, clip) {

@@ -7,7 +7,8 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3.10 python3; do \
 VENV := .venv
 RUN := $(VENV)/bin/python
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
-INSTALL := $(RUN) -m pip install -q --require-hashes
+# The locks hold all that there is to install: nothing has to be worked out. What is imported is compiled then.
+INSTALL := $(RUN) -m pip install -q --require-hashes --no-deps --no-compile
 APT := DEBIAN_FRONTEND=noninteractive apt-get
 # Nothing is asked of the Hugging Face Hub or of Gradio's servers unless a checkpoint from there is chosen.
 export GRADIO_ANALYTICS_ENABLED := False
@@ -65,15 +66,15 @@ $(VENV)/runtime.stamp: requirements.lock pyproject.toml
 	@touch $@
 
 $(VENV)/dev.stamp: requirements-dev.lock $(VENV)/runtime.stamp
-	$(INSTALL) -r requirements.lock -r requirements-dev.lock
+	$(INSTALL) -r requirements-dev.lock
 	@touch $@
 
 $(VENV)/recipes.stamp: assets/recipes/requirements.lock $(VENV)/dev.stamp
-	$(INSTALL) -r requirements.lock -r requirements-dev.lock -r assets/recipes/requirements.lock
+	$(INSTALL) -r assets/recipes/requirements.lock
 	@touch $@
 
 $(VENV)/scale.stamp: requirements-scale.lock $(VENV)/dev.stamp
-	$(INSTALL) -r requirements.lock -r requirements-dev.lock -r requirements-scale.lock
+	$(INSTALL) -r requirements-scale.lock
 	@touch $@
 
 # Every package that the pins bring along, at one version and with its hashes, for Python 3.10 to 3.12. What is locked

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -173,6 +174,7 @@ def test_a_folder_without_references_is_told_at_the_start(tmp_path, monkeypatch)
         page.build()
 
 
+LIBRARIES = "import gradio, torch, torchcodec.decoders, transformers.models.vjepa2.modeling_vjepa2"
 DEFAULTS = """if 1:
     from vjepa_demo.cli import build_parser
     from vjepa_demo.options import Options
@@ -193,36 +195,61 @@ DEFAULTS = """if 1:
         "told": opening.choice_told(first[0]), "other": opening.choose_other(first[0]),
         "back": opening.choose_other(opening.choose_other(first[0])[0]), "map": view["map"] is not None,
         "offered": view["offer"], "embedded_by": opened.example.embedding.fingerprint.checkpoint,
-    }))
+    }), flush=True)
+"""
+# A process that has imported what is not ours; each line that comes is run by a copy of it, in that environment.
+COPIES = f"""if 1:
+    {LIBRARIES}
+    import json, os, sys
+    for line in sys.stdin:
+        environment, code = json.loads(line)
+        if not (copy := os.fork()):
+            os.environ.update(environment)
+            exec(code)
+            sys.stdout.flush()
+            os._exit(0)
+        print("ended", os.waitpid(copy, 0)[1], flush=True)
 """
 VITL = "facebook/vjepa2-vitl-fpc64-256"
 
 
-def defaults(tmp_path, before: str = "", **environment: str) -> dict:
-    """What a first visitor, a client and the shell get without naming a checkpoint; a process reads its settings once.
-
-    Args:
-        tmp_path: for the Hub's cache and ours.
-        before: code to run first.
-        environment: what to set.
-    """
-    env = {"HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1", "VJEPA_DEMO_CACHE_DIR": str(tmp_path / "cache")}
-    done = subprocess.run(
-        [sys.executable, "-c", f"{before}\n{DEFAULTS}"],
-        env={**os.environ, **env, **environment},
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parents[3],
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+@pytest.fixture(scope="module")
+def copies(tmp_path_factory) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """See COPIES, and where its errors are written; its hub is empty and out of reach."""
+    folder = tmp_path_factory.mktemp("copies")
+    env = {**os.environ, "HF_HOME": str(folder / "hub"), "HF_HUB_OFFLINE": "1"}
+    with (folder / "errors").open("w") as errors:
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": errors, "text": True}
+        with subprocess.Popen([sys.executable, "-c", COPIES], env=env, cwd=Path(__file__).parents[3], **pipes) as found:
+            yield found, folder / "errors"
+            found.stdin.close()
 
 
-def test_the_checkpoint_of_the_environment_is_the_default_everywhere(tmp_path):
+@pytest.fixture
+def defaults(copies, tmp_path) -> Callable[..., dict]:
+    """A function that tells what a first visitor, a client and the shell get without naming a checkpoint, where the
+    environment is such, once some code has run; a process reads its settings once."""
+
+    process, errors = copies
+
+    def defaults(before: str = "", **environment: str) -> dict:
+        given = {"VJEPA_DEMO_CACHE_DIR": str(tmp_path / "cache"), **environment}
+        process.stdin.write(json.dumps([given, f"{before}\n{DEFAULTS}"]) + "\n")
+        process.stdin.flush()
+        lines = [process.stdout.readline()]
+        while lines[-1] and not lines[-1].startswith("ended"):
+            lines.append(process.stdout.readline())
+        assert lines[-1] == "ended 0\n", errors.read_text()
+        return json.loads(lines[-2])
+
+    return defaults
+
+
+def test_the_checkpoint_of_the_environment_is_the_default_everywhere(defaults, tmp_path):
     name = str(save_checkpoint(tmp_path / "mine", frames_per_clip=8))
     # However quick the machine is: no references are few enough to be embedded at once.
     slow = "from vjepa_demo.ui import opening, result; opening.AT_ONCE_S = result.AT_ONCE_S = 0.0"
-    found = defaults(tmp_path, slow, VJEPA_DEMO_CHECKPOINT=name, VJEPA_DEMO_PUBLIC="1")
+    found = defaults(slow, VJEPA_DEMO_CHECKPOINT=name, VJEPA_DEMO_PUBLIC="1")
     assert found["page"] == [name, 8]
     assert found["calls"] == [name, name]
     assert found["shell"] == found["options"] == found["auto"] == found["embedded_by"] == name
@@ -233,8 +260,8 @@ def test_the_checkpoint_of_the_environment_is_the_default_everywhere(tmp_path):
     assert not found["offered"]["visible"]
 
 
-def test_without_a_gpu_auto_is_nano_everywhere(tmp_path):
-    found = defaults(tmp_path, VJEPA_DEMO_DEVICE="cpu")
+def test_without_a_gpu_auto_is_nano_everywhere(defaults):
+    found = defaults(VJEPA_DEMO_DEVICE="cpu")
     assert found["page"] == ["nano", 16]
     assert found["calls"] == ["auto", "auto"]
     assert (found["shell"], found["options"], found["auto"]) == ("auto", "auto", "nano")
@@ -243,8 +270,8 @@ def test_without_a_gpu_auto_is_nano_everywhere(tmp_path):
     assert found["map"]
 
 
-def test_a_default_that_cannot_be_had_is_told_and_nano_opens(tmp_path):
-    found = defaults(tmp_path, VJEPA_DEMO_CHECKPOINT=VITL)
+def test_a_default_that_cannot_be_had_is_told_and_nano_opens(defaults):
+    found = defaults(VJEPA_DEMO_CHECKPOINT=VITL)
     assert found["page"] == ["nano", 16]
     assert found["calls"] == [VITL, VITL], "as the owner wants it, with a sentence on why it is not to be had"
     assert found["failure"].startswith(

@@ -30,6 +30,7 @@ test: setup-dev ## every test; those that need a GPU, the Hub or a renderer skip
 lint: setup-dev
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(RUN) -m pip check
 	$(RUN) -m mypy
 	$(VENV)/bin/oxlint --deny-warnings vjepa_demo tests
 
@@ -78,7 +79,8 @@ $(VENV)/scale.stamp: requirements-scale.lock $(VENV)/dev.stamp
 	@touch $@
 
 # Every package that the pins bring along, at one version and with its hashes, for Python 3.10 to 3.12. What is locked
-# for running is not repeated for developing, nor that for the recipes; all of them are chosen to go together.
+# for running with any Python is not repeated for developing, nor that for the recipes; all of them are chosen to
+# go together.
 lock: $(VENV)/runtime.stamp ## pin all packages anew, after a change of the requirements
 	@mkdir -p build && $(RUN) -m venv build/lock && build/lock/bin/python -m pip install -q uv==0.13.9
 	$(COMPILE) -o build/lock/all.txt requirements.txt requirements-dev.txt requirements-scale.txt assets/recipes/requirements.txt
@@ -91,7 +93,7 @@ lock: $(VENV)/runtime.stamp ## pin all packages anew, after a change of the requ
 
 COMPILE := build/lock/bin/uv pip compile -q --upgrade --universal --python-version 3.10 --generate-hashes --no-annotate \
 	--custom-compile-command "make lock"
-without = $$(sed -n 's/^\([a-z0-9._-]*\)==.*/--no-emit-package \1/p' $(1))
+without = $$(sed -n '/python_full_version/!s/^\([a-z0-9._-]*\)==.*/--no-emit-package \1/p' $(1))
 
 ffmpeg: # torchcodec loads FFmpeg's shared libraries
 	@command -v ffmpeg >/dev/null && { PATH=$$PATH:/sbin ldconfig -p 2>/dev/null || echo libavcodec; } | grep -q libavcodec \

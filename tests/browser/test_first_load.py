@@ -113,7 +113,6 @@ def test_what_is_in_a_drawer_is_fetched_when_it_is_opened_and_holds_what_it_was_
 
 
 def test_a_second_visit_asks_for_no_chunk_again(first_page: Page, demo_url: str):
-    first_page.context.unroute_all()  # with routes nothing is kept
     first_page.set_default_timeout(WAIT_MS)
     first_page.goto(demo_url)
     ready(first_page)

@@ -196,9 +196,13 @@ class Viewer:
 
 @pytest.fixture
 def open_viewer(
-    open_page: Callable[..., Page], viewer_url: str, console_errors: list[str], left_localhost: list[str]
+    page: Page,
+    open_page: Callable[..., Page],
+    viewer_url: str,
+    console_errors: list[str],
+    left_localhost: list[str],
 ) -> Iterator[Callable[..., Viewer]]:
-    """A function that opens the page and shows clips; what it is given beside goes to the browser's context.
+    """A function that opens the page and shows clips; what it is given beside goes to a context of its own.
 
     At the end of the test nothing must have been written to the console as an error, or asked of another host.
     """
@@ -206,12 +210,13 @@ def open_viewer(
     def opened(
         what: str | None = "crop", *, reduced_motion="reduce", theme: str = "light", without: str = "", **options
     ) -> Viewer:
-        page = open_page(reduced_motion=reduced_motion, **options)
-        page.add_init_script(COLLECT)
+        shown = open_page(**options) if options else page
+        shown.emulate_media(reduced_motion=reduced_motion)
+        shown.add_init_script(COLLECT)
         if without:
-            page.add_init_script(f"delete window.{without}")
-        page.goto(f"{viewer_url}?__theme={theme}")
-        viewer = Viewer(page)
+            shown.add_init_script(f"delete window.{without}")
+        shown.goto(f"{viewer_url}?__theme={theme}")
+        viewer = Viewer(shown)
         viewer.state("empty")
         if what:
             viewer.show(what)

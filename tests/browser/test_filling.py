@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,12 @@ from conftest import save_checkpoint
 from demo import demo_process
 from playwright.sync_api import Page, expect
 
+from vjepa_demo.references.filling import in_turn
+from vjepa_demo.references.listing import STORED, read_folder, write_csv
+from vjepa_demo.references.preparing import SHIPPED
+
 WAIT_MS = 240_000
+COUNT = 64  # references: twice as many as the first map is laid out of
 PLACES = """() => {
   const plot = document.querySelector(".rm-plot"), found = {};
   for (const trace of plot.data ?? [])
@@ -27,6 +33,18 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_checkpoint(folder, crop=128, hidden_size=176, num_attention_heads=8, num_hidden_layers=6)
 
 
+@pytest.fixture(scope="module")
+def references(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four of the shipped clips of each label, with nano's vectors of them."""
+    folder = tmp_path_factory.mktemp("references") / "set"
+    shutil.copytree(SHIPPED / STORED, folder / STORED)
+    clips = in_turn(read_folder(SHIPPED))[:COUNT]
+    for clip in clips:
+        shutil.copy(SHIPPED / clip.file, folder)
+    write_csv(folder, clips)
+    return folder
+
+
 def choose(page: Page, address: str, checkpoint: Path) -> None:
     """Open the page and choose the checkpoint; its picture of the example is there."""
     page.goto(address)
@@ -38,12 +56,12 @@ def choose(page: Page, address: str, checkpoint: Path) -> None:
     expect(page.locator(".summary").first).to_contain_text("176 channels", timeout=WAIT_MS)
 
 
-def test_the_map_grows_without_a_reload_and_without_a_jump(open_page, checkpoint, tmp_path, console_errors):
-    with demo_process(tmp_path) as (address, process):
+def test_the_map_grows_without_a_reload_and_without_a_jump(open_page, checkpoint, references, tmp_path, console_errors):
+    with demo_process(tmp_path, VJEPA_DEMO_REFERENCES=str(references)) as (address, process):
         page = open_page()
         choose(page, address, checkpoint)
         told = page.locator(".rm-filling")
-        expect(told).to_contain_text(re.compile(r"\d+ of 128 reference clips are embedded"), timeout=WAIT_MS)
+        expect(told).to_contain_text(re.compile(rf"\d+ of {COUNT} reference clips are embedded"), timeout=WAIT_MS)
         root = page.get_by_role("region", name="Reference map")
         expect(root).to_have_attribute("data-mapped", "no")
         expect(page.locator(".rm-neighbours li").first).to_be_visible(timeout=WAIT_MS)
@@ -65,11 +83,11 @@ def test_the_map_grows_without_a_reload_and_without_a_jump(open_page, checkpoint
         page.context.close()
         process.kill()
         process.wait()
-    with demo_process(tmp_path) as (address, _):
+    with demo_process(tmp_path, VJEPA_DEMO_REFERENCES=str(references)) as (address, _):
         page = open_page()
         choose(page, address, checkpoint)
         told = page.locator(".rm-filling")
-        expect(told).to_contain_text(re.compile(r"\d+ of 128 reference clips are embedded"), timeout=WAIT_MS)
+        expect(told).to_contain_text(re.compile(rf"\d+ of {COUNT} reference clips are embedded"), timeout=WAIT_MS)
         count = int(re.match(r"\d+", told.inner_text())[0])
         assert count >= len(first) - 8, "what was embedded before the app was killed is embedded"
         page.wait_for_function(
@@ -77,8 +95,8 @@ def test_the_map_grows_without_a_reload_and_without_a_jump(open_page, checkpoint
         )
         first = page.evaluate(PLACES)
         expect(told).to_be_hidden(timeout=WAIT_MS)
-        expect(page.get_by_role("heading", name="Map of 128 clips")).to_be_visible()
-        page.wait_for_function(f"Object.keys(({PLACES})()).length === 128", timeout=WAIT_MS)
+        expect(page.get_by_role("heading", name=f"Map of {COUNT} clips")).to_be_visible()
+        page.wait_for_function(f"Object.keys(({PLACES})()).length === {COUNT}", timeout=WAIT_MS)
         last = page.evaluate(PLACES)
         span = np.linalg.norm(np.ptp(np.array(list(last.values())), axis=0))
         moved = [np.linalg.norm(np.subtract(last[row], place)) / span for row, place in first.items()]

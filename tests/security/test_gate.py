@@ -39,7 +39,7 @@ FORMS: dict[str, Callable[[str], Any]] = {
     "file for a path": lambda path: {"path": {"path": path, "meta": META}, "meta": META},
     "url": lambda path: {"path": None, "url": f"file://{path}", "meta": META},
 }
-# Those that are tried where no file belongs, too.
+# Those that are tried where no file belongs, too: a text in each field, the others in one field of each kind.
 ESSENTIAL = {name: FORMS[name] for name in ("text", "file", "file without meta")}
 FILES = {"file", "image", "video", "uploadbutton", "gallery", "model3d", "audio", "dataset", "html"}
 TOGETHER = 24  # requests in flight
@@ -105,15 +105,22 @@ def twins(secret: Path) -> tuple[str, str]:
 def requests(client: httpx.Client, path: str) -> dict[str, dict[str, Any]]:
     """Every way to write a path into any field of any function, by what it is; new functions are among them."""
     bodies = {}
+    everywhere: set[str] = set()
     for number, fields in functions(client):
         usual = [field["props"].get("value") for field in fields]
+        kinds = {field["type"] for field in fields}
+        tried: set[str] = set()
         for at, field in enumerate(fields):
             if field["type"] == "state":  # the server puts its own there; forged together with the others below
                 continue
-            for name, form in FORMS.items() if field["type"] in FILES else ESSENTIAL.items():
+            forms = FORMS if field["type"] in FILES else ESSENTIAL if field["type"] not in tried else {"text": str}
+            tried.add(field["type"])
+            for name, form in forms.items():
                 data = [*usual[:at], form(path), *usual[at + 1 :]]
                 bodies[f"function {number}, {field['type']} at {at}, {name}"] = {"fn_index": number, "data": data}
-        for name, form in FORMS.items() if fields else ():
+        forms = FORMS if kinds & FILES or kinds - everywhere else ESSENTIAL
+        everywhere |= kinds
+        for name, form in forms.items() if fields else ():
             bodies[f"function {number}, everywhere, {name}"] = {"fn_index": number, "data": [form(path)] * len(fields)}
         for name, form in ESSENTIAL.items():
             event = {"fn_index": number, "data": usual, "event_data": form(path)}

@@ -34,10 +34,13 @@ job.ADD_ROWS = 1
 from vjepa_demo.options import Options
 from vjepa_demo.scale import sources
 from vjepa_demo.scale.work import Windows
-source, out, ray = sys.argv[1:]
+source, out, on_ray = sys.argv[1:]
+if on_ray:  # what starts soonest
+    import ray
+    ray.init(num_cpus=2, include_dashboard=False, object_store_memory=10**8)
 job.run(
     sources.items(source), out, Options("nano", frames=4, precision="fp32"),
-    job.Plan(ray=ray or None, concurrency=2 if ray else 1, batch=1), Windows(0.5, 0.25),
+    job.Plan(ray=on_ray or None, concurrency=2 if on_ray else 1, batch=1), Windows(0.5, 0.25),
     progress=lambda done, total: print(done, total, flush=True),
 )
 """

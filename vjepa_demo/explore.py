@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, get_args
 
 import numpy as np
 
@@ -24,18 +24,19 @@ from vjepa_demo.memo import Memo
 from vjepa_demo.model import checkpoints
 from vjepa_demo.options import Options, Sampling
 from vjepa_demo.references.background import prepared
-from vjepa_demo.references.comparison import Comparison, ReferenceSet
+from vjepa_demo.references.comparison import Comparison, Found, References
 from vjepa_demo.settings import ASSETS, settings
 from vjepa_demo.views.labels import Labels, cautions, labels
 from vjepa_demo.views.orders import WORDS as ORDER_WORDS
 from vjepa_demo.views.orders import TimeTest, time_tests
-from vjepa_demo.views.similarity import similarity
+from vjepa_demo.views.similarity import Position, region, similarity
 from vjepa_demo.views.surprise import TUBELET, Expected, Forecaster, Surprise, Windows, expected, surprise
 
 if TYPE_CHECKING:
     from vjepa_demo.model.encoder import Forecast
 
 T = TypeVar("T")
+FoundT = TypeVar("FoundT", bound=Found)
 Progress = Callable[[str], None]
 
 
@@ -165,11 +166,16 @@ class Embedded:
 
 
 @dataclass(frozen=True, eq=False)
-class Compared:
-    """A clip with its place among references; its embedding is that of the last layer."""
+class Compared(Generic[FoundT]):
+    """A clip with its place among references; its embedding is that of the last layer.
+
+    Where a patch was asked for, `at` is that, and `patches` are how many are like it: their mean is what was compared.
+    """
 
     embedded: Embedded
-    comparison: Comparison
+    comparison: FoundT
+    at: Position | None = None
+    patches: int = 0
 
 
 def embed(
@@ -384,18 +390,28 @@ def save_scores(
     heatmap_image(found.clip, found.embedding, scores, path, centred=centred)
 
 
-def compare(shown: Embedded, folder: Path, progress: Progress = say_nothing) -> Compared:
-    """A clip among a folder of references, which are embedded like it once for all who wait. Raises UserError."""
+def compare(
+    shown: Embedded, folder: Path, progress: Progress = say_nothing, at: Position | None = None
+) -> Compared[Comparison]:
+    """A clip, or the region of a patch of it, among a folder of references, which are embedded like it once for all who
+    wait. Raises UserError."""
     shown = at_layer(shown, None, progress)
     progress("Placing the clip among the references")
     embedder = Embedder.open(shown.embedding.fingerprint.options, progress)
     references = prepared(folder, embedder, shown.pooling, progress=progress)
-    return compare_with(shown, references)
+    return compare_with(shown, references, at)
 
 
-def compare_with(shown: Embedded, references: ReferenceSet) -> Compared:
-    """A clip, seen at its last layer, among references that are embedded like it. Raises UserError."""
-    return Compared(shown, references.compare(shown.vector))
+def compare_with(shown: Embedded, references: References[FoundT], at: Position | None = None) -> Compared[FoundT]:
+    """A clip, seen at its last layer, or the region of one of its patches, among references that are embedded like it.
+    Raises UserError."""
+    if at is None:
+        return Compared(shown, references.compare(shown.vector))
+    if shown.pooling != "mean":
+        raise RequestError("A part of a clip is compared by what it shows alone: take the pooling mean.")
+    alike = region(shown.embedding, at)
+    mean = shown.embedding.tokens[alike].mean(axis=0, dtype=np.float64).astype(np.float32)
+    return Compared(shown, references.compare(Vector(mean, shown.kind)), at, int(alike.sum()))
 
 
 def pooling_of(pooling: Pooling | None, checkpoint: str, clip: Clip) -> Pooling:
@@ -443,15 +459,18 @@ def similarity_json(
 
 
 def neighbours_json(compared: Compared, k: int = 5) -> dict[str, Any]:
-    """The k nearest references, the place on the map, and whether all are far."""
-    found = compared.comparison
+    """The k nearest references, the place on the map (None where they have no map), and whether all are far (None for a
+    part of a clip: the references tell what is usual of whole ones)."""
+    found, part = compared.comparison, compared.at is not None
+    flat = found.flat
     return {
         "neighbours": [
             {"file": near.file, "label": near.label, "cosine": round(float(near.cosine), 6)}
             for near in found.neighbours(k)
         ],
-        "position": [round(float(x), 6) for x in found.flat],
-        "far": found.far,
+        "position": [round(float(x), 6) for x in flat] if np.isfinite(flat).all() else None,
+        "far": None if part else found.far,
+        **({"at": list(compared.at or ()), "patches": compared.patches} if part else {}),
         **embedding_json(compared.embedded.embedding),
         "pooling": found.references.kind.pooling,
     }

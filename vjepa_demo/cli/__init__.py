@@ -17,7 +17,7 @@ from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
-from vjepa_demo.cli import references
+from vjepa_demo.cli import references, scale
 from vjepa_demo.errors import DiskError, RequestError, UserError, cut, of_disk
 from vjepa_demo.options import Options, Question, described
 from vjepa_demo.settings import settings
@@ -53,7 +53,10 @@ def build_parser() -> Parser:
 
     neighbours = commands.add_parser("neighbours", parents=[common], help="the reference clips that resemble it most")
     add_option(neighbours, QUESTION["k"], "-k")
-    neighbours.add_argument("--references", metavar="DIR", help="a folder of clips with a clips.csv (default: shipped)")
+    neighbours.add_argument(
+        "--references", metavar="DIR", help="a folder of clips with a clips.csv, or a table of clips (default: shipped)"
+    )
+    add_option(neighbours, QUESTION["at"], default=None)
     add_pooling(neighbours)
     neighbours.set_defaults(run=run_neighbours)
 
@@ -91,7 +94,7 @@ def add_option(parser: argparse.ArgumentParser, option: Field[Any], flag: str = 
     """An option of `Options` or `Question`, with its own words, default and choices."""
     kind = {"int": int, "float": float}.get(str(option.type).split(" ")[0], str)
     known = {name: option.metadata[name] for name in ("help", "metavar", "choices") if name in option.metadata}
-    parser.add_argument(flag or f"--{option.name}", type=kind, default=option.default, **known, **own)
+    parser.add_argument(flag or f"--{option.name}", type=kind, **{"default": option.default, **known, **own})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -228,18 +231,30 @@ def run_order(given: argparse.Namespace) -> int:
 
 def run_neighbours(given: argparse.Namespace) -> int:
     from vjepa_demo import explore
+    from vjepa_demo.references.comparison import Found
     from vjepa_demo.references.preparing import SHIPPED
     from vjepa_demo.references.sources import fetch
 
     explore.check_count(given.k)
-    folder = fetch(given.references or settings.references or str(SHIPPED))
-    compared = explore.compare(
-        explore.embed(given.file, options_of(given), pooling=given.pooling, progress=say), folder, say
+    at = explore.parse_position(given.at) if given.at else None
+    source, options = given.references or settings.references or str(SHIPPED), options_of(given)
+    table = scale.opened(source) if scale.is_table(source) else None
+    if table:
+        options = scale.like(table.kind, options)
+    shown = explore.embed(given.file, options, pooling=given.pooling, progress=say)
+    compared: explore.Compared[Found] = (
+        explore.compare_with(shown, table, at) if table else explore.compare(shown, fetch(source), say, at)
     )
-    lines = [f"{near.cosine:.3f}  {near.label}  {near.file}" for near in compared.comparison.neighbours(given.k)]
-    if compared.comparison.far:
+    told, found = explore.neighbours_json(compared, given.k), compared.comparison
+    lines = [f"{near.cosine:.3f}  {near.label}  {near.file}" for near in found.neighbours(given.k)]
+    if at:
+        lines.append(f"Compared is the mean of the {compared.patches} patches that are like this one.")
+    elif found.far:
         lines.append("This clip is far from all references: take its neighbours with care.")
-    tell(given, explore.neighbours_json(compared, given.k), "\n".join(lines))
+    if table:
+        told["references"] = scale.described(table)
+        lines += scale.notes(table)
+    tell(given, told, "\n".join(lines))
     return 0
 
 

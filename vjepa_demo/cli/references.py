@@ -1,4 +1,4 @@
-"""`python -m vjepa_demo references build`, `export`, `evaluate` and `warm`."""
+"""`python -m vjepa_demo references build`, `export`, `import`, `evaluate` and so on."""
 
 from __future__ import annotations
 
@@ -57,7 +57,8 @@ def add_parser(commands: Any, shell: Shell) -> None:
     export.set_defaults(run=partial(scale.run_export, shell))
 
     measure = actions.add_parser("evaluate", help="recall, mean average precision and kNN accuracy of a set")
-    measure.add_argument("folder", metavar="DIR", help="a set of reference clips")
+    measure.add_argument("folder", metavar="DIR", help="a set of reference clips, or a table of clips")
+    scale.add_sample(measure)
     measure.set_defaults(run=partial(run_evaluate, shell))
 
     warm = actions.add_parser(
@@ -68,6 +69,8 @@ def add_parser(commands: Any, shell: Shell) -> None:
         "--out", metavar="DIR", help="where to copy the vectors, e.g. assets/references/vectors of a Space"
     )
     warm.set_defaults(run=partial(run_warm, shell))
+
+    scale.add_actions(actions, shell)
 
     for parser in (make, measure, warm, export):
         shell.add_options(parser, but=["hdr"])  # a set's vectors do not tell which of its clips were tone-mapped
@@ -140,6 +143,8 @@ def run_warm(shell: Shell, given: argparse.Namespace) -> int:
 
 
 def run_evaluate(shell: Shell, given: argparse.Namespace) -> int:
+    if scale.is_table(given.folder):
+        return scale.run_evaluate(shell, given)
     from vjepa_demo.references.evaluation import evaluate
     from vjepa_demo.references.preparing import prepare
 
@@ -151,14 +156,16 @@ def run_evaluate(shell: Shell, given: argparse.Namespace) -> int:
         progress=lambda done, total, words: shell.say(f"{words}: {done} of {total}"),
     )
     measured = evaluate(found)
-    names = list(measured["raw"])
-    lines = [
+    shell.tell(given, {**measured, "fingerprint": found.kind.fields}, "\n".join(evaluated_in_words(measured)))
+    return 0
+
+
+def evaluated_in_words(measured: dict[str, Any]) -> list[str]:
+    return [
         f"{measured['queries']} queries, {measured['labels']} labels, {measured['protocol']}",
         " " * 14 + "raw  centred",
+        *(f"{name:12}{raw:5.3f}  {measured['centred'][name]:5.3f}" for name, raw in measured["raw"].items()),
     ]
-    lines += [f"{name:12}{measured['raw'][name]:5.3f}  {measured['centred'][name]:5.3f}" for name in names]
-    shell.tell(given, {**measured, "fingerprint": found.kind.fields}, "\n".join(lines))
-    return 0
 
 
 def embedder_of(shell: Shell, given: argparse.Namespace) -> Embedder:

@@ -1,22 +1,33 @@
-"""`references build --engine daft` and `references export`: jobs of many clips, and tables that other tools open."""
+"""Jobs of many clips, tables that other tools open, and what can be asked of such a table."""
 
 from __future__ import annotations
 
 import argparse
+import csv
 import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vjepa_demo.errors import RequestError
+from vjepa_demo.options import Options
+from vjepa_demo.settings import HUB
 
 if TYPE_CHECKING:
     from vjepa_demo.cli.references import Shell
+    from vjepa_demo.embedding import Kind
+    from vjepa_demo.references.comparison import ReferenceSet
+    from vjepa_demo.scale.large import LargeSet
 
 EXTRA = "What jobs and tables need is not installed: pip install -r requirements-scale.txt."
 MOST_FAILURES = 50  # that are named; all are in the table
 PLAN = ("ray", "concurrency", "batch", "readers", "gpus")
 ENGINE_ONLY = (*PLAN, "window", "stride", "retry")
+SHOWN = 20  # rows of what may be long
+SAMPLE = 500  # clips of a large table that are looked up when it is evaluated
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +59,7 @@ def require(*packages: str) -> None:
 
 
 def run_job(shell: Shell, given: argparse.Namespace) -> int:
-    from vjepa_demo.scale import job, sources, work
+    from vjepa_demo.scale import job, large, sources, work
 
     require("daft", "lance", *(["ray"] if given.ray else []))
     if given.start or given.end is not None:
@@ -73,9 +84,7 @@ def run_job(shell: Shell, given: argparse.Namespace) -> int:
         retry=bool(given.retry),
         progress=lambda done, total: shell.say(f"Embedding files: {done} of {total}"),
     )
-    if added:
-        shell.say("Laying out the map")
-        table.lay_out()
+    large.settle(given.out, shell.say)
     failures, counts = table.failures(MOST_FAILURES), table.counts()
     for row in failures:
         shell.say(f"left out {row['uri']!r}: {row['error']}")
@@ -93,10 +102,231 @@ def run_export(shell: Shell, given: argparse.Namespace) -> int:
     from vjepa_demo.scale import tables
 
     table: Any
-    if (Path(given.folder) / "_versions").is_dir() or "://" in given.folder:
+    if is_table(given.folder):
         table = tables.of_job(given.folder)
     else:
         table = tables.of_set(prepare(given.folder, embedder_of(shell, given), given.pooling))
     summary = {"to": given.to, "clips": len(table), "columns": tables.write(table, given.to)}
     shell.tell(given, summary, f"{len(table)} clips in {given.to}")
     return 0
+
+
+# --- a table of clips ------------------------------------------------------------------------------------------------
+
+
+def is_table(source: str) -> bool:
+    """Whether a set of references is a Lance table, and not a folder of clips or a dataset on the Hub."""
+    stored = "://" in source and not source.startswith(HUB)
+    return stored or source.rstrip("/").endswith(".lance") or (Path(source) / "_versions").is_dir()
+
+
+def opened(source: str, *, comparing: bool = True) -> ReferenceSet | LargeSet:
+    """A table of clips as a set of references: the one place where it becomes one.
+
+    Args:
+        comparing: whether clips are to be compared with it.
+
+    Raises:
+        UserError: it is none, has no index and needs one, or nobody knows how its vectors were made.
+    """
+    require("lance", "pyarrow")
+    from vjepa_demo.scale import large
+
+    found = large.opened(source)
+    if comparing and found.kind == large.UNKNOWN:
+        raise RequestError(large.NOBODY_KNOWS)
+    return found
+
+
+def like(kind: Kind, options: Options) -> Options:
+    """The options that embed a clip as a table's were; what was asked for otherwise stays, and will not be compared."""
+    made = kind.fingerprint.options
+    asked = {field.name: value for field in fields(Options) if (value := getattr(options, field.name)) != field.default}
+    return replace(made, **asked)
+
+
+def described(table: ReferenceSet | LargeSet) -> dict[str, Any]:
+    """What is to be known of a table whenever something is told of it."""
+    from vjepa_demo.scale.large import UNKNOWN, LargeSet
+
+    large = table if isinstance(table, LargeSet) else None
+    return {
+        "clips": len(table),
+        "fingerprint": None if table.kind == UNKNOWN else table.kind.fields,
+        "exact": large is None,
+        "recall": round(large.facts.recall, 4) if large else 1.0,
+        "not_indexed": large.added if large else 0,
+    }
+
+
+def notes(table: ReferenceSet | LargeSet) -> list[str]:
+    """The same for a person, where it is to be said at all."""
+    told, lines = described(table), []
+    if told["fingerprint"] is None:
+        lines.append("Nobody knows how the vectors of this table were made.")
+    if not told["exact"]:
+        lines.append(f"The index finds {told['recall']:.1%} of the ten nearest (measured on clips of the table).")
+    if told["not_indexed"]:
+        lines.append(f"{told['not_indexed']:+,} clips since it was indexed: run `references index` again.")
+    return lines
+
+
+def add_sample(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--sample",
+        type=int,
+        default=SAMPLE,
+        metavar="N",
+        help="clips of a large table that are looked up (%(default)s)",
+    )
+
+
+def add_actions(actions: Any, shell: Shell) -> None:
+    """What is done to tables of clips, and what they are asked."""
+    read = actions.add_parser("import", help="a table of vectors made elsewhere, or exported from here, as a set")
+    read.add_argument("file", metavar="FILE", help="a .parquet file or a .lance table with a column of vectors")
+    read.add_argument("--out", required=True, metavar="TABLE", help="the Lance table to make, set.lance")
+    read.add_argument("--vector", metavar="NAME", help="the column of vectors (default: the only one)")
+    shell.add_options(read, but=["hdr", "start", "end"])
+    read.set_defaults(checkpoint=None, run=partial(run_import, shell))
+
+    def asked(name: str, run: Callable[[Shell, argparse.Namespace], int], words: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = actions.add_parser(name, help=words)
+        parser.add_argument("table", metavar="TABLE", help="a Lance table of clips")
+        parser.add_argument("--json", action="store_true", help="print one JSON object")
+        parser.set_defaults(run=partial(run, shell))
+        return parser
+
+    asked("index", run_index, "prepare a table of clips for search, again after clips were added")
+    twins = asked("duplicates", run_duplicates, "pairs of clips that are almost the same")
+    twins.add_argument("--above", type=float, default=0.98, metavar="COSINE", help="how alike (default: %(default)s)")
+    strays = asked("odd", run_odd, "clips that are far from all others")
+    groups = asked("cluster", run_cluster, "clusters, each named by its most central clip")
+    groups.add_argument("--clusters", type=int, metavar="N", help="so many, by k-means (default: what HDBSCAN finds)")
+    for parser in (twins, strays, groups):
+        parser.add_argument("--to", metavar="F.csv", help="where to write all of them")
+
+
+def run_index(shell: Shell, given: argparse.Namespace) -> int:
+    require("lance", "pyarrow")
+    from vjepa_demo.scale import large
+
+    began = time.monotonic()
+    large.settle(given.table, shell.say)
+    table = opened(given.table, comparing=False)
+    told = {
+        **described(table),
+        "far_threshold": round(table.far_threshold, 6),
+        "seconds": round(time.monotonic() - began, 1),
+    }
+    shell.tell(given, told, "\n".join([f"{len(table):,} clips can be searched.", *notes(table)]))
+    return 0
+
+
+def run_import(shell: Shell, given: argparse.Namespace) -> int:
+    require("lance", "pyarrow")
+    from vjepa_demo.scale import importing, large
+
+    options = shell.options_of(given) if given.checkpoint else None
+    if options is None and shell.options_of(given) != replace(Options(), checkpoint=None):  # type: ignore[arg-type]
+        raise RequestError("How vectors were made begins with the checkpoint: name it with --checkpoint.")
+    read = importing.read_in(given.file, given.out, vector=given.vector, options=options)
+    large.settle(given.out, shell.say)
+    table = opened(given.out, comparing=False)
+    lines = [f"{len(table):,} clips in the table; the vectors are those of `{read.vector}`."]
+    if options and not read.proven:
+        lines.append("That they were made so could not be proven: the files of its first clips are not here.")
+    told = {"out": given.out, **described(table), **read._asdict()}
+    shell.tell(given, told, "\n".join([*lines, *notes(table)]))
+    return 0
+
+
+def run_duplicates(shell: Shell, given: argparse.Namespace) -> int:
+    from vjepa_demo.scale import within
+
+    table, write = _asked(given)
+    import numpy as np
+
+    pairs, cosines = within.duplicates(table, given.above)
+    columns = ["cosine", *(f"{name}_{which}" for which in "ab" for name in within.COLUMNS)]
+    numbers, where = np.unique(pairs, return_inverse=True)
+    rows, where = within.rows(table, numbers), where.reshape(pairs.shape)
+
+    def row(pair: int) -> dict[str, Any]:
+        a, b = (rows[number] for number in where[pair])
+        return dict(zip(columns, [round(float(cosines[pair]), 6), *a.values(), *b.values()], strict=True))
+
+    write(columns, map(row, range(len(pairs))))
+    shown = [row(pair) for pair in range(min(SHOWN, len(pairs)))]
+    lines = [f"{each['cosine']:.4f}  {each['clip_a']}  {each['clip_b']}" for each in shown]
+    told = {**described(table), "above": given.above, "pairs": len(pairs), "first": shown, "to": given.to}
+    shell.tell(given, told, "\n".join([f"{len(pairs):,} pairs of {len(table):,} clips", *lines, *notes(table)]))
+    return 0
+
+
+def run_odd(shell: Shell, given: argparse.Namespace) -> int:
+    from vjepa_demo.scale import within
+
+    table, write = _asked(given)
+    numbers, cosines = within.odd(table)
+    rows = [{"cosine": round(float(c), 6), **row} for c, row in zip(cosines, within.rows(table, numbers), strict=True)]
+    write(["cosine", *within.COLUMNS], rows)
+    lines = [f"{row['cosine']:.4f}  {row['label']}  {row['clip']}" for row in rows[:SHOWN]]
+    words = f"{len(rows):,} of {len(table):,} clips are less than {table.far_threshold:.4f} like any other"
+    told = {**described(table), "far_threshold": round(table.far_threshold, 6), "odd": len(rows), "first": rows[:SHOWN]}
+    shell.tell(given, {**told, "to": given.to}, "\n".join([words, *lines, *notes(table)]))
+    return 0
+
+
+def run_cluster(shell: Shell, given: argparse.Namespace) -> int:
+    from vjepa_demo.scale import within
+
+    table, write = _asked(given)
+    found, clusters = within.clusters(table, given.clusters)
+    middles = within.rows(table, [cluster.central for cluster in clusters])
+    told = [
+        {
+            "cluster": number,
+            "clips": cluster.clips,
+            "central": middle["clip"],
+            "cosine": round(cluster.cosine, 4),
+            "label": cluster.label,
+            "share": round(cluster.share, 4),
+        }
+        for number, (cluster, middle) in enumerate(zip(clusters, middles, strict=True))
+    ]
+    every = within.all_rows(table)
+    write(["cluster", *within.COLUMNS], ({"cluster": int(c), **row} for c, row in zip(found, every, strict=True)))
+    loose = int((found < 0).sum())
+    lines = [f"{c['cluster']:4}  {c['clips']:8,} clips  {c['central']}  ({c['label']} {c['share']:.0%})" for c in told]
+    words = f"{len(told)} clusters of {len(table):,} clips, {loose:,} in none"
+    summary = {**described(table), "clusters": told, "in_none": loose, "to": given.to}
+    shell.tell(given, summary, "\n".join([words, *lines[:SHOWN], *notes(table)]))
+    return 0
+
+
+def run_evaluate(shell: Shell, given: argparse.Namespace) -> int:
+    from vjepa_demo.cli.references import evaluated_in_words
+    from vjepa_demo.scale import within
+
+    table = opened(given.folder, comparing=False)
+    measured = within.evaluated(table, given.sample)
+    told = {**measured, **described(table)}
+    shell.tell(given, told, "\n".join([*evaluated_in_words(measured), *notes(table)]))
+    return 0
+
+
+def _asked(given: argparse.Namespace) -> tuple[ReferenceSet | LargeSet, Callable[[Sequence[str], Iterable[Any]], None]]:
+    """The table, and what writes rows to the file that is wanted."""
+    from vjepa_demo.cli import writable, writing
+
+    path = writable(given.to, ".csv")
+
+    def write(columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
+        if path:
+            with writing(), path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+                writer = csv.DictWriter(file, columns)
+                writer.writeheader()
+                writer.writerows(rows)
+
+    return opened(given.table, comparing=False), write

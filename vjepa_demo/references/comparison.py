@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -64,6 +65,38 @@ class Vote:
     count: int
     k: int
     margin: float
+
+
+class Found(Protocol):
+    """What is known of vectors among a set of references, however large it is: see `Comparison`."""
+
+    @property
+    def references(self) -> References[Found]: ...
+
+    def neighbours(self, k: int = 5) -> list[Neighbour]: ...
+
+    @property
+    def far(self) -> bool: ...
+
+    @property
+    def flat(self) -> np.ndarray: ...
+
+
+FoundT = TypeVar("FoundT", bound=Found, covariant=True)
+
+
+class References(Protocol[FoundT]):
+    """What every set of references answers: a `ReferenceSet`, or a table of more clips than memory holds."""
+
+    @property
+    def kind(self) -> Kind: ...
+
+    @property
+    def far_threshold(self) -> float: ...
+
+    def __len__(self) -> int: ...
+
+    def compare(self, vector: Vector) -> FoundT: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,14 +245,20 @@ def place(cosines: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
 
 def begin(cosines: np.ndarray, coordinates: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Where n queries begin, `[n, dims]`; the places of their k nearest references, `[n, k, dims]`, and the weights."""
-    k = min(PLACE_NEIGHBOURS, len(coordinates))
-    nearest = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
+    nearest = np.argsort(-cosines, axis=1, kind="stable")[:, : min(PLACE_NEIGHBOURS, len(coordinates))]
     near = coordinates[nearest].astype(np.float64)
-    if k == 1:
-        return near[:, 0], near, np.ones((len(near), 1))
-    gaps = np.maximum(1 - np.take_along_axis(cosines, nearest, 1), 0).astype(np.float64)
+    places, weights = weigh(np.take_along_axis(cosines, nearest, 1), near)
+    return places, near, weights
+
+
+def weigh(cosines: np.ndarray, near: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The weighted means `[n, dims]` of the places of the k nearest `[n, k, dims]`, and the weights `[n, k]`. `cosines`
+    `[n, k]` are those of the k, the largest first."""
+    if near.shape[1] == 1:
+        return near[:, 0], np.ones((len(near), 1))
+    gaps = np.maximum(1 - cosines, 0).astype(np.float64)
     weights = np.exp((gaps[:, :1] - gaps) / smooth_scale(gaps[:, 1:])[:, None])
-    return (weights[..., None] * near).sum(axis=1) / weights.sum(axis=1)[:, None], near, weights
+    return (weights[..., None] * near).sum(axis=1) / weights.sum(axis=1)[:, None], weights
 
 
 def _place(cosines: np.ndarray, coordinates: np.ndarray) -> np.ndarray:

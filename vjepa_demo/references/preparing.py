@@ -300,7 +300,7 @@ class _Run:
         return tried > 0 and self._agree(claimed)
 
     def _agree(self, claimed: dict[str, np.ndarray]) -> bool:
-        agree = all(_alike(claimed[sha], self.vectors[sha]) for sha in claimed.keys() & self.vectors.keys())
+        agree = all(alike(claimed[sha], self.vectors[sha]) for sha in claimed.keys() & self.vectors.keys())
         if not agree:
             log.warning("vectors that came with clips are not those of the clips, and are not used")
         return agree
@@ -427,7 +427,8 @@ class _Run:
             log.warning("%d of %d reference clips not embedded; the first: %s", len(self.failures), count, first)
 
 
-def _alike(claimed: np.ndarray, made: np.ndarray) -> bool:
+def alike(claimed: np.ndarray, made: np.ndarray) -> bool:
+    """Whether a vector from elsewhere is what was made here of the same clip, but for another machine's rounding."""
     if claimed.shape != made.shape:
         return False
     a, b = claimed.astype(np.float64), made.astype(np.float64)

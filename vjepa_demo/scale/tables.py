@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +26,8 @@ import numpy as np
 
 from vjepa_demo.embedding import Fingerprint, unit_vectors
 from vjepa_demo.errors import ReferencesError, RequestError
-from vjepa_demo.references.comparison import ReferenceSet, begin, leave_one_out
-from vjepa_demo.references.map import fit_map
+from vjepa_demo.references.comparison import PLACE_NEIGHBOURS, ReferenceSet, leave_one_out, weigh
+from vjepa_demo.references.map import align, fit_map
 from vjepa_demo.scale.work import MADE, Row, made_of
 
 if TYPE_CHECKING:
@@ -118,46 +118,112 @@ class Table:
             else []
         )
 
-    def lay_out(self) -> int:
-        """Give every clip a place on a map: that of UMAP for LAID_OUT of them, drawn at random once and for all; for
-        any other one the mean of its nearest of these, weighted as UMAP does. Returns how many clips have one."""
-        import lance
+    def lay_out(self, *, refit: bool = False) -> int:
+        """Give every clip a place on a map: that of UMAP for LAID_OUT of them, drawn at random; for any other one the
+        mean of its nearest of these, weighted as UMAP does. Where more clips have a place than have none, they keep it,
+        and the others are placed among them. Returns how many clips have a place now.
+
+        Args:
+            refit: lay out all of them anew, turned to lie near their old places.
+        """
         import pyarrow as pa
 
         dataset = self.open()
-        held = dataset.to_table(columns=["clip_id", "vector"], filter="error IS NULL") if dataset is not None else None
-        if held is None or not len(held):
+        held = dataset.to_table(columns=["clip_id", "x", "y", "error"]) if dataset is not None else None
+        rows = offsets(held["error"]) if held is not None else ()
+        if held is None or not len(rows):
             return 0
-        vectors = vectors_of(held)
-        places = places_of(vectors)
-        update = pa.table(
-            {"clip_id": held["clip_id"], "x": pa.array(places[:, 0]), "y": pa.array(places[:, 1])},
-        )
-        lance.dataset(self.uri).merge_insert("clip_id").when_matched_update_all().execute(update)
-        return len(places)
+        held = held.take(rows)
+        places = np.stack([held[name].to_numpy().astype(np.float32) for name in ("x", "y")], axis=1)
+        known = np.isfinite(places).all(axis=1)
+        refit |= known.sum() < min(LAID_OUT, len(rows) / 2)
+        new = np.full(len(rows), True) if refit else ~known
+        if not new.any():
+            return len(rows)
+        fitted = drawn(np.arange(len(rows)) if refit else np.flatnonzero(known), LAID_OUT)
+        vectors = vectors_of(dataset.take(rows[fitted], columns=["vector"]))
+        if refit:
+            kept = np.flatnonzero(known[fitted])
+            places[fitted] = align(fit_map(vectors), places[fitted], kept, kept)
+            new[fitted] = False
+        if new.any():
+            mean = mean_of(dataset)[0]
+            found = places_among(blocks_of(dataset), new, vectors - mean, places[fitted], mean)
+            places[new] = np.concatenate(list(found))
+            new[fitted] = refit
+        update = pa.table({"clip_id": held["clip_id"], "x": places[:, 0], "y": places[:, 1]})
+        # The other columns stay as they are on disk.
+        merge = dataset.merge_insert("clip_id").when_matched_update_all().write_mode("rewrite_columns")
+        merge.execute(update.filter(pa.array(new)))
+        return len(rows)
 
 
-def vectors_of(table: pa.Table, name: str = "vector") -> np.ndarray:
+def offsets(errors: pa.ChunkedArray) -> np.ndarray:
+    """The rows that have a vector, int64, of a table with this column `error`."""
+    return np.flatnonzero(errors.is_null().to_numpy())
+
+
+def drawn(rows: np.ndarray, most: int) -> np.ndarray:
+    """At most so many of them, the same ones every time, in order."""
+    return rows if len(rows) <= most else np.sort(np.random.default_rng(0).choice(rows, most, replace=False))
+
+
+def vectors_of(table: pa.Table | pa.RecordBatch, name: str = "vector") -> np.ndarray:
     """float32 `[R, D]` of a column of vectors, none of which is null."""
-    column = table[name].combine_chunks()
-    return np.asarray(column.flatten()).reshape(len(column), -1)
+    column = table[name]
+    column = column.combine_chunks() if hasattr(column, "combine_chunks") else column
+    return np.asarray(column.flatten(), np.float32).reshape(len(column), -1)
 
 
-def places_of(vectors: np.ndarray) -> np.ndarray:
-    """float32 `[R, 2]`: see `Table.lay_out`."""
-    count = len(vectors)
-    fitted = np.sort(np.random.default_rng(0).choice(count, LAID_OUT, replace=False)) if count > LAID_OUT else None
-    if fitted is None:
-        return fit_map(vectors)
-    places = np.empty((count, 2), np.float32)
-    places[fitted] = fit_map(vectors[fitted])
-    mean = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
-    known = unit_vectors(vectors[fitted] - mean).T
-    rest = np.setdiff1d(np.arange(count), fitted)
-    for begins in range(0, len(rest), BLOCK):
-        rows = rest[begins : begins + BLOCK]
-        places[rows] = begin(unit_vectors(vectors[rows] - mean) @ known, places[fitted])[0]
-    return places
+def blocks_of(dataset: Any, name: str = "vector") -> Iterator[np.ndarray]:
+    """float32 `[n, D]`: the vectors of all clips that have one, in the order of the table, some at a time."""
+    scan = {"filter": "error IS NULL"} if "error" in dataset.schema.names else {}
+    for batch in dataset.to_batches(columns=[name], batch_size=BLOCK, batch_readahead=2, **scan):
+        if len(batch):
+            yield vectors_of(batch, name)
+
+
+def mean_of(dataset: Any) -> tuple[np.ndarray, bool]:
+    """float32 `[D]`, the mean of all vectors, and whether they are all equal, which then had no angle to it: zeros."""
+    total, count, low, high = 0.0, 0, np.inf, -np.inf
+    for block in blocks_of(dataset):
+        total, count = total + block.sum(axis=0, dtype=np.float64), count + len(block)
+        low, high = np.minimum(low, block.min(axis=0)), np.maximum(high, block.max(axis=0))
+    equal = bool(np.all(low == high))
+    mean = np.asarray(total, np.float64) / count
+    return (np.zeros_like(mean, np.float32) if equal else mean.astype(np.float32)), equal
+
+
+def places_among(
+    blocks: Iterator[np.ndarray], wanted: np.ndarray, known: np.ndarray, places: np.ndarray, mean: np.ndarray
+) -> Iterator[np.ndarray]:
+    """float32 `[n, 2]`: where vectors belong among some that have a place.
+
+    Args:
+        blocks: of vectors `[n, D]`, R in all.
+        wanted: bool `[R]`, which of them are placed.
+        known: float32 `[K, D]`, those that have a place, centred.
+        places: float32 `[K, 2]`.
+        mean: float32 `[D]`, what the others are centred by.
+    """
+    units, k, row = unit_vectors(known).T, min(PLACE_NEIGHBOURS, len(known)), 0
+    for block in blocks:
+        chosen = unit_vectors(block[wanted[row : row + len(block)]] - mean)
+        row += len(block)
+        if len(chosen):
+            cosines = chosen @ units
+            nearest = most_alike(cosines, k)
+            yield weigh(np.take_along_axis(cosines, nearest, 1), places[nearest])[0].astype(np.float32)
+
+
+def most_alike(cosines: np.ndarray, k: int) -> np.ndarray:
+    """int `[n, k]`: the columns of cosines `[n, R]` with the k largest, in falling order."""
+    if k < cosines.shape[1]:
+        columns = np.argpartition(-cosines, k - 1, axis=1)[:, :k]
+    else:
+        columns = np.tile(np.arange(cosines.shape[1]), (len(cosines), 1))
+    order = np.argsort(-np.take_along_axis(cosines, columns, 1), axis=1, kind="stable")
+    return np.take_along_axis(columns, order, 1)
 
 
 def of_set(references: ReferenceSet) -> pa.Table:

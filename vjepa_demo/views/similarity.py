@@ -34,6 +34,9 @@ SCORE_SPAN_LEAST = 0.05
 # A change of this many levels of 256 is seen; a clip in which nothing changes more has no motion to choose by.
 LEAST_CHANGE = 8.0
 
+# A patch whose centred cosine with another one is at least this is of the same region.
+LEAST_ALIKE = 0.5
+
 MAGIC = b"VJPV"
 FORMAT = 1
 SHEET_SIDE = 512
@@ -86,6 +89,14 @@ def similarity(
     scores = np.clip(scores, -1.0, 1.0).astype(np.float32)
     scores[:, ~target.patch_mask] = np.nan
     return scores
+
+
+def region(embedding: Embedding, at: Position) -> np.ndarray:
+    """The patches of a clip that are like one of them (LEAST_ALIKE), and that one: bool `[T', H', W']`. Raises
+    RequestError as `similarity`."""
+    alike = similarity(embedding, at) >= LEAST_ALIKE  # NaN is not
+    alike[at] = True
+    return alike
 
 
 def pca_colours(embedding: Embedding) -> np.ndarray:

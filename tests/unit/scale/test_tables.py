@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from clip_tables import write_table
 
 from vjepa_demo.embedding import Fingerprint, Kind
 from vjepa_demo.errors import RequestError
@@ -67,15 +68,47 @@ def test_neighbours_are_those_of_a_slow_loop(references: ReferenceSet) -> None:
         np.testing.assert_allclose(found[row]["distances"], [1 - cosines[i] for i in best], atol=1e-5)
 
 
-def test_a_large_map_is_that_of_a_sample_and_the_others_lie_among_their_like(monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(3)
+def places_of(path: Path) -> np.ndarray:
+    table = tables.Table(path).open().to_table(filter="error IS NULL")
+    return np.stack([table["x"], table["y"]], axis=1)
+
+
+def test_a_large_map_is_that_of_a_sample_and_the_others_lie_among_their_like(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("lance")
+    rng, path = np.random.default_rng(3), tmp_path / "clips.lance"
     labels = np.repeat(np.arange(6), 50)
     vectors = (3 * rng.normal(size=(6, 32))[labels] + rng.normal(size=(300, 32))).astype(np.float32)
     monkeypatch.setattr(tables, "LAID_OUT", 120)
-    places = tables.places_of(vectors)
-    assert np.isfinite(places).all()
-    nearest = ((places[:, None] - places) ** 2).sum(axis=-1) + np.diag(np.full(300, np.inf))
-    assert (labels[nearest.argmin(axis=1)] == labels).mean() > 0.9
+    monkeypatch.setattr(tables, "BLOCK", 64)
+    write_table(path, vectors[:290], labels[:290], faulty=4)
+    table = tables.Table(path)
+    assert table.lay_out() == 290
+    before = places_of(path)
+    assert np.isfinite(before).all()
+    write_table(path, vectors[290:], labels[290:], faulty=2)
+    assert table.lay_out() == 300
+    places = places_of(path)
+    np.testing.assert_array_equal(places[:290], before)
+    assert table.lay_out() == 300
+    np.testing.assert_array_equal(places_of(path), places)
+    table.lay_out(refit=True)
+    again = places_of(path)
+    span = np.linalg.norm(np.ptp(places, axis=0))
+    assert np.median(np.linalg.norm(again - places, axis=1)) < 0.3 * span, "it is turned to lie near the old places"
+    for found in (places, again):
+        assert np.isfinite(found).all()
+        nearest = ((found[:, None] - found) ** 2).sum(axis=-1) + np.diag(np.full(300, np.inf))
+        assert (labels[nearest.argmin(axis=1)] == labels).mean() > 0.9
+    held = table.open().to_table(filter="error IS NULL")
+    np.testing.assert_array_equal(tables.vectors_of(held), vectors)
+
+
+def test_the_most_alike_are_those_of_a_sort() -> None:
+    cosines = np.random.default_rng(2).normal(size=(9, 40))
+    for k in (1, 7, 40):
+        np.testing.assert_array_equal(tables.most_alike(cosines, k), np.argsort(-cosines, axis=1)[:, :k])
 
 
 def test_a_table_of_another_format_is_refused(references: ReferenceSet, tmp_path: Path) -> None:

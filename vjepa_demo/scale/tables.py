@@ -150,7 +150,7 @@ class Table:
             mean = mean_of(dataset)[0]
             found = places_among(blocks_of(dataset), new, vectors - mean, places[fitted], mean)
             places[new] = np.concatenate(list(found))
-            new[fitted] = refit
+        new[fitted] = refit
         update = pa.table({"clip_id": held["clip_id"], "x": places[:, 0], "y": places[:, 1]})
         # The other columns stay as they are on disk.
         merge = dataset.merge_insert("clip_id").when_matched_update_all().write_mode("rewrite_columns")

@@ -23,10 +23,12 @@ from vjepa_demo.scale.tables import blocks_of, drawn, most_alike, vectors_of
 Set = ReferenceSet | LargeSet
 PROBES = 8  # partitions that a clip's near-duplicates are looked for in
 MOST_PAIRS = 1_000_000
+MANY_PAIRS = "More than {} pairs are so much alike: ask for a larger cosine."
 SEED = 0
 COLUMNS = ("clip", "label")
 MANY = 65_536  # clips whose names are read at a time
-FITTED = 20_000  # clips that k-means is fitted to
+FITTED = 20_000  # clips that k-means is fitted to, from STARTS beginnings
+STARTS = 4
 DENSE = 5_000  # clips that HDBSCAN is fitted to: its time grows with their square
 FEWEST = 5  # clips of a cluster of HDBSCAN
 QUERY_BYTES = 256 * 2**20  # of cosines of the queries of an evaluation, at a time
@@ -127,17 +129,28 @@ def duplicates(references: Set, above: float) -> tuple[np.ndarray, np.ndarray]:
     """
     if not -1 <= above <= 1:
         raise RequestError(f"A cosine lies between -1 and 1, not at {above:g}.")
-    keys: np.ndarray = np.empty(0, np.int64)
+    keys: np.ndarray = np.empty(0, np.int64)  # of a pair: the lower number times R, and the higher one
     cosines: np.ndarray = np.empty(0, np.float32)
+    new: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def merged() -> tuple[np.ndarray, np.ndarray]:
+        every, found = (np.concatenate(parts) for parts in zip((keys, cosines), *new, strict=True))
+        once, index = np.unique(every, return_index=True)
+        if len(once) > MOST_PAIRS:
+            raise RequestError(MANY_PAIRS.format(f"{MOST_PAIRS:,}"))
+        return once, found[index]
+
     for rows, others, block in products(references):
-        a, b = np.nonzero(block >= above)
-        found, first, second = block[a, b], rows[a], others[b]
-        apart = first != second
-        low, high = np.minimum(first, second)[apart], np.maximum(first, second)[apart]
-        keys, index = np.unique(np.concatenate([keys, low * len(references) + high]), return_index=True)
-        cosines = np.concatenate([cosines, found[apart]])[index]
-        if len(keys) > MOST_PAIRS:
-            raise RequestError(f"More than {MOST_PAIRS:,} pairs are so much alike: ask for a larger cosine.")
+        alike = block >= above
+        if np.count_nonzero(alike) > 2 * MOST_PAIRS + len(rows):  # in a block a pair stands twice at most
+            raise RequestError(MANY_PAIRS.format(f"{MOST_PAIRS:,}"))
+        a, b = np.nonzero(alike)
+        apart = rows[a] != others[b]
+        a, b = a[apart], b[apart]
+        new.append((np.minimum(rows[a], others[b]) * len(references) + np.maximum(rows[a], others[b]), block[a, b]))
+        if sum(len(part) for part, _ in new) > MOST_PAIRS:
+            (keys, cosines), new = merged(), []
+    keys, cosines = merged()
     order = np.lexsort((keys, -cosines))
     keys = keys[order]
     return np.stack([keys // len(references), keys % len(references)], axis=1), cosines[order]
@@ -206,7 +219,7 @@ def _middles(references: Set, count: int) -> np.ndarray:
     from sklearn.cluster import KMeans
 
     sample = drawn(np.arange(len(references)), max(FITTED, 8 * count))
-    fitted = KMeans(count, n_init=1, random_state=SEED).fit(taken(references, sample))
+    fitted = KMeans(count, n_init=STARTS, random_state=SEED).fit(taken(references, sample))
     middles = unit_vectors(fitted.cluster_centers_.astype(np.float32))
     if len(sample) == len(references):
         return middles

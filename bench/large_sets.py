@@ -4,7 +4,8 @@ python bench/large_sets.py --rows 1000000 --width 192
 python bench/large_sets.py --rows 200000 --width 1024
 
 The rows are drawn: CLUSTERS of unequal size, in each of them clips that differ in LATENT directions and a little noise.
-Each step runs in a process of its own, whose largest resident size is told beside its seconds.
+Each step runs in a process of its own, whose seconds by the clock and of all its threads, and largest resident size, are
+told.
 """
 
 from __future__ import annotations
@@ -171,7 +172,8 @@ def main() -> None:
     folder = Path(given.folder or tempfile.mkdtemp(prefix="vjepa-demo-bench-"))
     table = str(folder / f"{given.rows}x{given.width}.lance")
     if given.step:
-        print(json.dumps({**run(given.step, table, given.width, given.rows), "peak_mb": peak()}))
+        told = run(given.step, table, given.width, given.rows)
+        print(json.dumps({**told, "cpu_s": round(time.process_time(), 1), "peak_mb": peak()}))
         return
     for step in given.steps.split(","):
         command = [sys.executable, __file__, "--rows", str(given.rows), "--width", str(given.width)]

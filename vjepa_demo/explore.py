@@ -24,7 +24,7 @@ from vjepa_demo.memo import Memo
 from vjepa_demo.model import checkpoints
 from vjepa_demo.options import Options, Sampling
 from vjepa_demo.references.background import prepared
-from vjepa_demo.references.comparison import Comparison, Found, References
+from vjepa_demo.references.comparison import Comparison, FoundT, References
 from vjepa_demo.settings import ASSETS, settings
 from vjepa_demo.views.labels import Labels, cautions, labels
 from vjepa_demo.views.orders import WORDS as ORDER_WORDS
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from vjepa_demo.model.encoder import Forecast
 
 T = TypeVar("T")
-FoundT = TypeVar("FoundT", bound=Found)
 Progress = Callable[[str], None]
 
 

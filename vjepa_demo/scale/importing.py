@@ -209,8 +209,9 @@ class _Reading:
         columns: dict[str, Any] = {
             name: self._cast(read[other], name) for name, other in self.columns.items() if name != "motion"
         }
-        fault = np.where(whole, None, np.where(read[self.vector].is_null(), NO_VECTOR, NO_NUMBERS))
-        faults = pa.array(fault.tolist(), pa.string())
+        missing = read[self.vector].is_null().to_pylist()
+        told = [None if good else NO_VECTOR if none else NO_NUMBERS for good, none in zip(whole, missing, strict=True)]
+        faults = pa.array(told, pa.string())
         columns["error"] = pc.coalesce(columns["error"], faults) if "error" in columns else faults
         columns["vector"] = vectors
         if "motion" in self.columns:

@@ -89,8 +89,8 @@ def kind_of(made: dict[str, set[Any]]) -> Kind:
     """What kind the vectors of a table are, by the values of its columns. Raises ReferencesError where they differ."""
     if any(len(values) > 1 for values in made.values()):
         raise ReferencesError(MIXED)
-    fields = {name: next(iter(values), None) for name, values in made.items()}
-    return UNKNOWN if None in fields.values() else Kind(Fingerprint(**fields))
+    fields = {name: value for name, values in made.items() for value in values if value is not None}
+    return Kind(Fingerprint(**fields)) if fields.keys() == made.keys() else UNKNOWN
 
 
 def opened(uri: str) -> ReferenceSet | LargeSet:

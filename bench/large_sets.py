@@ -4,8 +4,8 @@ python bench/large_sets.py --rows 1000000 --width 192
 python bench/large_sets.py --rows 200000 --width 1024
 
 The rows are drawn: CLUSTERS of unequal size, in each of them clips that differ in LATENT directions and a little noise.
-Each step runs in a process of its own, whose seconds by the clock and of all its threads, and largest resident size, are
-told.
+Each step runs in a process of its own; told are its seconds, by the clock and of all its threads, and its largest
+resident size.
 """
 
 from __future__ import annotations

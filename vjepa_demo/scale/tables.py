@@ -217,13 +217,10 @@ def places_among(
 
 
 def most_alike(cosines: np.ndarray, k: int) -> np.ndarray:
-    """int `[n, k]`: the columns of cosines `[n, R]` with the k largest, in falling order."""
-    if k < cosines.shape[1]:
-        columns = np.argpartition(-cosines, k - 1, axis=1)[:, :k]
-    else:
-        columns = np.tile(np.arange(cosines.shape[1]), (len(cosines), 1))
-    order = np.argsort(-np.take_along_axis(cosines, columns, 1), axis=1, kind="stable")
-    return np.take_along_axis(columns, order, 1)
+    """int64 `[n, k]`: the columns of cosines `[n, R]` with the k largest, in falling order."""
+    import torch
+
+    return torch.topk(torch.from_numpy(cosines), k, dim=1).indices.numpy()  # numpy's partition takes twice as long
 
 
 def of_set(references: ReferenceSet) -> pa.Table:

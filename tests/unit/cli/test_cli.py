@@ -214,6 +214,16 @@ def test_neighbours(references: Path, run: Run) -> None:
     assert len(run("neighbours", query, "--references", references, "-k", 99)["neighbours"]) == 4
 
 
+def test_neighbours_of_a_patch(references: Path, run: Run, refused) -> None:
+    query, options = references / "stripes" / "0.mp4", ("--references", references)
+    told = run("neighbours", query, *options, "--at", "1,2,0")
+    assert (told["at"], told["far"]) == ([1, 2, 0], None)
+    assert 1 <= told["patches"] < np.prod(told["grid"])
+    assert told["neighbours"] != run("neighbours", query, *options)["neighbours"]
+    assert "outside the grid" in refused("neighbours", query, *options, "--at", "0,0,99")
+    assert "pooling mean" in refused("neighbours", query, *options, "--at", "0,0,0", "--pooling", "motion")
+
+
 def test_neighbours_by_motion(references: Path, run: Run, tmp_path: Path) -> None:
     """A film of the same motion in other colours is the nearest by motion; a clip is compared as it is asked for."""
     query = tmp_path / "inverted.mp4"

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,8 @@ from vjepa_demo.scale.work import MADE, Row, made_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+os.environ.setdefault("LANCE_LOG", "error")  # before it is imported: it warns of each table that is made
 
 NEIGHBOURS = 15  # of a clip, in exports
 LAID_OUT = 10_000  # clips of which UMAP makes a map; all others are placed on it

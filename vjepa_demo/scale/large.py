@@ -9,9 +9,9 @@ the table, for which it goes on to answer until it is made anew.
 from __future__ import annotations
 
 import base64
-import contextlib
 import datetime
 import json
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,6 +35,8 @@ from vjepa_demo.scale.work import MADE
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+log = logging.getLogger(__name__)
 
 EXACT = 50_000  # clips that are compared one by one
 PLACE = "_references/vector.lance"  # within the table
@@ -85,6 +87,28 @@ class Facts:
     partitions: int
 
 
+@dataclass(frozen=True, eq=False)
+class Index:
+    """An index that was finished: the Lance table of vectors, and what was measured."""
+
+    units: Any
+    facts: Facts
+
+    @classmethod
+    def open(cls, uri: str) -> Index | None:
+        """That of a table; None where there is none."""
+        units = Table(f"{uri}/{PLACE}").open()
+        told = (units.schema.metadata or {}).get(FACTS.encode()) if units is not None else None
+        held = json.loads(told) if told else {}
+        return cls(units, Facts(**held)) if held.pop("format", None) == FORMAT else None
+
+    def set_of(self, table: Any, added: int = 0) -> LargeSet:
+        """The set, with the version of the table that was indexed."""
+        whole = table.count_rows() == self.facts.clips
+        rows = np.arange(self.facts.clips) if whole else offsets(table.to_table(columns=["error"])["error"])
+        return LargeSet(Kind.parse(self.facts.kind), table, rows, self.units, self.facts, added)
+
+
 def kind_of(made: dict[str, set[Any]]) -> Kind:
     """What kind the vectors of a table are, by the values of its columns. Raises ReferencesError where they differ."""
     if any(len(values) > 1 for values in made.values()):
@@ -95,12 +119,22 @@ def kind_of(made: dict[str, set[Any]]) -> Kind:
 
 def opened(uri: str) -> ReferenceSet | LargeSet:
     """A table as a set of references. Raises ReferencesError."""
+    import lance
+
     dataset = _own(uri)
+    made = Index.open(uri)
+    if made and made.facts.version == dataset.version:  # then nothing has to be counted
+        return made.set_of(dataset)
     count = dataset.count_rows(filter="error IS NULL")
     if not count:
         raise ReferencesError(NOTHING)
     if count > EXACT:
-        return LargeSet.open(uri, count)
+        try:
+            if made:
+                return made.set_of(lance.dataset(uri, version=made.facts.version), count - made.facts.clips)
+        except (ValueError, OSError):
+            log.info("the version of the table that was indexed is gone")
+        raise ReferencesError(NO_INDEX.format(f"{count:,}"))
     table = dataset.to_table(columns=[*DIMENSIONS, *MADE, "x", "y", "vector"], filter="error IS NULL")
     if table["vector"].null_count:
         raise ReferencesError(
@@ -117,10 +151,9 @@ def settle(uri: str, progress: Progress = lambda message: None) -> None:
     dataset = _own(uri)
     count = dataset.count_rows(filter="error IS NULL")
     if count > EXACT:
-        with contextlib.suppress(ReferencesError):
-            if LargeSet.open(uri, count).facts.version == dataset.version:
-                return
-        index(uri, progress)
+        made = Index.open(uri)
+        if not made or made.facts.version != dataset.version:
+            index(uri, progress)
     elif count:
         progress("Laying out the map")
         Table(uri).lay_out()
@@ -161,27 +194,6 @@ class LargeSet:
     units: Any
     facts: Facts
     added: int = 0
-
-    @classmethod
-    def open(cls, uri: str, count: int) -> LargeSet:
-        """Raises ReferencesError where there is no index, or none for a version that is still there."""
-        import lance
-
-        none = ReferencesError(NO_INDEX.format(f"{count:,}"))
-        units = Table(f"{uri}/{PLACE}").open()
-        told = (units.schema.metadata or {}).get(FACTS.encode()) if units is not None else None
-        if told is None:
-            raise none
-        held = json.loads(told)
-        if held.pop("format") != FORMAT:
-            raise none
-        facts = Facts(**held)
-        try:
-            table = lance.dataset(uri, version=facts.version)
-        except (ValueError, OSError):
-            raise none from None
-        rows = offsets(table.to_table(columns=["error"])["error"])
-        return cls(Kind.parse(facts.kind), table, rows, units, facts, count - facts.clips)
 
     def __len__(self) -> int:
         return self.facts.clips
@@ -298,8 +310,8 @@ def search(units: Any, queries: np.ndarray, k: int, probes: int) -> tuple[np.nda
 
 
 def index(uri: str, progress: Progress = lambda message: None) -> Facts:
-    """Place and index all clips of a table, and measure the index. It is there when all of that is done, else the one
-    before. Raises ReferencesError."""
+    """Place and index all clips of a table, and measure the index; until that is done the table has none. Raises
+    ReferencesError."""
     import lance
     import pyarrow as pa
 

@@ -6,6 +6,7 @@ compared with those of the PROBES partitions that it is nearest to.
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -98,18 +99,22 @@ def products(references: Set) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarr
     cells = vectors_of_centroids(references.units)
     probes = min(PROBES, len(cells))
     half = (cells**2).sum(axis=1) / 2
-    near = np.concatenate([most_alike(block @ cells.T - half, probes) for block in blocks(references)]).astype(np.int32)
-    members = np.argsort(near[:, 0], kind="stable")
-    visits = np.argsort(near.ravel(), kind="stable")
-    ends = np.cumsum(np.bincount(near[:, 0], minlength=len(cells)))
-    visited = np.cumsum(np.bincount(near.ravel(), minlength=len(cells)))
-    for cell in range(len(cells)):
-        own = members[ends[cell - 1] if cell else 0 : ends[cell]]
-        asking = visits[visited[cell - 1] if cell else 0 : visited[cell]] // probes
-        known = taken(references, own) if len(own) else None
-        for begins in range(0, len(asking) if known is not None else 0, BLOCK):
-            rows = asking[begins : begins + BLOCK]
-            yield rows, own, taken(references, rows) @ known.T  # type: ignore[union-attr]
+    with tempfile.TemporaryFile() as file:  # rows from here and there are read from it at once, and not from a table
+        nearest = []
+        for block in blocks(references):
+            file.write(block.tobytes())
+            nearest.append(most_alike(block @ cells.T - half, probes).astype(np.int32))
+        file.flush()
+        units = np.memmap(file, np.float32, "r", shape=(len(references), cells.shape[1]))
+        near = np.concatenate(nearest)
+        members, visits = np.argsort(near[:, 0], kind="stable"), np.argsort(near.ravel(), kind="stable")
+        ends = np.cumsum(np.bincount(near[:, 0], minlength=len(cells)))
+        visited = np.cumsum(np.bincount(near.ravel(), minlength=len(cells)))
+        for own, asking in zip(np.split(members, ends[:-1]), np.split(visits // probes, visited[:-1]), strict=True):
+            known = units[own].T
+            for begins in range(0, len(asking) if len(own) else 0, BLOCK):
+                rows = asking[begins : begins + BLOCK]
+                yield rows, own, units[rows] @ known
 
 
 def vectors_of_centroids(units: Any) -> np.ndarray:

@@ -22,7 +22,7 @@ from vjepa_demo.scale.large import LargeSet, exact
 from vjepa_demo.scale.tables import blocks_of, drawn, most_alike, vectors_of
 
 Set = ReferenceSet | LargeSet
-PROBES = 8  # partitions that a clip's near-duplicates are looked for in
+PROBES = 4  # partitions that a clip's near-duplicates are looked for in
 MOST_PAIRS = 1_000_000
 MANY_PAIRS = "More than {} pairs are so much alike: ask for a larger cosine."
 SEED = 0
@@ -88,7 +88,7 @@ def labels(references: Set) -> np.ndarray:
     return np.array([clip.label for clip in references.clips])
 
 
-def products(references: Set) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def products(references: Set, probes: int = PROBES) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Clips compared with others, as (numbers `[n]`, numbers `[m]`, cosines `[n, m]`): in a small set all with all, in
     a large one each with all that are in its nearest partitions. A clip meets itself, too, and others once or twice."""
     if isinstance(references, ReferenceSet):
@@ -97,7 +97,7 @@ def products(references: Set) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarr
             yield rows, everything, references.unit[rows] @ references.unit.T
         return
     cells = vectors_of_centroids(references.units)
-    probes = min(PROBES, len(cells))
+    probes = min(probes, len(cells))
     half = (cells**2).sum(axis=1) / 2
     with tempfile.TemporaryFile() as file:  # rows from here and there are read from it at once, and not from a table
         nearest = []
@@ -174,13 +174,13 @@ def odd(references: Set) -> tuple[np.ndarray, np.ndarray]:
         nearest = nearest[rows]
     else:
         known: np.ndarray = np.full(len(references), -np.inf, np.float32)
-        for asking, others, cosines in products(references):
+        for asking, others, cosines in products(references, 1):
             same = np.searchsorted(others, asking)
             same[same == len(others)] = 0
             at = np.flatnonzero(others[same] == asking)
             cosines[at, same[at]] = -np.inf
             known[asking] = np.maximum(known[asking], cosines.max(axis=1))
-        # What is near to something in its own partitions is not odd; the others are compared with all.
+        # What is near to something in its own partition is not odd; the others are compared with all.
         rows = np.flatnonzero(known < references.far_threshold)
         parts = [
             exact(blocks(references), taken(references, part), 1, part)[1][:, 0]

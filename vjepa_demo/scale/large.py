@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-EXACT = 50_000  # clips that are compared one by one
+# Clips that are compared one by one. Of 50,000 × 192 the mean, the far threshold and one place on the map took 19 s, on
+# two busy cores, where an index of a million answered in 0.2 s.
+EXACT = 20_000
 PLACE = "_references/vector.lance"  # within the table
 FACTS = "vjepa-demo"  # their name in the metadata
 FORMAT = 1

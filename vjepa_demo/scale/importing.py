@@ -74,7 +74,7 @@ def read_in(source: str, out: str, *, vector: str | None = None, options: Option
     parts = batches([name, *columns.values()])
     first = next((part for part in parts if len(part)), None)
     if first is None:
-        raise ReferencesError("The table has no rows.")
+        raise ReferencesError("The table has no rows: check the path.")
     width, motion = _width(first, name), _width(first, columns["motion"]) if "motion" in columns else 1
     if not width:
         raise ReferencesError("The first rows of the table have no vectors: take them out, or name another column.")
@@ -131,7 +131,9 @@ def _vector(form: pa.Schema, wanted: str | None) -> str:
     found = [field.name for field in form if _is_vector(field.type)]
     if wanted is not None:
         if wanted not in found:
-            raise RequestError(f"The table has no column {cut(wanted)} of lists of numbers.")
+            raise RequestError(
+                f"The table has no column {cut(wanted)} of lists of numbers: name another one in --vector."
+            )
         return wanted
     if not found:
         raise ReferencesError("The table has no column of lists of numbers: it holds no vectors.")

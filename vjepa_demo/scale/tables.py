@@ -228,9 +228,12 @@ def most_alike(cosines: np.ndarray, k: int) -> np.ndarray:
 
 def of_set(references: ReferenceSet) -> pa.Table:
     """A set of references as such a table. Thumbnails are those that the set has; what a reference set does not know
-    (the motion, where it compares by the mean, and the mean, where it compares by motion) stays null."""
+    (the motion, where it compares by the mean, and the mean, where it compares by motion) stays null. Raises
+    RequestError where the set is compared by anything else."""
     import pyarrow as pa
 
+    if references.kind.pooling == "probe":
+        raise RequestError("Tables hold no vectors of classifiers: export the set by mean or motion.")
     made, motion = references.kind.fingerprint, references.kind.pooling == "motion"
     near = nearest(references.vectors)
     width = references.vectors.shape[1]

@@ -133,7 +133,7 @@ def duplicates(references: Set, above: float) -> tuple[np.ndarray, np.ndarray]:
         RequestError: there are too many.
     """
     if not -1 <= above <= 1:
-        raise RequestError(f"A cosine lies between -1 and 1, not at {above:g}.")
+        raise RequestError(f"A cosine lies between -1 and 1, not at {above:g}: choose one between them.")
     keys: np.ndarray = np.empty(0, np.int64)  # of a pair: the lower number times R, and the higher one
     cosines: np.ndarray = np.empty(0, np.float32)
     new: list[tuple[np.ndarray, np.ndarray]] = []

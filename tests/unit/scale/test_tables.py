@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -114,3 +115,10 @@ def test_the_most_alike_are_those_of_a_sort() -> None:
 def test_a_table_of_another_format_is_refused(references: ReferenceSet, tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"\.parquet or \.lance"):
         tables.write(tables.of_set(references), str(tmp_path / "set.xlsx"))
+
+
+def test_a_set_compared_by_a_classifier_is_refused(references: ReferenceSet) -> None:
+    """A table has columns of the mean and of the motion, and would pass the one off as the other."""
+    by_classifier = replace(references, kind=replace(references.kind, pooling="probe"))
+    with pytest.raises(RequestError, match="export the set by mean or motion"):
+        tables.of_set(by_classifier)

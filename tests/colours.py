@@ -33,5 +33,5 @@ class Colours:
         self.mean = clip.frames.astype(np.float32).mean(axis=(0, 2, 3))
         return self
 
-    def vector(self, pooling: str) -> Vector:
-        return Vector(self.mean, self.kind(pooling))
+    def vector(self, embedding: Colours, pooling: str) -> Vector:
+        return Vector(embedding.mean, self.kind(pooling))

@@ -288,8 +288,8 @@ class Colours:
         self.mean = clip.frames.astype(np.float32).mean(axis=(0, 2, 3))
         return self
 
-    def vector(self, pooling):
-        return Vector(self.mean, self.kind(pooling))
+    def vector(self, embedding, pooling):
+        return Vector(embedding.mean, self.kind(pooling))
 
 
 @pytest.fixture

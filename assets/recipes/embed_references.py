@@ -13,7 +13,6 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 
@@ -48,7 +47,7 @@ def main() -> None:
     wanted: set[Path] = set()
     for sampling, fit, precision in WAYS:
         embedder = Embedder(get_encoder("nano", device="cpu", precision=precision), sampling, fit)
-        for pooling in get_args(Pooling):
+        for pooling in embedder.poolings:
             kind = embedder.kind(pooling)
             path = folder / f"{kind.key}.safetensors"
             wanted.add(path)
@@ -68,7 +67,7 @@ def main() -> None:
 
 def make(embedder: Embedder, pooling: Pooling, like: Stored | None) -> Stored:
     """The vectors of the shipped clips and their map, turned to lie as another one does; thumbnails on the way."""
-    made = prepare(SHIPPED, embedder, pooling, store=STORE, also=get_args(Pooling))
+    made = prepare(SHIPPED, embedder, pooling, store=STORE, also=embedder.poolings)
     if made.failures:
         sys.exit(f"these clips cannot be embedded: {made.failures}")
     for sha in made.hashes:  # those of the first way: another one takes another frame

@@ -156,6 +156,7 @@ def described(table: ReferenceSet | LargeSet) -> dict[str, Any]:
         "exact": large is None,
         "recall": round(large.facts.recall, 4) if large else 1.0,
         "not_indexed": large.added if large else 0,
+        "stale": large.stale if large else False,
     }
 
 
@@ -168,6 +169,8 @@ def notes(table: ReferenceSet | LargeSet) -> list[str]:
         lines.append(f"The index finds {told['recall']:.1%} of the ten nearest (measured on clips of the table).")
     if told["not_indexed"]:
         lines.append(f"{told['not_indexed']:+,} clips since it was indexed: run `references index` again.")
+    elif told["stale"]:
+        lines.append("The table has changed since it was indexed: run `references index` again.")
     return lines
 
 
@@ -309,6 +312,8 @@ def run_evaluate(shell: Shell, given: argparse.Namespace) -> int:
     from vjepa_demo.cli.references import evaluated_in_words
     from vjepa_demo.scale import within
 
+    if given.pooling != "mean":
+        raise RequestError("Tables are compared by the mean of the tokens: leave --pooling out.")
     table = opened(given.folder, comparing=False)
     measured = within.evaluated(table, given.sample)
     told = {**measured, **described(table)}

@@ -21,7 +21,15 @@ import numpy as np
 from vjepa_demo import jobs
 from vjepa_demo.embedder import Embedder
 from vjepa_demo.embedding import Embedding, Kind, Pooling
-from vjepa_demo.errors import BusyError, DiskError, MediaError, ReferencesError, RequestError, Stopped
+from vjepa_demo.errors import (
+    BusyError,
+    CheckpointError,
+    DiskError,
+    MediaError,
+    ReferencesError,
+    RequestError,
+    Stopped,
+)
 from vjepa_demo.files import known_hash, lock, sweep
 from vjepa_demo.media.clip import Clip
 from vjepa_demo.references.comparison import ReferenceClip, ReferenceSet
@@ -318,9 +326,9 @@ class _Run:
                 read = [(clip, sha, frames) for clip, sha in new if (frames := self._read(clip)) is not None]
                 turn.enter_context(jobs.turn(told))
                 embeddings = self._encode([(clip, frames) for clip, _, frames in read]) if read else {}
-            for clip, sha, frames in read:
-                if clip.file in embeddings:
-                    self._take(clip, sha, frames, embeddings[clip.file])
+                for clip, sha, frames in read:  # in the same turn: a classifier's vector is another pass
+                    if clip.file in embeddings:
+                        self._take(clip, sha, frames, embeddings[clip.file])
         return sum(sha in self.vectors for _, sha in batch)
 
     def _read(self, clip: ReferenceClip) -> Clip | None:
@@ -369,15 +377,20 @@ class _Run:
 
     def _keep_others(self, sha: str, embedding: Embedding) -> None:
         for pooling, parts, known in self._others:
-            with contextlib.suppress(RequestError):  # a clip that is too short for it
-                if sha not in known:
-                    self._store(partial(parts.add, sha, self.embedder.vector(embedding, pooling).array))
+            if sha in known:
+                continue
+            with contextlib.suppress(RequestError, CheckpointError):  # too short for it, or no room for it
+                vector = self.embedder.vector(embedding, pooling).array
+                if np.isfinite(vector).all():
+                    self._store(partial(parts.add, sha, vector))
 
     @cached_property
     def _others(self) -> list[tuple[Pooling, Parts, set[str]]]:
         """The poolings of `also`, where their vectors go, and the clips that have one already."""
         others = []
         for pooling in self.also:
+            if pooling == self.kind.pooling:
+                continue
             kind = replace(self.kind, pooling=pooling)
             target = self.target.with_name(f"{kind.key}.safetensors")
             known = {sha for stored in _stored(self.folder, kind, target) for sha in stored.hashes}

@@ -27,6 +27,8 @@ NAMES = {
     "label": ("label", "class", "category"),
     **{name: (name,) for name in ("clip_id", "item", "split", *MADE, "motion", "thumbnail", "error", "x", "y")},
 }
+# Of these ours alone can be believed: elsewhere they are anything, and an identifier need not be one clip's.
+OWN = (*MADE, "clip_id", "item", "error")
 NO_VECTOR = "The row has no vector."
 UNLIKE = (
     "The vectors are not those that this checkpoint makes of these clips in this way: say how they were made, or leave "
@@ -66,10 +68,10 @@ def read_in(source: str, out: str, *, vector: str | None = None, options: Option
     form, batches = _opened(source)
     name = _vector(form, vector)
     columns = _columns(form, name)
-    told = set(MADE) <= set(columns)
+    told = set(MADE) <= set(columns) and name == "vector"  # nothing else is the mean of the tokens
     if told and options:
         raise RequestError("The table says itself how its vectors were made: leave --checkpoint out.")
-    for part in () if told else MADE:
+    for part in () if told else OWN:
         columns.pop(part, None)
     parts = batches([name, *columns.values()])
     first = next((part for part in parts if len(part)), None)
@@ -95,11 +97,15 @@ def read_in(source: str, out: str, *, vector: str | None = None, options: Option
     before = os.path.exists(out)
     try:
         lance.write_dataset(pa.RecordBatchReader.from_batches(reading.form, made()), out)
-    except Exception:
+    except Exception as error:
         if not before:
             shutil.rmtree(out, ignore_errors=True)
         if fails:
             raise fails[0] from None
+        if isinstance(error, (OSError, pa.ArrowInvalid)):
+            raise ReferencesError(
+                "The table cannot be read, or the new one cannot be written: see that both places can be reached."
+            ) from error
         raise
     left_out = [column for column in form.names if column not in {name, *columns.values()}]
     return Read(name, columns, left_out, proven, told or worker is not None)

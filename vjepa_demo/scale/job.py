@@ -84,6 +84,7 @@ def run(
     engine = _Engine(options, windows, plan)
     kind, table, form = Kind(engine.fingerprint), Table(out), schema(*engine.widths)
     if retry:
+        table.done(kind.fingerprint)  # one of another kind is refused before anything of it is dropped
         table.drop_failures()
     wanted = {key(item, windows, kind): item for item in items}
     addresses = {item.uri for item in items}

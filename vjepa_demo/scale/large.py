@@ -104,11 +104,11 @@ class Index:
         held = json.loads(told) if told else {}
         return cls(units, Facts(**held)) if held.pop("format", None) == FORMAT else None
 
-    def set_of(self, table: Any, added: int = 0) -> LargeSet:
+    def set_of(self, table: Any, added: int = 0, *, stale: bool = False) -> LargeSet:
         """The set, with the version of the table that was indexed."""
         whole = table.count_rows() == self.facts.clips
         rows = np.arange(self.facts.clips) if whole else offsets(table.to_table(columns=["error"])["error"])
-        return LargeSet(Kind.parse(self.facts.kind), table, rows, self.units, self.facts, added)
+        return LargeSet(Kind.parse(self.facts.kind), table, rows, self.units, self.facts, added, stale)
 
 
 def kind_of(made: dict[str, set[Any]]) -> Kind:
@@ -132,8 +132,10 @@ def opened(uri: str) -> ReferenceSet | LargeSet:
         raise ReferencesError(NOTHING)
     if count > EXACT:
         try:
-            if made:
-                return made.set_of(lance.dataset(uri, version=made.facts.version), count - made.facts.clips)
+            first = dataset.to_table(columns=list(MADE), filter="error IS NULL", limit=1)
+            if made and kind_of({name: set(first[name].to_pylist()) for name in MADE}) == Kind.parse(made.facts.kind):
+                indexed = lance.dataset(uri, version=made.facts.version)
+                return made.set_of(indexed, count - made.facts.clips, stale=True)
         except (ValueError, OSError):
             log.info("the version of the table that was indexed is gone")
         raise ReferencesError(NO_INDEX.format(f"{count:,}"))
@@ -173,7 +175,7 @@ def _own(uri: str) -> Any:
 def clips_of(table: pa.Table) -> Iterator[ReferenceClip]:
     """The clips of rows. A span of a video is named as a media fragment, `clip.mp4#t=4,8` (W3C, 2012)."""
     for row in table.select(DIMENSIONS).to_pylist():
-        span = "" if row["end"] is None else f"#t={row['start'] or 0:g},{row['end']:g}"
+        span = "" if row["end"] is None else f"#t={row['start'] or 0:.10g},{row['end']:.10g}"
         yield ReferenceClip(f"{row['uri'] or ''}{span}", row["label"] or "", split=row["split"] or "")
 
 
@@ -188,6 +190,7 @@ class LargeSet:
         units: the Lance table of the centred vectors of length 1.
         facts: what was measured then.
         added: clips that came into the table since, and are not found.
+        stale: whether the table has changed since in any way.
     """
 
     kind: Kind
@@ -196,6 +199,7 @@ class LargeSet:
     units: Any
     facts: Facts
     added: int = 0
+    stale: bool = False
 
     def __len__(self) -> int:
         return self.facts.clips

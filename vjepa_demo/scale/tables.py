@@ -87,7 +87,7 @@ class Table:
         """Drop the rows of items."""
         dataset: Any = self.open() if items else None
         for begins in range(0, len(items), BLOCK):
-            names = ", ".join(f"'{name}'" for name in items[begins : begins + BLOCK])
+            names = ", ".join("'{}'".format(name.replace("'", "''")) for name in items[begins : begins + BLOCK])
             dataset.delete(f"item IN ({names})")
 
     def drop_failures(self) -> None:
@@ -306,7 +306,9 @@ def write(table: pa.Table, target: str) -> list[str]:
     elif target.endswith(".lance"):
         import lance
 
-        lance.write_dataset(table, target, mode="overwrite")
+        if Table(target).open() is not None:
+            raise RequestError("There is a table in that place already: give --to another name.")
+        lance.write_dataset(table, target)
     else:
         raise RequestError("A table is written as .parquet or .lance: let the name end with one of these.")
     return list(table.column_names)

@@ -55,7 +55,8 @@ def change_pooling(
     """Compare the clip with the references in another way, whatever was being done for the way before."""
     end("offer")
     result = shown(result_id, say)
-    asked, checkpoint = pooling_asked(choice), result.embedding.fingerprint.checkpoint
+    checkpoint = result.embedding.fingerprint.checkpoint
+    asked = pooling_asked(choice, checkpoint)
     result = replace(result, pooling=explore.pooling_of(asked, checkpoint, result.clip), auto=asked is None)
     update = compare_or_offer(result, sessions.folder_of(own_id), say)
     if update["map"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -142,3 +143,20 @@ def test_how_vectors_were_made_is_proven_where_the_clips_are_at_hand(tmp_path: P
         importing.read_in(str(short), str(tmp_path / "b.lance"), options=options)
     with pytest.raises(RequestError, match="says itself"):
         importing.read_in(str(tmp_path / "a.lance"), str(tmp_path / "b.lance"), options=options)
+
+
+def test_what_is_not_the_mean_of_the_tokens_is_not_taken_for_it(tmp_path: Path) -> None:
+    clips = tuple(ReferenceClip(f"{n}.mp4", "a") for n in range(30))
+    by_motion = ReferenceSet(replace(KIND, pooling="motion"), clips, VECTORS, np.zeros((30, 2), np.float32))
+    tables.write(tables.of_set(by_motion), str(tmp_path / "set.parquet"))
+    read = importing.read_in(str(tmp_path / "set.parquet"), str(tmp_path / "set.lance"))
+    assert (read.vector, read.known) == ("motion", False)
+    assert large.opened(str(tmp_path / "set.lance")).kind == large.UNKNOWN
+
+
+def test_names_and_errors_of_others_are_not_ours(tmp_path: Path) -> None:
+    columns = {"v": VECTORS.tolist(), "error": [""] * 30, "item": ["O'Brien"] * 30, "clip_id": ["one"] * 30}
+    read = importing.read_in(str(write(tmp_path / "set.parquet", columns)), str(tmp_path / "set.lance"))
+    assert sorted(read.left_out) == ["clip_id", "error", "item"]
+    assert len(large.opened(str(tmp_path / "set.lance"))) == 30
+    assert len({row["clip_id"] for row in rows_of(tmp_path / "set.lance")}) == 30

@@ -84,7 +84,7 @@ def test_a_clip_is_embedded_as_the_table_was_and_found_in_it(run: Run, table: Pa
     assert (told["neighbours"][0]["file"], told["neighbours"][0]["cosine"]) == ("/17.mp4#t=0,4", pytest.approx(1))
     assert (told["fit"], told["sampling"]) == ("squash", "even-4")
     assert told["references"] == {
-        **{"clips": 1200, "exact": True, "recall": 1.0, "not_indexed": 0},
+        **{"clips": 1200, "exact": True, "recall": 1.0, "not_indexed": 0, "stale": False},
         "fingerprint": {**KIND.fields, **told["references"]["fingerprint"]},
     }
     assert told["position"] is None

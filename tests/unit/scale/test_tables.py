@@ -122,3 +122,19 @@ def test_a_set_compared_by_a_classifier_is_refused(references: ReferenceSet) -> 
     by_classifier = replace(references, kind=replace(references.kind, pooling="probe"))
     with pytest.raises(RequestError, match="export the set by mean or motion"):
         tables.of_set(by_classifier)
+
+
+def test_a_table_that_is_there_is_not_written_over(references: ReferenceSet, tmp_path: Path) -> None:
+    table = tables.of_set(references)
+    tables.write(table, str(tmp_path / "set.lance"))
+    with pytest.raises(RequestError, match="already"):
+        tables.write(table.slice(0, 3), str(tmp_path / "set.lance"))
+    assert tables.Table(tmp_path / "set.lance").counts()["clips"] == 40
+
+
+def test_any_name_of_an_item_is_dropped_alone(tmp_path: Path) -> None:
+    names = ["O'Brien", "x') OR ('1'='1", "other"]
+    write_table(tmp_path / "set.lance", np.eye(3, dtype=np.float32), np.zeros(3, int), item=names)
+    for left in (2, 1):
+        tables.Table(tmp_path / "set.lance").drop([names[2 - left]])
+        assert tables.Table(tmp_path / "set.lance").counts()["clips"] == left

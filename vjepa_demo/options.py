@@ -24,7 +24,8 @@ Written = Literal["png", "npz"]
 Order = Literal["reversed", "shuffled", "frozen", "fast"]
 # What is made of a video of high dynamic range: taken as it is stored, as the model card does, or tone-mapped.
 Hdr = Literal["stored", "toned"]
-# How the tokens of a clip become one vector: their mean, or how much they change, where and when.
+# How the tokens of a clip become one vector: their mean, how much they change, where and when, or what the checkpoint's
+# classifier makes of them.
 Pooling = Literal["mean", "motion", "probe"]
 FITS = "crop, whole, squash or pad"
 

@@ -30,7 +30,7 @@ from vjepa_demo.references.comparison import (
     measured_rows,
     weigh,
 )
-from vjepa_demo.scale.tables import Table, blocks_of, mean_of, most_alike, offsets, vectors_of
+from vjepa_demo.scale.tables import Table, blocks_of, coordinates_of, mean_of, most_alike, offsets, vectors_of
 from vjepa_demo.scale.work import MADE
 
 if TYPE_CHECKING:
@@ -145,8 +145,7 @@ def opened(uri: str) -> ReferenceSet | LargeSet:
             "The table holds no means of clips, by which tables are compared: export the set by them."
         )
     kind = kind_of({name: set(table[name].unique().to_pylist()) for name in MADE})
-    places = np.stack([table[name].to_numpy().astype(np.float32) for name in ("x", "y")], axis=1)
-    return ReferenceSet(kind, tuple(clips_of(table)), vectors_of(table), places)
+    return ReferenceSet(kind, tuple(clips_of(table)), vectors_of(table), coordinates_of(table))
 
 
 def settle(uri: str, progress: Progress = lambda message: None) -> None:
@@ -243,8 +242,7 @@ class LargeSet:
 
     def places(self, numbers: Sequence[int] | np.ndarray) -> np.ndarray:
         """float32 `[n, 2]`: where some of the references are on the map; NaN where they have no place."""
-        table = self.taken(numbers, ["x", "y"])
-        return np.stack([table[name].to_numpy().astype(np.float32) for name in ("x", "y")], axis=1)
+        return coordinates_of(self.taken(numbers, ["x", "y"]))
 
     def taken(self, numbers: Sequence[int] | np.ndarray, columns: Sequence[str]) -> pa.Table:
         """Columns of the table, for some of the references."""

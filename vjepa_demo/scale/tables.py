@@ -137,7 +137,7 @@ class Table:
         if held is None or not len(rows):
             return 0
         held = held.take(rows)
-        places = np.stack([held[name].to_numpy().astype(np.float32) for name in ("x", "y")], axis=1)
+        places = coordinates_of(held)
         known = np.isfinite(places).all(axis=1)
         refit |= known.sum() < min(LAID_OUT, len(rows) / 2)
         new = np.full(len(rows), True) if refit else ~known
@@ -176,6 +176,11 @@ def vectors_of(table: pa.Table | pa.RecordBatch, name: str = "vector") -> np.nda
     column = table[name]
     column = column.combine_chunks() if hasattr(column, "combine_chunks") else column
     return np.asarray(column.flatten(), np.float32).reshape(len(column), -1)
+
+
+def coordinates_of(table: pa.Table) -> np.ndarray:
+    """float32 `[R, 2]`: where clips are on the map; NaN where they have no place."""
+    return np.stack([table[name].to_numpy().astype(np.float32) for name in ("x", "y")], axis=1)
 
 
 def blocks_of(dataset: Any, name: str = "vector") -> Iterator[np.ndarray]:

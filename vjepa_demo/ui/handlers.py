@@ -107,24 +107,26 @@ def number(value: Any, name: str) -> float:
 def pooling_asked(choice: str, checkpoint: str | None = None) -> Any:
     """The control's choice as a request takes it: None leaves it to the clip and the checkpoint, as does what a
     checkpoint that was chosen since does not have."""
-    if choice == AUTO or (choice == "probe" and checkpoint and not checkpoints.find(checkpoint).has_head):
+    if choice == AUTO or (choice == "probe" and checkpoint and not _has_classifier(checkpoint)):
         return None
     return choice
 
 
 def ways_offered(checkpoint: str) -> list[str]:
     """Classes of the control that says how clips are compared: with the classifier only where there is one."""
+    return ["pooling"] if _has_classifier(checkpoint) else ["pooling", "without-classifier"]
+
+
+def _has_classifier(checkpoint: str) -> bool:
     try:
-        has_head = checkpoints.find(checkpoint).has_head
-    except UserError:
-        has_head = False
-    return ["pooling"] if has_head else ["pooling", "without-classifier"]
+        return checkpoints.find(checkpoint).has_head
+    except UserError:  # whoever embeds with it says so
+        return False
 
 
 def offer_ways(checkpoint: str, chosen: str) -> Any:
     """The same for another checkpoint; what that does not have is not chosen any more."""
-    classes = ways_offered(checkpoint)
-    return gr.update(elem_classes=classes, value=AUTO if chosen == "probe" and len(classes) > 1 else chosen)
+    return gr.update(elem_classes=ways_offered(checkpoint), value=pooling_asked(chosen, checkpoint) or AUTO)
 
 
 def any_folder() -> bool:

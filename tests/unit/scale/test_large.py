@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clip_tables import KIND, clustered, units_of, write_table
+from clip_tables import KIND, clustered, units_of, write_indexed, write_table
 
 from vjepa_demo.embedding import Fingerprint, Kind, Vector
 from vjepa_demo.errors import FingerprintMismatch, ReferencesError
@@ -35,13 +35,10 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def indexed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    with pytest.MonkeyPatch.context() as patch:
-        for module, name, value in [(large, "PARTITION", 200), (tables, "LAID_OUT", 300), (tables, "BLOCK", 512)]:
-            patch.setattr(module, name, value)
-        path = tmp_path_factory.mktemp("large") / "clips.lance"
-        write_table(path, VECTORS, LABELS, faulty=FAULTY)
-        large.index(str(path))
-        return path
+    path = tmp_path_factory.mktemp("large") / "clips.lance"
+    sizes = [(large, "PARTITION", 200), (tables, "LAID_OUT", 300), (tables, "BLOCK", 512)]
+    write_indexed(path, VECTORS, LABELS, sizes, faulty=FAULTY)
+    return path
 
 
 @pytest.fixture

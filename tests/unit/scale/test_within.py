@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from clip_tables import KIND, clustered, units_of, write_table
+from clip_tables import KIND, clustered, units_of, write_indexed
 
 from vjepa_demo.errors import RequestError
 from vjepa_demo.references.comparison import ReferenceClip, ReferenceSet
@@ -35,14 +35,10 @@ COSINES = UNITS @ UNITS.T - 3 * np.eye(COUNT)
 
 @pytest.fixture(scope="module")
 def big(tmp_path_factory: pytest.TempPathFactory) -> LargeSet:
-    with pytest.MonkeyPatch.context() as patch:
-        for module, name, value in [(large, "EXACT", 100), (large, "PARTITION", 100), (tables, "LAID_OUT", 200)]:
-            patch.setattr(module, name, value)
-        path = tmp_path_factory.mktemp("within") / "clips.lance"
-        split = ["train", "test"] * (COUNT // 2)
-        write_table(path, VECTORS, LABELS, faulty=3, split=split)
-        large.index(str(path))
-        found = large.opened(str(path))
+    path = tmp_path_factory.mktemp("within") / "clips.lance"
+    sizes = [(large, "PARTITION", 100), (tables, "LAID_OUT", 200)]
+    write_indexed(path, VECTORS, LABELS, sizes, faulty=3, split=["train", "test"] * (COUNT // 2))
+    found = large.opened(str(path))  # by its index, however few they are
     assert isinstance(found, LargeSet)
     return found
 

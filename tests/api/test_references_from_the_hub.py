@@ -14,7 +14,7 @@ from hub import Hub
 
 from vjepa_demo.references.preparing import SHIPPED
 
-WAIT_S = 180
+WAIT_S = 900  # to be embedded beside whatever else the machine does
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import pytest
 from demo import running_demo
 from visitor import Visitor
 
+PATIENCE_S = 600.0
 FRAMES = 64  # a forward pass of some seconds, so that there is something to stop
 
 
@@ -22,9 +23,8 @@ def demo_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture
-def long_job_s(demo_url: str, video: Path) -> float:
-    """How long such a job takes here, alone and warm."""
+def time_of_a_job(demo_url: str, video: Path) -> float:
+    """How long such a job takes here, alone and warm, in seconds."""
     with Visitor(demo_url, "warm") as visitor:
         file = visitor.upload(video)
         for _ in range(2):
@@ -34,7 +34,15 @@ def long_job_s(demo_url: str, video: Path) -> float:
     return time.monotonic() - started
 
 
-def test_the_work_of_a_visitor_who_leaves_stops(demo_url, video, long_job_s):
+@pytest.fixture
+def long_jobs(demo_url: str, video: Path) -> Callable[[], float]:
+    """A function for a time in such jobs' times: the longest of one before the test and one at its end, since what else
+    the machine does changes meanwhile."""
+    before = time_of_a_job(demo_url, video)
+    return lambda: max(before, time_of_a_job(demo_url, video))
+
+
+def test_the_work_of_a_visitor_who_leaves_stops(demo_url, video, long_jobs):
     with Visitor(demo_url, "leaves") as first, Visitor(demo_url, "stays") as second:
         file = first.upload(video)
         for _ in range(8):
@@ -43,10 +51,11 @@ def test_the_work_of_a_visitor_who_leaves_stops(demo_url, video, long_job_s):
         started = time.monotonic()
         second.embed(second.upload(video), FRAMES)
         second.until("Done.")
-        assert time.monotonic() - started < 3 * long_job_s
+        waited = time.monotonic() - started
+    assert waited < 3 * long_jobs()
 
 
-def test_a_cancelled_event_stops(demo_url, video, long_job_s):
+def test_a_cancelled_event_stops(demo_url, video, long_jobs):
     with Visitor(demo_url, "cancels") as first, Visitor(demo_url, "next") as second:
         file = first.upload(video)
         event = first.embed(file, FRAMES)
@@ -55,23 +64,28 @@ def test_a_cancelled_event_stops(demo_url, video, long_job_s):
                 started = time.monotonic()
                 first.cancel(event, "embed_1")
                 break
-        assert time.monotonic() - started < 1 + long_job_s / 4
+        stopped = time.monotonic() - started
         second.embed(second.upload(video))
         second.until("Done.")
+    assert stopped < 1 + long_jobs() / 4
 
 
-def test_ten_uploads_of_one_visitor_do_not_hold_the_next(demo_url, video, long_job_s):
+def test_ten_uploads_of_one_visitor_do_not_hold_the_next(demo_url, video):
     with Visitor(demo_url, "many") as many, Visitor(demo_url, "one") as one:
         file = many.upload(video)
         for _ in range(10):
             many.embed(file, FRAMES)
+        done: list[str] = []
         with ThreadPoolExecutor(1) as pool:
-            done = pool.submit(lambda: sum(message["msg"] == "process_completed" for message in many.messages()))
-            started = time.monotonic()
+            heard = pool.submit(
+                lambda: done.extend(each["event_id"] for each in many.messages() if each["msg"] == "process_completed")
+            )
             one.embed(one.upload(video), FRAMES)
             one.until("Done.")
-            assert time.monotonic() - started < 4 * long_job_s
-            assert done.result(timeout=30 * long_job_s) == 10
+            before = len(done)
+            heard.result(timeout=PATIENCE_S)
+        assert len(done) == 10
+        assert before < 4
 
 
 def test_another_pooling_ends_the_embedding_of_references_for_the_one_before(demo_url, video):
@@ -91,7 +105,7 @@ def test_another_pooling_ends_the_embedding_of_references_for_the_one_before(dem
     assert not [said for _, said in rest[at:] if "Embedding reference clips" in said]
 
 
-def test_references_of_an_unusual_way_are_offered_and_embedded_once_for_all_who_wait(demo_url, video, long_job_s):
+def test_references_of_an_unusual_way_are_offered_and_embedded_once_for_all_who_wait(demo_url, video, long_jobs):
     with Visitor(demo_url, "a") as first, Visitor(demo_url, "b") as second, Visitor(demo_url, "c") as third:
         for visitor in (first, second):
             visitor.embed(visitor.upload(video), 32, "fps")
@@ -105,4 +119,5 @@ def test_references_of_an_unusual_way_are_offered_and_embedded_once_for_all_who_
         started = time.monotonic()
         third.embed(third.upload(video))
         third.until("Done.")
-        assert time.monotonic() - started < 3 * long_job_s
+        waited = time.monotonic() - started
+    assert waited < 3 * long_jobs()

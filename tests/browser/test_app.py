@@ -214,7 +214,7 @@ def test_four_seconds_from_the_camera_are_a_clip(open_page, demo_url: str, conso
     expect(camera).to_be_hidden()
     assert re.fullmatch(r"camera\.(webm|mp4)", shown(page))
     seconds = re.search(r"of ([\d.]+) s", page.get_by_text(re.compile("frames sampled")).inner_text())
-    assert 1 < float(seconds[1]) < 5  # a busy machine drops frames
+    assert 1 < float(seconds[1]) < 8  # a busy machine drops frames, and stops late
     assert not left_localhost
     assert not console_errors
 

@@ -107,8 +107,9 @@ def show(page: Page, url: str, name: str = "near") -> Locator:
     """Open the page and show one of the clips."""
     page.set_default_timeout(WAIT_MS)
     page.goto(url)
-    page.get_by_role("button", name=name, exact=True).click()
     region = page.get_by_role("region", name="Reference map")
+    expect(region).to_be_attached()  # all else of the page hears clicks by then
+    page.get_by_role("button", name=name, exact=True).click()
     expect(region).to_have_attribute("data-state", "ready", timeout=WAIT_MS)
     return region
 

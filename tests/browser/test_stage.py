@@ -51,6 +51,15 @@ ASKED = """() => {
     window.asked = [];
     document.addEventListener("patchquery", ({ detail }) => window.asked.push([detail.row, detail.col]));
 }"""
+# Only what is asked of the scene that the next key leads to: one before it may be on its way still.
+ASKED_BY_KEY = """() => {
+    const forget = () => { window.asked = []; };
+    forget();
+    window.addEventListener("keydown", forget, { capture: true, once: true });
+    document.addEventListener("patchquery", ({ target, detail }) => {
+        if (!target.hasAttribute("aria-busy")) window.asked.push([detail.row, detail.col]);
+    });
+}"""
 PIXELS = """() => [...document.querySelectorAll(".pv-stage canvas")].filter((node) => node.checkVisibility())
     .map((node) => node.toDataURL()).join()"""
 
@@ -90,7 +99,7 @@ class Talk:
 
     def go(self, key: str, number: int) -> str:
         """Go to a scene by a key; returns the picture's pixels, once they stand."""
-        self.page.evaluate(ASKED)
+        self.page.evaluate(ASKED_BY_KEY)
         self.press(key)
         self.shows(number)
         self.page.wait_for_function("window.asked.length")

@@ -33,6 +33,7 @@ FITS = "crop, whole, squash or pad"
 PRETRAINING_FPS = 4.0
 # Seconds that keep a moment which falls on a frame's start from being rounded to the frame before it.
 ROUNDING = 5e-4
+SHORT = 1e-3  # seconds: a video of 4 s may say that it lasts 3.9999 s
 # The model card embeds an image as 16 equal frames.
 IMAGE_FRAMES = 16
 
@@ -104,6 +105,30 @@ class Sampling:
             moments = self.start + np.arange(self.frames) / PRETRAINING_FPS
             return np.clip(moments, self.start, max(self.start, end - 2 * ROUNDING))
         return self.start + (np.arange(self.frames) + 0.5) * (end - self.start) / self.frames
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A long video is cut into windows of `length` seconds, one every `stride` seconds."""
+
+    length: float = 4.0
+    stride: float = 2.0
+
+    def check(self) -> None:
+        """Raises RequestError."""
+        if not all(math.isfinite(x) and x > 0 for x in (self.length, self.stride)):
+            raise RequestError("A window and its stride must be longer than 0 seconds.")
+
+    def spans(self, start: float, end: float) -> list[tuple[float, float]]:
+        """The windows of a span. The last one ends with it, so that nothing is left out; a span that is shorter than a
+        window is one."""
+        if end - start <= self.length + SHORT:
+            return [(start, end)]
+        count = int((end - start - self.length + SHORT) // self.stride) + 1
+        begins = [start + number * self.stride for number in range(count)]
+        if end - begins[-1] - self.length > SHORT:
+            begins.append(end - self.length)
+        return [(round(begin, 6), round(min(begin + self.length, end), 6)) for begin in begins]
 
 
 @dataclass(frozen=True)

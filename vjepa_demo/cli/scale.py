@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vjepa_demo.errors import RequestError
-from vjepa_demo.options import Options
+from vjepa_demo.options import Cut, Options
 from vjepa_demo.settings import HUB
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def require(*packages: str) -> None:
 
 
 def run_job(shell: Shell, given: argparse.Namespace) -> int:
-    from vjepa_demo.scale import job, large, sources, work
+    from vjepa_demo.scale import job, large, sources
 
     require("daft", "lance", *(["ray"] if given.ray else []))
     if given.start or given.end is not None:
@@ -72,7 +72,7 @@ def run_job(shell: Shell, given: argparse.Namespace) -> int:
         if chosen.get(name, 1) < 1:
             raise RequestError(f"--{name} must be 1 or more, not {chosen[name]}.")
     plan = job.Plan(**{"gpus": job.has_gpu(), **chosen})
-    windows = given.window and work.Windows(given.window, given.stride or given.window / 2)
+    cut = given.window and Cut(given.window, given.stride or given.window / 2)
     began = time.monotonic()
     items = sources.items(given.source)
     table, added = job.run(
@@ -80,7 +80,7 @@ def run_job(shell: Shell, given: argparse.Namespace) -> int:
         given.out,
         options,
         plan,
-        windows,
+        cut,
         retry=bool(given.retry),
         progress=lambda done, total: shell.say(f"Embedding files: {done} of {total}"),
     )

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 from vjepa_demo.embedder import sampling_of
 from vjepa_demo.embedding import Fingerprint, Kind
 from vjepa_demo.errors import ReferencesError, UserError
-from vjepa_demo.options import Options
+from vjepa_demo.options import Cut, Options
 from vjepa_demo.scale.tables import Table, schema
-from vjepa_demo.scale.work import Item, Row, Windows, Worker, key
+from vjepa_demo.scale.work import Item, Row, Worker, key
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -63,7 +63,7 @@ def run(
     out: str,
     options: Options,
     plan: Plan = Plan(),
-    windows: Windows | None = None,
+    cut: Cut | None = None,
     *,
     retry: bool = False,
     progress: Progress = lambda done, total: None,
@@ -78,15 +78,15 @@ def run(
         ReferencesError: the table is of another kind, or the engine fails again and again.
         UserError: an option cannot be met.
     """
-    if windows:
-        windows.check()
+    if cut:
+        cut.check()
     sampling_of(options)  # what cannot be met is known before any worker is started
-    engine = _Engine(options, windows, plan)
+    engine = _Engine(options, cut, plan)
     kind, table, form = Kind(engine.fingerprint), Table(out), schema(*engine.widths)
     if retry:
         table.done(kind.fingerprint)  # one of another kind is refused before anything of it is dropped
         table.drop_failures()
-    wanted = {key(item, windows, kind): item for item in items}
+    wanted = {key(item, cut, kind): item for item in items}
     addresses = {item.uri for item in items}
     tries = added = 0
     while True:
@@ -125,7 +125,7 @@ def has_gpu() -> int:
 class _Engine:
     """Daft, and what its workers are to do. They are told by value: only what they call has to be installed there."""
 
-    def __init__(self, options: Options, windows: Windows | None, plan: Plan) -> None:
+    def __init__(self, options: Options, cut: Cut | None, plan: Plan) -> None:
         import daft
 
         address = plan.ray or ("local" if plan.concurrency > 1 else None)
@@ -134,19 +134,19 @@ class _Engine:
             daft.set_runner_ray(None if address == "local" else address, noop_if_initialized=True)
         self.fingerprint, self.widths = self._asked(options) if address else described(options)
         # All of them alike: on another machine `auto` might take another precision.
-        self.options, self.windows = replace(options, precision=self.fingerprint.precision), windows  # type: ignore[arg-type]
+        self.options, self.cut = replace(options, precision=self.fingerprint.precision), cut  # type: ignore[arg-type]
 
     def rows(self, items: Sequence[Item], form: pa.Schema) -> Iterator[list[Row]]:
         """The rows of each item, in whatever order they are made."""
         import daft
         import pyarrow as pa
 
-        options, windows, readers = self.options, self.windows, self.plan.readers
+        options, cut, readers = self.options, self.cut, self.plan.readers
         made = pa.list_(pa.struct(list(form)))
 
         class Embed:
             def __init__(self) -> None:
-                self.worker = Worker(options, windows, readers)
+                self.worker = Worker(options, cut, readers)
 
             @daft.method.batch(return_dtype=daft.DataType.from_arrow_type(made), batch_size=self.plan.batch)
             def rows(self, *columns: Any) -> pa.Array:

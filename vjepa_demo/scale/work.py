@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import json
 import logging
-import math
 import queue
 import shutil
 import tempfile
@@ -28,7 +27,7 @@ from vjepa_demo.embedding import Fingerprint, Kind, motion
 from vjepa_demo.errors import MediaError, RequestError, UserError
 from vjepa_demo.media.clip import Clip
 from vjepa_demo.media.worker import read_clip
-from vjepa_demo.options import Options, Sampling
+from vjepa_demo.options import Cut, Options, Sampling
 from vjepa_demo.references.preparing import NO_NUMBERS, ODD
 from vjepa_demo.references.store import draw_thumbnail
 
@@ -36,7 +35,6 @@ log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 MADE = ("checkpoint", "revision", "precision", "sampling", "fit")
-ROUNDING = 1e-3  # seconds: a video of 4 s may say that it lasts 3.9999 s
 UNREACHABLE = "The file cannot be fetched: see that it is there, and that it may be read from here."
 
 
@@ -60,30 +58,6 @@ class Item:
     modified: float = 0.0
 
 
-@dataclass(frozen=True)
-class Windows:
-    """Long videos are cut into windows of `length` seconds, one every `stride` seconds."""
-
-    length: float
-    stride: float
-
-    def check(self) -> None:
-        """Raises RequestError."""
-        if not all(math.isfinite(x) and x > 0 for x in (self.length, self.stride)):
-            raise RequestError("A window and its stride must be longer than 0 seconds.")
-
-    def spans(self, start: float, end: float) -> list[tuple[float, float]]:
-        """The windows of a span. The last one ends with it, so that nothing is left out; a span that is shorter than a
-        window is one."""
-        if end - start <= self.length + ROUNDING:
-            return [(start, end)]
-        count = int((end - start - self.length + ROUNDING) // self.stride) + 1
-        begins = [start + number * self.stride for number in range(count)]
-        if end - begins[-1] - self.length > ROUNDING:
-            begins.append(end - self.length)
-        return [(round(begin, 6), round(min(begin + self.length, end), 6)) for begin in begins]
-
-
 class _Read(NamedTuple):
     """A clip of the item of this number, or why there is none; neither where the item has no more."""
 
@@ -98,13 +72,13 @@ class Worker:
 
     Args:
         options: how, without a span.
-        windows: how videos are cut; None where a file is one clip.
+        cut: how videos are cut into windows; None where a file is one clip.
         readers: how many files are read at a time.
     """
 
-    def __init__(self, options: Options, windows: Windows | None = None, readers: int = 1) -> None:
+    def __init__(self, options: Options, cut: Cut | None = None, readers: int = 1) -> None:
         self.embedder = Embedder.open(options)
-        self.windows, self.readers = windows, readers
+        self.cut, self.readers = cut, readers
 
     @property
     def widths(self) -> tuple[int, int]:
@@ -172,13 +146,13 @@ class Worker:
             yield _Read(number, whole, error=UNREACHABLE if isinstance(error, OSError) else ODD)
 
     def _spans(self, path: Path, item: Item) -> list[tuple[float, float | None]]:
-        if self.windows is None:
+        if self.cut is None:
             return [(item.start, item.end)]
         source = read_clip(path, Sampling(2, start=item.start, end=item.end)).source
         if source.kind == "image":
             return [(item.start, item.end)]
         end = source.duration if item.end is None else min(item.end, source.duration)
-        return [*self.windows.spans(item.start, end)]
+        return [*self.cut.spans(item.start, end)]
 
     def _clip(self, path: Path, span: tuple[float, float | None]) -> Clip:
         sampling = replace(self.embedder.sampling, start=span[0], end=span[1])
@@ -217,7 +191,7 @@ class Worker:
             end = clip.source.duration
         return {
             "clip_id": hashlib.sha256(f"{item.uri}\n{start}\n{end}".encode("utf-8", "replace")).hexdigest()[:20],
-            "item": key(item, self.windows, self.embedder.kind()),
+            "item": key(item, self.cut, self.embedder.kind()),
             "uri": item.uri,
             "start": start,
             "end": end,
@@ -232,9 +206,9 @@ def made_of(fingerprint: Fingerprint) -> dict[str, str]:
     return {name: getattr(fingerprint, name) for name in MADE}
 
 
-def key(item: Item, windows: Windows | None, kind: Kind) -> str:
+def key(item: Item, cut: Cut | None, kind: Kind) -> str:
     """By what an item is known to be done: all that its rows depend on."""
-    told = [*astuple(item), windows and astuple(windows), kind.fields]
+    told = [*astuple(item), cut and astuple(cut), kind.fields]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:20]
 
 

@@ -15,25 +15,24 @@ import numpy as np
 import pytest
 
 from vjepa_demo.errors import ReferencesError
-from vjepa_demo.options import Options
+from vjepa_demo.options import Cut, Options
 from vjepa_demo.scale import job, sources
 from vjepa_demo.scale.job import Plan
 from vjepa_demo.scale.tables import Table, vectors_of
-from vjepa_demo.scale.work import Windows, Worker
+from vjepa_demo.scale.work import Worker
 
 pytest.importorskip("daft", reason="the extra for jobs is not installed: make scale")
 lance = pytest.importorskip("lance")
 
 ROOT = Path(__file__).parents[3]
 OPTIONS = Options("nano", frames=4, precision="fp32")
-WINDOWS = Windows(0.5, 0.25)
+WINDOWS = Cut(0.5, 0.25)
 JOB = """
 import sys
 from vjepa_demo.scale import job
 job.ADD_ROWS = 1
-from vjepa_demo.options import Options
+from vjepa_demo.options import Cut, Options
 from vjepa_demo.scale import sources
-from vjepa_demo.scale.work import Windows
 source, out, on_ray = sys.argv[1:]
 if on_ray:  # what starts soonest
     import ray
@@ -47,7 +46,7 @@ if on_ray:  # what starts soonest
         sys.exit("Ray does not start")
 job.run(
     sources.items(source), out, Options("nano", frames=4, precision="fp32"),
-    job.Plan(ray=on_ray or None, concurrency=2 if on_ray else 1, batch=1), Windows(0.5, 0.25),
+    job.Plan(ray=on_ray or None, concurrency=2 if on_ray else 1, batch=1), Cut(0.5, 0.25),
     progress=lambda done, total: print(done, total, flush=True),
 )
 """

@@ -12,8 +12,8 @@ import pytest
 
 from vjepa_demo.embedder import Embedder
 from vjepa_demo.embedding import Kind
-from vjepa_demo.options import Options
-from vjepa_demo.scale.work import Item, Windows, Worker, key
+from vjepa_demo.options import Cut, Options
+from vjepa_demo.scale.work import Item, Worker, key
 
 OPTIONS = Options("nano", frames=16, precision="fp32")
 
@@ -36,12 +36,12 @@ def worker() -> Worker:
     ],
 )
 def test_windows_leave_nothing_out(end: float, spans: list[tuple[float, float]]) -> None:
-    assert Windows(4, 2).spans(0, end) == spans
+    assert Cut(4, 2).spans(0, end) == spans
 
 
 def test_windows_of_a_span_lie_in_it() -> None:
     for begin, end in [(1.5, 20.0), (0.1, 7.7), (3.0, 7.0)]:
-        found = Windows(4, 1.3).spans(begin, end)
+        found = Cut(4, 1.3).spans(begin, end)
         assert found[0][0] == begin
         assert found[-1][1] == end
         assert all(late[0] - early[0] < 1.3001 for early, late in itertools.pairwise(found))
@@ -59,7 +59,7 @@ def test_a_file_is_what_the_embedder_makes_of_it(worker: Worker, video: Path) ->
 
 
 def test_a_window_is_what_the_embedder_makes_of_that_span(video: Path) -> None:
-    (rows,) = Worker(OPTIONS, Windows(1.0, 0.5)).rows([Item(str(video), start=0.2)])
+    (rows,) = Worker(OPTIONS, Cut(1.0, 0.5)).rows([Item(str(video), start=0.2)])
     assert len(rows) > 1
     for row in rows:
         alone = Embedder.open(replace(OPTIONS, start=row["start"], end=row["end"])).embed(video)
@@ -82,9 +82,9 @@ def test_rows_come_in_the_order_of_the_items_however_many_are_read_at_a_time(vid
 
 def test_what_is_done_is_known_by_all_that_it_depends_on() -> None:
     kind = Kind(Embedder.open(OPTIONS).fingerprint)
-    item, windows = Item("clip.mp4", "label", size=5, modified=7.0), Windows(4, 2)
+    item, cut = Item("clip.mp4", "label", size=5, modified=7.0), Cut(4, 2)
     others = [replace(item, **change) for change in ({"uri": "x"}, {"size": 6}, {"modified": 8.0}, {"end": 1.0})]
-    keys = {key(each, windows, kind) for each in (item, *others)} | {key(item, None, kind)}
-    keys.add(key(item, windows, replace(kind, fingerprint=replace(kind.fingerprint, revision="another"))))
+    keys = {key(each, cut, kind) for each in (item, *others)} | {key(item, None, kind)}
+    keys.add(key(item, cut, replace(kind, fingerprint=replace(kind.fingerprint, revision="another"))))
     assert len(keys) == 7
-    assert key(Item(**json.loads(json.dumps(item.__dict__))), windows, kind) in keys
+    assert key(Item(**json.loads(json.dumps(item.__dict__))), cut, kind) in keys

@@ -25,7 +25,7 @@ PACKAGE = ROOT / "vjepa_demo"
 # The way of the data: a room imports only from those before it, and a folder is one room.
 ROOMS = (
     *("errors", "settings", "jobs", "memo", "files", "scratch", "logs", "options", "embedding"),
-    *("media", "model", "embedder", "views", "references", "explore", "scale", "cli", "__main__", "ui"),
+    *("media", "model", "embedder", "views", "references", "explore", "windows", "scale", "cli", "__main__", "ui"),
 )
 # What a first visitor or `--help` waits for may not take seconds to import; these may.
 HEAVY = (

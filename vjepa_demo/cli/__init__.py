@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 from vjepa_demo.cli import references, scale
 from vjepa_demo.errors import DiskError, RequestError, UserError, cut, of_disk
-from vjepa_demo.options import Options, Question, described
+from vjepa_demo.options import Cut, Options, Question, described
 from vjepa_demo.settings import settings
 
 log = logging.getLogger(__name__)
@@ -72,6 +72,19 @@ def build_parser() -> Parser:
 
     order = commands.add_parser("order", parents=[common], help="does the embedding tell the order of time")
     order.set_defaults(run=run_order)
+
+    windows = commands.add_parser("windows", parents=[common], help="a long video, window by window: where it changes")
+    windows.add_argument("--window", type=float, default=Cut.length, metavar="S", help="seconds (default: %(default)g)")
+    windows.add_argument(
+        "--stride", type=float, metavar="S", help="seconds from one window to the next (default: half a window)"
+    )
+    windows.add_argument(
+        "--like", metavar="FILE", help="tell how like each window is to this clip, or to a span of it: FILE#t=START,END"
+    )
+    add_option(windows, QUESTION["at"], default=None)
+    add_pooling(windows)
+    windows.add_argument("--out", metavar="F.npz", help="where to write spans, vectors, change, scenes, like and best")
+    windows.set_defaults(run=run_windows)
 
     references.add_parser(commands, references.Shell(add_options, add_pooling, options_of, say, tell))
     return parser
@@ -226,6 +239,32 @@ def run_order(given: argparse.Namespace) -> int:
         of_motion = "–" if test.motion is None else f"{test.motion:.3f}"
         lines.append(f"{test.order:9} {test.mean:.3f}  {of_motion}")
     tell(given, explore.order_json(shown.embedding, tests), "\n".join(lines))
+    return 0
+
+
+def run_windows(given: argparse.Namespace) -> int:
+    from vjepa_demo import explore, windows
+
+    at = explore.parse_position(given.at) if given.at else None
+    out = writable(given.out, ".npz")
+    cut = Cut(given.window, given.window / 2 if given.stride is None else given.stride)
+    found = windows.track(
+        given.file, options_of(given), cut, pooling=given.pooling, like=given.like, at=at, progress=say
+    )
+    told, track = found.json(), found.track
+    if out:
+        with writing():
+            track.save(out, told)
+        say(f"Wrote {out}")
+    lines = []
+    for number, (start, end) in enumerate(track.spans):
+        if number in track.scenes:
+            lines.append(f"scene {track.scenes.index(number) + 1}, from about {track.begins(number):g} s")
+        like = "" if track.like is None else f"   like {track.like[number]:6.3f}"
+        best = "" if track.best is None else f" at {','.join(map(str, track.best[number]))}"
+        lines.append(f"  {start:8.2f} to {end:8.2f} s   change {track.change[number]:.3f}{like}{best}")
+    lines += [f"No window at {begins:g} s. {error}" for begins, error in found.failures]
+    tell(given, told, "\n".join(lines))
     return 0
 
 

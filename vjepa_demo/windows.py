@@ -19,6 +19,7 @@ from vjepa_demo.views.similarity import Position, similarity
 from vjepa_demo.views.track import Track
 
 CUT = Cut()
+LEAST_S, SOME, MOST = 1.0, 8, 60  # seconds of a window; how many of them, end to end, a film is cut into
 SPAN = re.compile(r"(.+)#t=([\d.]*),?([\d.]*)")  # a media fragment (W3C, 2012), in seconds
 
 
@@ -51,7 +52,7 @@ def track(
     cut: Cut = CUT,
     *,
     pooling: Pooling = "mean",
-    like: str | None = None,
+    asked: Embedded | None = None,
     at: Position | None = None,
     progress: Progress = say_nothing,
 ) -> Tracked:
@@ -62,18 +63,15 @@ def track(
         options: how each window is embedded; a span is that of the video.
         cut: its windows.
         pooling: how each becomes a vector.
-        like: a file, or FILE#t=START,END, that every window is compared with.
-        at: a patch of that; the patches of every window are compared with it.
+        asked: a clip that every window is compared with, embedded as they are; see `named`.
+        at: a patch of that clip; the patches of every window are compared with it.
         progress: told what is being done.
 
     Raises:
         UserError: a file or an option is at fault.
     """
     cut.check()
-    if at is not None and like is None:
-        raise RequestError("A patch is that of a clip: say of which one with --like.")
     spans = _spans(path, options, cut)
-    asked = None if like is None else _asked(like, options, pooling, progress)
     if asked and at:
         similarity(asked.embedding, at)  # that it is on the grid is told before the work is done
     vectors: list[Vector] = []
@@ -103,6 +101,13 @@ def track(
     return Tracked(found, first, tuple(failures))
 
 
+def fitting(seconds: float) -> Cut:
+    """How a film that lasts so long is cut where nobody says how: into windows of 4 s, as long as these are not many;
+    each begins in the middle of the one before."""
+    length = round(min(max(CUT.length, seconds / MOST), max(LEAST_S, seconds / SOME)), 2)
+    return Cut(length, length / 2)
+
+
 def _spans(path: str | Path, options: Options, cut: Cut) -> list[tuple[float, float]]:
     """The windows of the video, or of its span. Raises UserError."""
     source = read_clip(path, replace(sampling_of(options), frames=2)).source
@@ -115,13 +120,14 @@ def _spans(path: str | Path, options: Options, cut: Cut) -> list[tuple[float, fl
     return spans
 
 
-def _asked(like: str, options: Options, pooling: Pooling, progress: Progress) -> Embedded:
-    """What the windows are compared with, embedded as they are. Raises UserError."""
-    start, end, named = 0.0, None, SPAN.fullmatch(like)
-    if named and not Path(like).exists():
-        like = named[1]
+def named(like: str, options: Options, pooling: Pooling = "mean", progress: Progress = say_nothing) -> Embedded:
+    """A file, or FILE#t=START,END, as a clip to compare windows with that are embedded with these options. Raises
+    UserError."""
+    start, end, span = 0.0, None, SPAN.fullmatch(like)
+    if span and not Path(like).exists():
+        like = span[1]
         try:
-            start, end = float(named[2] or 0), float(named[3]) if named[3] else None
+            start, end = float(span[2] or 0), float(span[3]) if span[3] else None
         except ValueError:
             raise RequestError("The span cannot be read: write FILE#t=START,END, in seconds.") from None
     progress("Embedding what the windows are compared with")

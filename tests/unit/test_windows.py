@@ -40,11 +40,11 @@ def test_each_window_is_its_span_and_the_cut_is_found(video: Path) -> None:
 
 
 def test_a_span_finds_itself_and_so_does_a_patch_of_it(video: Path) -> None:
-    like = f"{video}#t=2.5,3.5"
-    of_clip = windows.track(video, OPTIONS, CUT, like=like).track
+    asked = windows.named(f"{video}#t=2.5,3.5", OPTIONS)
+    of_clip = windows.track(video, OPTIONS, CUT, asked=asked).track
     assert np.argmax(of_clip.like) == 5
     assert of_clip.like[5] == pytest.approx(1, abs=1e-5)
-    of_patch = windows.track(video, OPTIONS, CUT, like=like, at=(1, 3, 4)).track
+    of_patch = windows.track(video, OPTIONS, CUT, asked=asked, at=(1, 3, 4)).track
     assert np.argmax(of_patch.like) == 5
     assert of_patch.best[5] == (1, 3, 4)
     assert of_patch.like[5] == pytest.approx(1, abs=1e-5)
@@ -71,21 +71,23 @@ def test_a_part_that_cannot_be_read_is_left_out_and_told(video: Path, monkeypatc
         windows.track(video, OPTIONS, CUT)
 
 
-@pytest.mark.parametrize(
-    ("cut", "asked", "words"),
-    [
-        (Cut(4, 2), {}, "4.00 s are a single window: take shorter ones"),
-        (Cut(0, 2), {}, "must be longer than 0 seconds"),
-        (CUT, {"at": (0, 0, 0)}, "say of which one with --like"),
-        (CUT, {"like": "#t=0,1", "at": (9, 0, 0)}, "outside the grid"),
-        (CUT, {"like": "#t=1.2.3,4"}, "FILE#t=START,END"),
-    ],
-)
-def test_what_cannot_be_asked_is_told(video: Path, cut: Cut, asked: dict, words: str) -> None:
-    if "like" in asked:
-        asked = {**asked, "like": f"{video}{asked['like']}"}
-    with pytest.raises(RequestError, match=words):
-        windows.track(video, OPTIONS, cut, **asked)
+def test_what_cannot_be_asked_is_told(video: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for cut, words in ((Cut(4, 2), "4.00 s are a single window: take shorter ones"), (Cut(0, 2), "longer than 0 s")):
+        with pytest.raises(RequestError, match=words):
+            windows.track(video, OPTIONS, cut)
+    with pytest.raises(RequestError, match="outside the grid"):
+        windows.track(video, OPTIONS, CUT, asked=windows.named(f"{video}#t=0,1", OPTIONS), at=(9, 0, 0))
+    with pytest.raises(RequestError, match="FILE#t=START,END"):
+        windows.named(f"{video}#t=1.2.3,4", OPTIONS)
+    assert main(["windows", str(video), "--checkpoint", "nano", "--at", "0,0,0"]) == 2
+    assert "say of which one with --like" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("seconds", "length"), [(3, 1), (10, 1.25), (32, 4), (200, 4), (3600, 60)])
+def test_a_film_of_any_length_becomes_windows_that_can_be_looked_at(seconds: float, length: float) -> None:
+    cut = windows.fitting(seconds)
+    assert (cut.length, cut.stride) == (length, length / 2)
+    assert 5 <= len(cut.spans(0, seconds)) <= 120
 
 
 def test_a_picture_has_no_windows(tmp_path: Path) -> None:

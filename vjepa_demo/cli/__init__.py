@@ -247,10 +247,11 @@ def run_windows(given: argparse.Namespace) -> int:
 
     at = explore.parse_position(given.at) if given.at else None
     out = writable(given.out, ".npz")
-    cut = Cut(given.window, given.window / 2 if given.stride is None else given.stride)
-    found = windows.track(
-        given.file, options_of(given), cut, pooling=given.pooling, like=given.like, at=at, progress=say
-    )
+    cut, options = Cut(given.window, given.window / 2 if given.stride is None else given.stride), options_of(given)
+    if at and not given.like:
+        raise RequestError("A patch is that of a clip: say of which one with --like.")
+    asked = windows.named(given.like, options, given.pooling, say) if given.like else None
+    found = windows.track(given.file, options, cut, pooling=given.pooling, asked=asked, at=at, progress=say)
     told, track = found.json(), found.track
     if out:
         with writing():

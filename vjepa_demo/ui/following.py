@@ -48,7 +48,7 @@ def follow(say: Progress, folder: Path, wanted: Wanted | None, own_id: str | Non
             result = shown_by(file, options, kept, wanted, say)
             second = beside(result, None, say)
         end_older()
-        made = {"made": (file, options), "source": file, "start": options.start, "end": options.end or 0}
+        made = {"made": (file, options), "source": file, "start": options.start, "end": options.end or 0, "track": None}
         controls: Update = {"frames": options.frames, "sampling": options.sampling, "fit": options.fit}
         controls |= {"hdr": options.hdr, "checkpoint": options.checkpoint, "pooling": wanted["by"]}
         view = show(result, folder, second=second, state=wanted["state"], turn=int(wanted["turn"]))

@@ -178,7 +178,9 @@ def embed_again(
         ended = end("clip")  # what the controls asked for in between
         yield {"status": status(said)} if ended or options != request.options else {}
         return
-    yield from _embed(say, folder, file, request)
+    # The windows of a film stay while one of them after the other is shown, and only while all is embedded alike.
+    alike = replace(options, start=before[1].start, end=before[1].end) == before[1]
+    yield from _embed(say, folder, file, request, None if alike else {"track": None})
 
 
 def _embed_new(
@@ -195,7 +197,7 @@ def _embed_new(
     request = replace(request, options=replace(request.options, start=0.0, end=None))
     yield {"source": file}  # a control that is changed from now on is meant for this one
     try:
-        yield from _embed(say, folder, file, request, {"start": 0, "end": 0, **(also or {})}, state)
+        yield from _embed(say, folder, file, request, {"start": 0, "end": 0, "track": None, **(also or {})}, state)
     except Exception:
         yield {"source": source}
         raise

@@ -43,6 +43,7 @@ from vjepa_demo.ui.link import NAMES, link, made_of, remember_wanted
 from vjepa_demo.ui.outcome import RUN, Update
 from vjepa_demo.ui.patch_viewer import patch_viewer
 from vjepa_demo.ui.reference_map import reference_map
+from vjepa_demo.ui.track import track
 from vjepa_demo.views import loop
 
 TITLE_HTML = f'<div class="page-title"><h1>{TITLE}</h1></div>'
@@ -94,6 +95,7 @@ def build() -> gr.Blocks:
         with gr.Row(elem_classes="page-body"):
             with gr.Column(scale=7, min_width=320, elem_classes="stage"):
                 viewer = patch_viewer(elem_id="viewer", elem_classes="viewer")
+                film = track(elem_classes="film")
                 with gr.Column(elem_classes="expects"):  # beside the surprise alone
                     twins = pairs.pairs()
                     measured = gr.HTML(js_on_load=None, elem_classes="measured")
@@ -125,7 +127,7 @@ def build() -> gr.Blocks:
             "link": here,
             **{
                 **{"offer": offer, "ready": ready, "watched": watched, "watch": watch},
-                **{"source": source, "made": made},
+                **{"source": source, "made": made, "track": film},
                 "start": controls["start"],
                 "end": controls["end"],
                 **more,
@@ -138,9 +140,10 @@ def build() -> gr.Blocks:
         again = [source, made, result_id, *asked]
         _wire(opened, strip, {**controls, "checkpoint": checkpoint}, [source, *asked], again, outputs)
         twins.chosen(handlers.embed_pair, [twins, source, *asked], [*outputs, controls["frames"]], **AT_ONCE)
-        viewer.span(shown.remember_span, None, [controls["start"], controls["end"]], **AT_ONCE).then(
-            handlers.embed_again, again, outputs, **AT_ONCE
-        )
+        for chosen in (viewer.span, film.window):
+            chosen(shown.remember_span, None, [controls["start"], controls["end"]], **AT_ONCE).then(
+                handlers.embed_again, again, outputs, **AT_ONCE
+            )
         wanted, shown_as = gr.State(None), ("frames", "sampling", "fit", "hdr")
         here.go(remember_wanted, None, wanted, **AT_ONCE).then(
             following.follow,
@@ -162,7 +165,7 @@ def build() -> gr.Blocks:
         pooling.input(
             shown.change_pooling, [result_id, pooling, own_id], outputs_of_pooling, trigger_mode="always_last", **RUN
         )
-        _wire_more(more, status, viewer, result_id, here)
+        _wire_more(more, status, viewer, result_id, here, film)
         viewer.expect(shown.expect, [result_id, more["second"]], [status, viewer, measured], **AT_ONCE)
         for button in (cancel, offer_cancel):
             button.click(handlers.cancel, [result_id, own_id], [status, own["said"], offer, here], **RUN)
@@ -250,6 +253,7 @@ def _more() -> dict[str, Any]:
         )
         order = gr.Button("Time tests: backwards, shuffled, frozen, twice as fast", size="sm")
         tests = gr.HTML(js_on_load=None, elem_classes="tests")
+        windows = gr.Button("Windows of the whole film: where it changes, what is like this", size="sm")
     with drawer("Export"):
         with gr.Row():
             npz = gr.Button("Embedding (.npz)", size="sm", min_width=120)
@@ -259,7 +263,7 @@ def _more() -> dict[str, Any]:
         file = gr.File(label="Saved file", interactive=False, height=100)
         text = gr.Code(label="Code", language="python", interactive=False, max_lines=16)
     made = {"npz": npz, "video": video, "code": code, "file": file, "text": text, **loops}
-    return {"layer": layer, "second": second, "order": order, "tests": tests, **made}
+    return {"layer": layer, "second": second, "order": order, "tests": tests, "windows": windows, **made}
 
 
 def _wire(
@@ -278,7 +282,9 @@ def _wire(
         change(handlers.embed_again, again, outputs, **AT_ONCE)
 
 
-def _wire_more(more: dict[str, Any], status: gr.HTML, viewer: gr.HTML, result_id: gr.State, here: gr.HTML) -> None:
+def _wire_more(
+    more: dict[str, Any], status: gr.HTML, viewer: gr.HTML, result_id: gr.State, here: gr.HTML, film: gr.HTML
+) -> None:
     """What is done with the clip that is shown."""
     query = gr.State(None)
     viewer.query(shown.remember_query, None, query, **RUN)
@@ -296,6 +302,7 @@ def _wire_more(more: dict[str, Any], status: gr.HTML, viewer: gr.HTML, result_id
         **RUN,
     )
     more["order"].click(shown.try_orders, result_id, [status, more["tests"]], **RUN)
+    more["windows"].click(shown.cut_up, [result_id, query], [status, film], **RUN)
     for event in (more["second"].upload, more["second"].clear):
         event(shown.compare, [result_id, more["second"]], [status, viewer], **RUN)
 

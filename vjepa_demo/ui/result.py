@@ -41,7 +41,7 @@ GONE: Update = {"second": None, "file": None, "text": None, "tests": None}
 # What an embedding changes on the page, in this order.
 OUTPUTS = (
     *("status", "summary", "viewer", "map", "result", "link", "layer", "offer", "ready", "watched", "watch"),
-    *("source", "made", "start", "end", *GONE),
+    *("source", "made", "start", "end", "track", *GONE),
 )
 
 

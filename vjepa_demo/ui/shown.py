@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from vjepa_demo import explore, jobs
+from vjepa_demo import explore, jobs, windows
 from vjepa_demo.errors import RequestError, UserError
 from vjepa_demo.explore import Embedded, Progress
 from vjepa_demo.model import checkpoints
@@ -18,6 +18,7 @@ from vjepa_demo.ui.files import named_after
 from vjepa_demo.ui.handlers import end, number, pooling_asked
 from vjepa_demo.ui.outcome import Handler, Update, event, safe, status
 from vjepa_demo.ui.result import beside, compare_or_offer, kept_as, show_patches, shown
+from vjepa_demo.ui.track import track_value
 from vjepa_demo.views.heatmap import Mark, heatmap_video
 from vjepa_demo.views.loop import heat_loop
 from vjepa_demo.views.orders import WORDS
@@ -109,6 +110,21 @@ def try_orders(say: Progress, folder: Path, result_id: str | None) -> Iterator[U
         "be compared, since nothing moves or the clip is half as long."
     )
     yield {"status": status("Done."), "tests": f"<table>{head}{rows}</table><p>{about}</p>"}
+
+
+@event("status", "track", kind="track")
+def cut_up(say: Progress, folder: Path, result_id: str | None, query: Any) -> Iterator[Update]:
+    """The windows of the whole film that the clip is of, compared with it, or with the patch that is pinned in it."""
+    end("track")
+    result = shown(result_id, say)
+    pinned = query_places(query, "add")
+    at = pinned[0] if pinned else None
+    whole = replace(result.options, start=0.0, end=None)
+    asked = replace(explore.at_layer(result, None, say), pooling="mean")
+    found = windows.track(
+        result.path, whole, windows.fitting(result.clip.source.duration), asked=asked, at=at, progress=say
+    )
+    yield {"status": status("Done."), "track": track_value(found, at)}
 
 
 def remember_query(event: gr.EventData) -> dict[str, Any] | None:

@@ -297,14 +297,14 @@ def expected_of(shown: Embedded, progress: Progress = say_nothing, forecast: For
 def foreseen_of(shown: Embedded, progress: Progress = say_nothing) -> tuple[Surprise, Expected]:
     """Both, the surprise by the usual windows; a clip of a single window is forecast once for the two. Raises as
     `surprise_of`."""
-    embedder, count = _predictor(shown, progress), len(shown.clip.frames)
+    embedder, amounts, count = _predictor(shown, progress), _amounts(shown), len(shown.clip.frames)
     windows, forecast = Windows.fitting(count), None
     if windows.window == count:
         told: list[Forecast] = []
 
         def forecast(frames: np.ndarray, _: Sequence[int]) -> Forecast:
             if not told:
-                told.append(embedder.forecast(frames, sorted({*windows.steps, *_amounts(shown)})))
+                told.append(embedder.forecast(frames, sorted({*windows.steps, *amounts})))
             return told[0]
 
     return surprise_of(shown, windows, progress, forecast), expected_of(shown, progress, forecast)

@@ -115,6 +115,9 @@ def test_a_click_on_the_strip_or_the_curve_goes_to_its_step_and_pins_nothing(app
     under = app.get_by_role("button", name=re.compile("^Step 6,")).bounding_box()
     app.mouse.click(under["x"] + under["width"] / 2 + 3, under["y"] + under["height"] + 16)
     assert current_step(app) == "6"
+    under = app.get_by_role("button", name=re.compile("^Step 2,")).bounding_box()
+    app.mouse.move(under["x"] + under["width"] / 2, under["y"] + under["height"] + 20)
+    expect(app.locator(".pv-cells button[aria-current=true]").first).to_have_attribute("data-step", "2")
     expect(viewer).to_have_attribute("data-pinned", "false")
     expect(app.get_by_label("Readout")).to_contain_text("surprise of this step")
     app.get_by_role("radio", name="Similar", exact=True).click()

@@ -45,7 +45,8 @@ HEATMAP = "a .png of all time steps under their scores, or an .npz of `scores`, 
 SURPRISE = (
     "`surprise` [time step] is how far what came was from what was expected, the mean of `per_context` [context][time "
     "step], null where nothing was expected; `maximum` is the step of the highest, `mean` that of all; compare them "
-    "within one checkpoint only; `timestamps` are the seconds of the time steps; "
+    "within one checkpoint only; a step late in a window is guessed from farther away, which alone surprises more; "
+    "its `timestamps` are the seconds of the time steps, not of the frames; "
 )
 ORDERS = (
     "`orders` have `order` (reversed, shuffled, frozen, fast), and the cosines to the clip as it is, `mean` by what is "

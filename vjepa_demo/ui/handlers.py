@@ -230,7 +230,7 @@ def _embed(
 
 def end_older() -> None:
     """End what is under way for the clip that the page shows no longer."""
-    for kind in ("clip", "offer", "expect"):
+    for kind in ("clip", "offer", "expect", "tests", "track"):
         end(kind)
 
 

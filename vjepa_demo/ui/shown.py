@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from vjepa_demo import explore, jobs, windows
-from vjepa_demo.errors import RequestError, UserError
+from vjepa_demo.errors import RequestError
 from vjepa_demo.explore import Embedded, Progress
 from vjepa_demo.model import checkpoints
 from vjepa_demo.ui import pairs, sessions
@@ -84,11 +84,11 @@ def compare(say: Progress, folder: Path, result_id: str | None, file: str | None
 def expect(say: Progress, folder: Path, result_id: str | None, file: str | None) -> Iterator[Update]:
     """Show what was expected of the clip, and of the second one where there is one."""
     end("expect")
-    result = shown(result_id, say)
-    second = beside(result, file, say)
+    result, second = shown(result_id, say), None
     try:
+        second = beside(result, file, say)
         view = show_patches(result, folder, second, foreseen=lambda clip: explore.foreseen_of(clip, say))
-    except UserError:
+    except Exception:
         yield {"viewer": show_patches(result, folder, second, state={"map": "similarity"})}
         raise
     yield {"status": status(EXPECTED), "viewer": view, "measured": pairs.measured(result)}

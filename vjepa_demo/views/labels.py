@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 ONE_VIEW = "One clip, one view; published scores average several views."
 LOOKED = "Where it looked is the last attention alone: before it, layers have mixed what the patches show."
+DIVING48 = 48  # labels of that set, by which a folder of any name is known
 # `out_layers` in github.com/facebookresearch/vjepa2, configs/inference/*/diving48.yaml; ssv2.yaml there has none.
 ONE_LAYER = (
     "The published Diving48 probe read four layers of the encoder; the Hub's class reads only the last: expect less "
@@ -85,7 +86,7 @@ def cautions(checkpoint: Checkpoint, count: int, clip: Clip, fit: Fit) -> tuple[
         fit: how the clip became the model's input.
     """
     told = [f"It knows {count} labels, and can only answer with these, whatever is shown.", ONE_VIEW, LOOKED]
-    if "diving48" in checkpoint.id.lower():
+    if count == DIVING48:
         told.append(ONE_LAYER)
     frames = IMAGE_FRAMES if clip.is_image else len(clip.frames)
     if (frames, fit) != (checkpoint.frames, "crop"):

@@ -71,8 +71,8 @@ def time_tests(clip: Clip, own: Embedding, embed: Callable[[Clip], Embedding]) -
     found = []
     for order in get_args(Order):
         other = embed(reordered(clip, order))
-        moves = [_motion(each) for each in (own, other)]
-        found.append(TimeTest(order, _cosine(own.pooled(), other.pooled()), _cosine_or_none(*moves)))
+        moved = _cosine_or_none(_motion(own), _motion(other)) if min(len(own.tokens), len(other.tokens)) > 1 else None
+        found.append(TimeTest(order, _cosine(own.pooled(), other.pooled()), moved))
     return found
 
 

@@ -114,8 +114,8 @@ class Surprise:
             "surprise": _numbers(steps),
             "per_context": [_numbers(row) for row in self.per_context],
             "contexts": list(self.windows.contexts),
-            "window": self.windows.window,
-            "stride": self.windows.stride,
+            "window_frames": self.windows.window,
+            "stride_frames": self.windows.stride,
             "mean": _number(_nanmean(steps, 0)),
             "maximum": None if np.isnan(steps).all() else int(np.nanargmax(steps)),
         }

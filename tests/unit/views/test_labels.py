@@ -169,9 +169,9 @@ def test_a_classifier_whose_weights_are_not_all_there_is_told(tmp_path: Path, cl
 
 
 def test_the_words_of_caution() -> None:
-    def told(name: str, frames: int, fit: str = "crop") -> str:
+    def told(name: str, frames: int, fit: str = "crop", count: int = 174) -> str:
         clip = Clip(np.zeros((frames, 3, 8, 8), np.uint8), np.zeros(frames), Source("video", 8, 8, "raw"), Sampling())
-        return " ".join(cautions(checkpoints.find(name), 174, clip, fit))  # type: ignore[arg-type]
+        return " ".join(cautions(checkpoints.find(name), count, clip, fit))  # type: ignore[arg-type]
 
     plain = told("facebook/vjepa2-vitl-fpc16-256-ssv2", 16)
     assert "knows 174 labels" in plain
@@ -180,7 +180,7 @@ def test_the_words_of_caution() -> None:
     assert "trained on" not in plain
     assert "trained on 16 frames" in told("facebook/vjepa2-vitl-fpc16-256-ssv2", 64)
     assert "given 16 (squash)" in told("facebook/vjepa2-vitl-fpc16-256-ssv2", 16, "squash")
-    assert "read four layers" in told("facebook/vjepa2-vitg-fpc32-384-diving48", 32)
+    assert "read four layers" in told("facebook/vjepa2-vitg-fpc32-384-diving48", 32, count=48)
 
 
 def test_from_a_shell(clip_file: Path, small_classifier: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -91,3 +91,13 @@ def test_all_of_it_on_a_checkpoint(make_video: MakeVideo, small_checkpoint: Path
     assert [test["order"] for test in told["orders"]] == list(get_args(Order))
     assert all(-1 <= test["mean"] <= 1 for test in told["orders"])
     assert any("backwards" in words for words in said)
+
+
+@pytest.mark.parametrize("frames", [4, 6])
+def test_of_short_clips_there_is_no_motion_twice_as_fast(
+    frames: int, make_video: MakeVideo, small_checkpoint: Path
+) -> None:
+    shown = explore.embed(make_video(), Options(str(small_checkpoint), frames, precision="fp32"))
+    found = {test.order: test for test in explore.time_tests_of(shown)}
+    assert found["fast"].motion is None
+    assert found["reversed"].motion is not None

@@ -13,6 +13,7 @@ import { ClipView } from "./view.js";
 const PIN_DELAY = 250;
 const ANNOUNCE_DELAY = 500;
 const STATE_DELAY = 250;
+const APART = 1.1; // times as long, and steps of two clips are not alike
 const WIDE = 1.6; // from this ratio on, the steps leave more room for the picture below it than beside it
 
 export const mount = (element, gradio) => new PatchViewer(element, gradio);
@@ -37,7 +38,7 @@ class PatchViewer {
     this.props = props;
     this.trigger = trigger;
     const listeners = {
-      hover: (view, index, since) => this.#hover(view, index, since),
+      hover: (view, index, since, step) => this.#hover(view, index, since, step),
       leave: () => this.#setCursor(null),
       press: (view, index, event) => this.#press(view, index, event),
       pressStep: (view, step, index, event) => this.#pressStep(view, step, index, event),
@@ -202,7 +203,7 @@ class PatchViewer {
     const values = curves.flatMap((curve) => [curve.mean, ...(pair ? [] : [curve.low, curve.high])].flatMap((part) => [...part])).filter((value) => !Number.isNaN(value));
     const ends = [Math.min(...values), Math.max(...values)];
     if (known) views.forEach((view, i) => view.setErrors(errors, ends, pair ? curves[1 - i] : null));
-    this.axis.textContent = known && pair ? axisWords(ends, curves.map((curve) => meanOf(curve.mean))) : "";
+    this.axis.textContent = known && pair ? axisWords(ends, curves.map((curve) => meanOf(curve.mean)), clips.map(secondsOfAStep)) : "";
     const steps = known ? clips[0].header.expected : [];
     options.seen = Math.min(options.seen, steps.length || options.seen);
     this.controls.offerExpected(steps);
@@ -351,8 +352,10 @@ class PatchViewer {
 
   // --- pointing ---------------------------------------------------------------------------------------------------------
 
-  #hover(view, index, since) {
+  #hover(view, index, since, step) {
     this.film.touched();
+    // On the curve of the surprise it is the step that is pointed at.
+    if (index < 0 && step >= 0 && this.options.map === "surprise" && step !== view.step) this.showFrame(2 * step);
     if (index < 0) return this.#setCursor(null);
     const { cursor } = this.options;
     if (cursor && cursor.clip === view.clip && cursor.index === index) return undefined;
@@ -560,10 +563,15 @@ function mismatch([one, two]) {
     ? new Error("The two clips come from different checkpoints or layers: embed both in the same way.") : null;
 }
 
-const axisWords = ([low, high], means) => {
-  const more = { true: "the second surprises more", false: "the first surprises more" }[means[1] > means[0]];
-  return `Both curves on one axis, ${low.toFixed(2)} to ${high.toFixed(2)}; dashed: the other clip's. Mean surprise ${means.map((mean) => mean.toFixed(3)).join(" and ")}: ${more}.`;
-};
+const secondsOfAStep = ({ header: { timestamps } }) => (timestamps[timestamps.length - 1] - timestamps[0]) / Math.max(1, timestamps.length - 1) * 2;
+
+// What is told of two clips is as exact as what is shown of them. Steps of other lengths are other questions.
+function axisWords([low, high], means, steps) {
+  const told = means.map((mean) => mean.toFixed(3)), [short, long] = [...steps].sort((a, b) => a - b);
+  const more = told[0] === told[1] ? "neither surprises more" : `the ${Number(told[1]) > Number(told[0]) ? "second" : "first"} surprises more`;
+  const words = long > short * APART ? `a step is ${steps.map((step) => step.toFixed(2)).join(" s and ")} s long, so they cannot be compared` : more;
+  return `Both curves on one axis, ${low.toFixed(2)} to ${high.toFixed(2)}; dashed: the other clip's. Mean surprise ${told.join(" and ")}: ${words}.`;
+}
 
 function sameFrames(one, two) {
   return ["grid", "timestamps", "source_size", "window", "duration"]

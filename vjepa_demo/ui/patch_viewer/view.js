@@ -16,7 +16,7 @@ const LIT = 0.6; // of the scale: on a stage a step's best match has a ring from
 const seconds = (t) => `${t.toFixed(2)} s`;
 
 export class ClipView {
-  // `listeners` has hover(view, index, time), leave(view), press(view, index, event), pressStep(view, step, index, event),
+  // `listeners` has hover(view, index, time, step), leave(view), press(view, index, event), pressStep(view, step, index, event),
   // show(view, step), span(start, end).
   constructor(listeners) {
     this.listeners = listeners;
@@ -46,7 +46,8 @@ export class ClipView {
 
   #listen(node, find, press) {
     const { hover, leave, show } = this.listeners;
-    node.addEventListener("pointermove", (event) => this.clip && hover(this, find(event), performance.now()));
+    const stepAt = (event) => (node === this.strip ? this.#stripStep(event) : -1);
+    node.addEventListener("pointermove", (event) => this.clip && hover(this, find(event), performance.now(), stepAt(event)));
     node.addEventListener("pointerleave", () => leave(this));
     node.addEventListener("click", (event) => {
       if (!this.clip) return;

@@ -20,8 +20,9 @@ def interval(right: float, count: int) -> tuple[float, float]:
 def figures(rows: Mapping[str, Row], name: str) -> str:
     """What `assets/recipes/pairs.py --json` measured of a checkpoint, as a sentence or two.
 
-    A clip's surprise is the mean over its time steps, as is customary for pairs (arXiv 2502.11831). What is not above
-    chance, or another judge, by the interval of all pairs of a group is said to be no better.
+    A clip's surprise is the mean over its time steps, as is customary for pairs (arXiv 2502.11831); what its highest
+    step says is told after that, where it was measured. What is not above chance, or another judge, by the interval of
+    all pairs of a group is said to be no better.
 
     Args:
         rows: by the kind of pair. `pairs` is their number, `out_of_sight` whether nothing can be seen to go wrong in
@@ -33,27 +34,30 @@ def figures(rows: Mapping[str, Row], name: str) -> str:
         KeyError, TypeError, ValueError, ZeroDivisionError: the rows are not of this form.
     """
     groups = [[row for row in rows.values() if bool(row["out_of_sight"]) == hidden] for hidden in (True, False)]
-    told = [
-        f"{where} in {_share(group)}"
-        for where, group in zip(("out of sight", "in plain sight"), groups, strict=True)
-        if group
-    ]
     count = sum(int(row["pairs"]) for row in rows.values())
-    if not told:
+    if not count:
         raise ValueError("no rows")
-    return f"{name}, measured on {count} such pairs: the impossible clip surprises more {'; '.join(told)}."
+
+    def told(how: str) -> str:
+        named = zip(("out of sight", "in plain sight"), groups, strict=True)
+        return "; ".join(f"{where} in {_share(group, how)}" for where, group in named if group)
+
+    words = f"{name}, measured on {count} such pairs: the impossible clip surprises more {told('mean')}."
+    if all("checkpoint maximum" in row for row in rows.values()):
+        words += f" By its highest step instead of the mean: {told('maximum')}."
+    return words
 
 
-def _share(group: list[Row]) -> str:
+def _share(group: list[Row], how: str) -> str:
     """The checkpoint's share of a group of kinds, its interval, and what it is no better than."""
     count = sum(int(row["pairs"]) for row in group)
 
     def of(judge: str) -> float:
-        return sum(float(row[f"{judge} mean"][0]) * int(row["pairs"]) for row in group) / count
+        return sum(float(row[f"{judge} {how}"][0]) * int(row["pairs"]) for row in group) / count
 
     right = of("checkpoint")
     low, high = interval(right, count)
-    others = {words: of(judge) for judge, words in RIVALS.items() if all(f"{judge} mean" in row for row in group)}
+    others = {words: of(judge) for judge, words in RIVALS.items() if all(f"{judge} {how}" in row for row in group)}
     above = [f"{words} ({_per_cent(other)})" for words, other in {"chance": 0.5, **others}.items() if other >= low]
     share = f"{_per_cent(right)} ({_per_cent(low)} to {_per_cent(high)})"
     return f"{share}, which is no better than {' or '.join(above)}" if above else share

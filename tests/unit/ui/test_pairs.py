@@ -12,7 +12,6 @@ import pytest
 
 from vjepa_demo.errors import RequestError
 from vjepa_demo.model import checkpoints
-from vjepa_demo.settings import ASSETS
 from vjepa_demo.ui import link, pairs
 
 
@@ -63,6 +62,5 @@ def test_a_file_of_another_form_is_passed_over(result: Any, tmp_path: Path, text
 
 
 def test_what_was_measured_of_nano_can_be_read() -> None:
-    path = ASSETS / "nano" / pairs.MEASURED
     nano: Any = SimpleNamespace(embedding=SimpleNamespace(fingerprint=SimpleNamespace(checkpoint="nano")))
-    assert pairs.measured(nano).startswith("nano, measured on ") == path.is_file()
+    assert pairs.measured(nano).startswith("nano, measured on ")

@@ -53,7 +53,7 @@ class Points:
         return b"".join(part.tobytes() for part in (x, y, self.numbers.astype("<u4"), self.looks.astype("u1")))
 
 
-def sampled(places: np.ndarray, most: int = DRAWN) -> np.ndarray:
+def sampled(places: np.ndarray, most: int) -> np.ndarray:
     """Which points are drawn of a map, int64 `[at most most]`, the same ones every time.
 
     They come one from each cell of the map in turn, in random order: however few are taken of them, what is sparse
@@ -127,7 +127,7 @@ class OfTable:
         held = self.table.to_table(columns=["x", "y", "label", "error"])
         held = held.filter(held["error"].is_null())
         places = coordinates_of(held)
-        chosen = sampled(places)
+        chosen = sampled(places, DRAWN)
         look, labels, counts, others = looks(held["label"])
         return Points(chosen.astype(np.uint32), places[chosen], look[chosen], labels, counts, others)
 

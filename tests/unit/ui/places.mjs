@@ -28,6 +28,10 @@ const found = placeNames(many, [], { width: 200_000, height: 100, reach: 100 });
 assert.ok(found.at(-1) && !found[0]);
 assert.equal(found.filter(Boolean).length, 200);
 
+// Where few are wanted, these are the largest that are in sight.
+const few = placeNames([{ x: -40, y: 10, count: 99, ...box }, ...many.slice(0, 3)], [], { width: 400, height: 100, reach: 100, most: 2 });
+assert.deepEqual(few.map(Boolean), [false, false, true, true]);
+
 const points = [[0, [0, 0]], [1, [10, 1]], [2, [4, 40]], [3, [-5, 0]]];
 assert.equal(nextPoint(points, [0, 0], [1, 0]), 1);
 assert.equal(nextPoint(points, [0, 0], [-1, 0]), 3);

@@ -7,9 +7,10 @@ const SYMBOLS = ["circle", "square", "diamond", "cross", "x", "triangle-up", "tr
 const FAINT = 0.1;
 
 export const LOOKS = (i) => ({ colour: HUES[i % HUES.length], symbol: SYMBOLS[(i + Math.floor(i / HUES.length)) % SYMBOLS.length] });
-export const OTHERS = { colour: "#8b919c", symbol: "circle" }; // of all labels beyond those that are told apart
+export const OTHERS = { colour: "#8b919c", symbol: "circle", others: true }; // of all labels beyond those that are told apart
 export const WITHOUT_WEBGL = 3000; // points of a table; more would be drawn too slowly
 const SMALL = 1000; // points of a table that are as large as those of a folder
+const LEAST_SHAPE = 5; // pixels of a point whose symbol can be seen
 
 // Columns x, y of a list of points; null breaks a line.
 export function columns(points) {
@@ -40,9 +41,10 @@ export function makeTraces(view) {
     marker: { color: style.colour, symbol: style.symbol, ...marker },
   });
   // All other labels lie below those that are told apart.
-  const styles = set.styles.toSorted((a, b) => (b.colour === OTHERS.colour) - (a.colour === OTHERS.colour));
+  const styles = set.styles.toSorted((a, b) => Boolean(b.others) - Boolean(a.others));
   for (const style of styles) {
-    traces.push({ ...points(style, style, { size: dot, line: { color: view.ink, width: many ? 0 : 0.6 } }), type });
+    const marker = { size: dot, line: { color: view.ink, width: many ? 0 : 0.6 }, ...(dot < LEAST_SHAPE && { symbol: "circle" }) };
+    traces.push({ ...points(style, style, marker), type });
   }
   // Of so many the nearest have to stand out, and may not be among those that are drawn.
   for (const row of (set.packed && clip?.neighbours) || []) {

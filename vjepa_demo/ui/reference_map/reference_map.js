@@ -11,6 +11,8 @@ export const mount = (element, gradio) => new ReferenceMap(element, gradio);
 const REST_MS = 120; // the pointer is on a point for so long before its clip is fetched
 const REACH = 110; // pixels that a name may stand from the centre of its label
 const FEW = 5; // names on a low screen, while nobody points at the map
+const INSET = 6; // pixels to the lower left corner, where the name of all other labels stands: they have no centre
+const NAME_AREA = 9000; // square pixels of the map for each name of a table's labels, which would hide its points
 const ARROWS = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] };
 const HELP = "Point at a dot and its clip plays; arrow keys go from dot to dot.";
 const KEYS = "Page Up and Page Down go by similarity, Enter opens the clip, L shows its label alone.";
@@ -274,7 +276,7 @@ class ReferenceMap {
 
   // After every change of what part of the map is seen, and of its size.
   #placeNames() {
-    const { set, clip, parts: { names, plot } } = this;
+    const { set, clip, view: { isolated }, parts: { names, plot } } = this;
     const { _fullLayout: axes } = plot;
     if (!set || !axes?.xaxis) return;
     const { clientWidth: width, clientHeight: height } = plot;
@@ -282,15 +284,21 @@ class ReferenceMap {
     const now = JSON.stringify([axes.xaxis.range, axes.yaxis.range, width, height, this.#sizes, this.path, clip?.flat]);
     if (now === this.#named) return;
     this.#named = now;
-    const points = set.drawn > MOST_POINTS ? [] : set.styles.flatMap(({ x, y }) => Array.from(x, (at, i) => this.#pixel([at, y[i]])));
-    const centred = set.styles.map((style, i) => {
-      const [x, y] = this.#pixel(set.centreOf(style));
-      return { x, y, width: this.#sizes[i][0], height: this.#sizes[i][1], count: style.rows.length };
-    });
-    const seen = clip ? [...points, ...clip.pathFlat.map((place) => this.#pixel(place)), ...Array(4).fill(this.#pixel(clip.flat))] : points;
+    const every = set.drawn > MOST_POINTS ? Math.ceil((2 * set.drawn) / MOST_POINTS) : 1, points = [];
+    for (const { x, y } of set.styles) {
+      for (let i = 0; i < x.length; i += every) points.push(this.#pixel([x[i], y[i]]));
+    }
     const nearest = new Set(this.#order.map((row) => set.styleOf(set.about(row).label).label));
     const few = [...nearest].slice(0, FEW);
-    placeNames(centred, seen, { width, height, reach: REACH }).forEach((place, i) => {
+    const centred = set.styles.map((style, i) => {
+      const [wide, high] = this.#sizes[i], corner = style.others && [wide / 2 + INSET, height - high / 2 - INSET];
+      const [x, y] = corner || this.#pixel(set.centreOf(style));
+      const first = style.others || style.label === isolated || (set.packed && few.includes(style.label)); // however few they are
+      return { x, y, width: wide, height: high, count: first ? Number.MAX_SAFE_INTEGER : style.rows.length };
+    });
+    const seen = clip ? [...points, ...clip.pathFlat.map((place) => this.#pixel(place)), ...Array(4).fill(this.#pixel(clip.flat))] : points;
+    const most = set.packed ? Math.ceil((width * height) / NAME_AREA) : Infinity;
+    placeNames(centred, seen, { width, height, reach: REACH, most }).forEach((place, i) => {
       const { style, classList } = names.children[i];
       classList.toggle("rm-away", !place);
       classList.toggle("rm-further", Boolean(clip) && !few.includes(set.styles[i].label));

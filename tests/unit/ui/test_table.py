@@ -102,7 +102,9 @@ def embedded(vector: np.ndarray, **made: str) -> Embedded:
     times = np.arange(16) / 4
     embedding = Embedding(tokens, times, replace(KIND.fingerprint, **made), "cpu", (0, 0, 64, 64), (64, 64))
     source = Source("video", 64, 64, "h264", 4.0)
-    return Embedded(Clip(np.zeros((16, 3, 64, 64), np.uint8), times, source, Sampling(16)), embedding, "motion", "a.mp4")
+    return Embedded(
+        Clip(np.zeros((16, 3, 64, 64), np.uint8), times, source, Sampling(16)), embedding, "motion", "a.mp4"
+    )
 
 
 def test_a_clip_is_compared_by_the_mean_whichever_way_its_checkpoint_has(given, written: Path) -> None:

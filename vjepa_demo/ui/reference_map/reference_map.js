@@ -10,6 +10,7 @@ export const mount = (element, gradio) => new ReferenceMap(element, gradio);
 
 const REST_MS = 120; // the pointer is on a point for so long before its clip is fetched
 const REACH = 110; // pixels that a name may stand from the centre of its label
+const SOME_POINTS = 150; // of more than names are kept clear of stand for all: names are placed in every frame of a pan
 const FEW = 5; // names on a low screen, while nobody points at the map
 const INSET = 6; // pixels to the lower left corner, where the name of all other labels stands: they have no centre
 const NAME_AREA = 9000; // square pixels of the map for each name of a table's labels, which would hide its points
@@ -284,7 +285,7 @@ class ReferenceMap {
     const now = JSON.stringify([axes.xaxis.range, axes.yaxis.range, width, height, this.#sizes, this.path, clip?.flat]);
     if (now === this.#named) return;
     this.#named = now;
-    const every = set.drawn > MOST_POINTS ? Math.ceil((2 * set.drawn) / MOST_POINTS) : 1, points = [];
+    const every = set.drawn > MOST_POINTS ? Math.ceil(set.drawn / SOME_POINTS) : 1, points = [];
     for (const { x, y } of set.styles) {
       for (let i = 0; i < x.length; i += every) points.push(this.#pixel([x[i], y[i]]));
     }

@@ -24,7 +24,8 @@ ROW = 5  # of the clip that is dropped
 SPAN = (0.5, 1.5)
 # A point of the map that is none of these, and over which no name stands: its row, and where it is on the screen.
 FREE = """(near) => {
-  const plot = document.querySelector(".rm-plot"), { xaxis, yaxis } = plot._fullLayout, box = plot.getBoundingClientRect();
+  const plot = document.querySelector(".rm-plot"), box = plot.getBoundingClientRect();
+  const { xaxis, yaxis } = plot._fullLayout;
   for (const { meta, customdata, x, y } of plot.data) {
     if (meta !== "references") continue;
     for (const [i, row] of [...customdata].entries()) {

@@ -83,7 +83,7 @@ def test_labels_that_can_be_told_apart_each_have_a_look_of_their_own() -> None:
 
 def test_where_there_are_few_points_all_of_them_are_drawn() -> None:
     rng = np.random.default_rng(3)
-    lone = rng.uniform(0, 100, size=(40, 2)) + [200, 0]
+    lone = rng.uniform((200, 0), (300, 100), size=(40, 2))
     places = np.concatenate([rng.normal(size=(5000, 2)), lone, [[np.nan, 0]]]).astype(np.float32)
     chosen = sampled(places, 500)
     assert len(set(chosen.tolist())) == 500

@@ -36,7 +36,6 @@ class Points:
         places: float32 `[P, 2]`.
         looks: uint8 `[P]`, the index of a clip's label, or that of all others.
         labels: the looks, the commonest label first.
-        counts: how many clips of the set have each of the looks.
         others: whether the last look is that of all other labels.
     """
 
@@ -44,7 +43,6 @@ class Points:
     places: np.ndarray
     looks: np.ndarray
     labels: list[str]
-    counts: list[int]
     others: bool
 
     def packed(self) -> bytes:
@@ -77,20 +75,17 @@ def sampled(places: np.ndarray, most: int) -> np.ndarray:
     return placed[shuffled[order[np.lexsort((rng.random(len(order)), turn))]]][:most]
 
 
-def looks(labels: pa.ChunkedArray) -> tuple[np.ndarray, list[str], list[int], bool]:
-    """See `Points`: the look of each of R labels, uint8 `[R]`, their names and counts, and whether the last is that of
-    all others."""
+def looks(labels: pa.ChunkedArray) -> tuple[np.ndarray, list[str], bool]:
+    """See `Points`: the look of each of R labels, uint8 `[R]`, their names, and whether the last is that of all
+    others."""
     encoded = labels.fill_null("").combine_chunks().dictionary_encode()
     codes, names = encoded.indices.to_numpy(), [name or NO_LABEL for name in encoded.dictionary.to_pylist()]
-    counts = np.bincount(codes, minlength=len(names))
-    order = np.argsort(-counts, kind="stable")
+    order = np.argsort(-np.bincount(codes, minlength=len(names)), kind="stable")
     kept = len(names) if len(names) <= LOOKS else COMMONEST
     look = np.full(len(names), kept, np.uint8)
     look[order[:kept]] = np.arange(kept)
-    told, many = [names[label] for label in order[:kept]], counts[order[:kept]].tolist()
-    if others := len(names) - kept:
-        told, many = [*told, f"{others:,} other labels"], [*many, int(counts[order[kept:]].sum())]
-    return look[codes], told, many, bool(others)
+    told, others = [names[label] for label in order[:kept]], len(names) - kept
+    return look[codes], [*told, f"{others:,} other labels"] if others else told, bool(others)
 
 
 def _numbers(*values: float | None) -> list[float] | None:
@@ -128,8 +123,8 @@ class OfTable:
         held = held.filter(held["error"].is_null())
         places = coordinates_of(held)
         chosen = sampled(places, DRAWN)
-        look, labels, counts, others = looks(held["label"])
-        return Points(chosen.astype(np.uint32), places[chosen], look[chosen], labels, counts, others)
+        look, labels, others = looks(held["label"])
+        return Points(chosen.astype(np.uint32), places[chosen], look[chosen], labels, others)
 
     def about(self, numbers: Sequence[int] | np.ndarray) -> list[dict[str, Any]]:
         """What a page tells of some of the references: their label, the name of the file without its folders, the span

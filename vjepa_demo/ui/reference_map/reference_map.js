@@ -210,7 +210,7 @@ class ReferenceMap {
     drawTruth(parts, set, clip);
     drawNeighbours(parts.neighbours, set, clip, { play: (row) => this.#play(row), focus: (row) => this.#mark({ focus: row }) });
     const [count, drawn] = [set.count, set.drawn].map((number) => number.toLocaleString("en"));
-    const some = drawn === count ? "" : `, ${drawn} of them drawn`;
+    const some = drawn === count ? "" : ` (${drawn} drawn)`;
     if (this.root.dataset.mapped === "yes") this.title.textContent = `Map of ${count} clips${some}`;
     const nearest = clip && set.about(clip.neighbours[0]);
     const words = `Map of ${count} reference clips${some} in ${set.styles.length} labels.`;

@@ -20,7 +20,8 @@ TALK = "http://localhost:{}/?talk=1"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="V-JEPA 2 Explorer")
-    parser.add_argument("--references", metavar="DIR", help="your own set; clips added on the page are kept in it")
+    references = "your own set, in which clips added on the page are kept; or a table of clips (docs/scale.md)"
+    parser.add_argument("--references", metavar="DIR", help=references)
     parser.add_argument("--talk", action="store_true", help="embed the scenes of a talk before the app answers")
     parser.add_argument("--scenes", metavar="FILE", help="your own scenes for a talk; their clips lie beside that file")
     options = parser.parse_args()

@@ -31,6 +31,12 @@ def is_own_folder(references: str) -> bool:
     return bool(references) and not references.startswith(HUB)
 
 
+def is_table(references: str) -> bool:
+    """Whether references are a Lance table, and not a folder of clips or a dataset on the Hub."""
+    stored = "://" in references and not references.startswith(HUB)
+    return stored or references.rstrip("/").endswith(".lance") or (Path(references) / "_versions").is_dir()
+
+
 @contextlib.contextmanager
 def no_network() -> Iterator[None]:
     """Within this, nothing counts that the environment says of proxies and certificates.
@@ -131,8 +137,8 @@ class Settings:
             had, else nano (`checkpoints.choose`).
         offered: ids of the checkpoints that the page and the API offer beside nano, separated by spaces; when empty,
             all that are known, but on ZeroGPU, where what is offered is loaded at the start, ViT-L alone.
-        references: folder of reference clips, or a dataset of videos on the Hub (hf://datasets/OWNER/NAME); the shipped
-            ones when empty.
+        references: folder of reference clips, a table of them (docs/scale.md), or a dataset of videos on the Hub
+            (hf://datasets/OWNER/NAME); the shipped ones when empty.
         scenes: file with the scenes of a talk (`ui/stage/scenes.py`); the shipped ones when empty.
         talk: whether they are embedded before the app answers, and not when somebody first opens the stage.
         space: owner/name of the Space that this is, from where the copied code can fetch nano.
@@ -209,6 +215,11 @@ class Settings:
     def own_folder(self) -> bool:
         """Whether the references are a folder of the owner's."""
         return is_own_folder(self.references)
+
+    @property
+    def table(self) -> bool:
+        """Whether the references are a table of clips."""
+        return bool(self.references) and is_table(self.references)
 
     @classmethod
     def from_environment(cls) -> Settings:

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from vjepa_demo.cli import references, scale
 from vjepa_demo.errors import DiskError, RequestError, UserError, cut, of_disk
 from vjepa_demo.options import Cut, Options, Question, described
-from vjepa_demo.settings import settings
+from vjepa_demo.settings import is_table, settings
 
 log = logging.getLogger(__name__)
 QUESTION = {option.name: option for option in fields(Question)}
@@ -278,7 +278,7 @@ def run_neighbours(given: argparse.Namespace) -> int:
     explore.check_count(given.k)
     at = explore.parse_position(given.at) if given.at else None
     source, options = given.references or settings.references or str(SHIPPED), options_of(given)
-    table = scale.opened(source) if scale.is_table(source) else None
+    table = scale.opened(source) if is_table(source) else None
     if table:
         options = scale.like(table.kind, options)
     shown = explore.embed(given.file, options, pooling=given.pooling, progress=say)

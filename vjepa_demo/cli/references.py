@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from vjepa_demo.cli import scale
 from vjepa_demo.errors import ReferencesError, RequestError
 from vjepa_demo.options import Options, page_fit
-from vjepa_demo.settings import settings
+from vjepa_demo.settings import is_table, settings
 
 if TYPE_CHECKING:
     from vjepa_demo.embedder import Embedder
@@ -143,7 +143,7 @@ def run_warm(shell: Shell, given: argparse.Namespace) -> int:
 
 
 def run_evaluate(shell: Shell, given: argparse.Namespace) -> int:
-    if scale.is_table(given.folder):
+    if is_table(given.folder):
         return scale.run_evaluate(shell, given)
     from vjepa_demo.references.evaluation import evaluate
     from vjepa_demo.references.preparing import prepare

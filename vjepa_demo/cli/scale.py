@@ -9,18 +9,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields, replace
 from functools import partial
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vjepa_demo.errors import RequestError
 from vjepa_demo.options import Cut, Options
-from vjepa_demo.settings import HUB
+from vjepa_demo.settings import is_table
 
 if TYPE_CHECKING:
     from vjepa_demo.cli.references import Shell
     from vjepa_demo.embedding import Kind
-    from vjepa_demo.references.comparison import ReferenceSet
-    from vjepa_demo.scale.large import LargeSet
+    from vjepa_demo.scale.large import LargeSet, SmallSet
 
 EXTRA = "What jobs and tables need is not installed: pip install -r requirements-scale.txt."
 MOST_FAILURES = 50  # that are named; all are in the table
@@ -114,13 +112,7 @@ def run_export(shell: Shell, given: argparse.Namespace) -> int:
 # --- a table of clips ------------------------------------------------------------------------------------------------
 
 
-def is_table(source: str) -> bool:
-    """Whether a set of references is a Lance table, and not a folder of clips or a dataset on the Hub."""
-    stored = "://" in source and not source.startswith(HUB)
-    return stored or source.rstrip("/").endswith(".lance") or (Path(source) / "_versions").is_dir()
-
-
-def opened(source: str, *, comparing: bool = True) -> ReferenceSet | LargeSet:
+def opened(source: str, *, comparing: bool = True) -> SmallSet | LargeSet:
     """A table of clips as a set of references: the one place where it becomes one.
 
     Args:
@@ -145,7 +137,7 @@ def like(kind: Kind, options: Options) -> Options:
     return replace(made, **asked)
 
 
-def described(table: ReferenceSet | LargeSet) -> dict[str, Any]:
+def described(table: SmallSet | LargeSet) -> dict[str, Any]:
     """What is to be known of a table whenever something is told of it."""
     from vjepa_demo.scale.large import UNKNOWN, LargeSet
 
@@ -160,18 +152,10 @@ def described(table: ReferenceSet | LargeSet) -> dict[str, Any]:
     }
 
 
-def notes(table: ReferenceSet | LargeSet) -> list[str]:
+def notes(table: SmallSet | LargeSet) -> list[str]:
     """The same for a person, where it is to be said at all."""
-    told, lines = described(table), []
-    if told["fingerprint"] is None:
-        lines.append("Nobody knows how the vectors of this table were made.")
-    if not told["exact"]:
-        lines.append(f"The index finds {told['recall']:.1%} of the ten nearest (measured on clips of the table).")
-    if told["not_indexed"]:
-        lines.append(f"{told['not_indexed']:+,} clips since it was indexed: run `references index` again.")
-    elif told["stale"]:
-        lines.append("The table has changed since it was indexed: run `references index` again.")
-    return lines
+    unknown = described(table)["fingerprint"] is None
+    return [*(["Nobody knows how the vectors of this table were made."] if unknown else []), *table.remarks]
 
 
 def add_sample(parser: argparse.ArgumentParser) -> None:
@@ -321,7 +305,7 @@ def run_evaluate(shell: Shell, given: argparse.Namespace) -> int:
     return 0
 
 
-def _asked(given: argparse.Namespace) -> tuple[ReferenceSet | LargeSet, Callable[[Sequence[str], Iterable[Any]], None]]:
+def _asked(given: argparse.Namespace) -> tuple[SmallSet | LargeSet, Callable[[Sequence[str], Iterable[Any]], None]]:
     """The table, and what writes rows to the file that is wanted."""
     from vjepa_demo.cli import writable, writing
 

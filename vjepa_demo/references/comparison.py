@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -130,6 +130,11 @@ class ReferenceSet:
 
     def __repr__(self) -> str:
         return f"ReferenceSet({len(self)} clips, vectors {list(self.vectors.shape)}, {self.kind.pooling})"
+
+    @property
+    def of_table(self) -> Any:
+        """What can be asked of the set's clips one by one (`scale.drawn.OfTable`); None where all of it is told."""
+        return None
 
     @cached_property
     def equal(self) -> bool:

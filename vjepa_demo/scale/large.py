@@ -13,8 +13,9 @@ import datetime
 import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from vjepa_demo.references.comparison import (
     measured_rows,
     weigh,
 )
+from vjepa_demo.scale.drawn import OfTable
 from vjepa_demo.scale.tables import Table, blocks_of, coordinates_of, mean_of, most_alike, offsets, vectors_of
 from vjepa_demo.scale.work import MADE
 
@@ -119,7 +121,7 @@ def kind_of(made: dict[str, set[Any]]) -> Kind:
     return Kind(Fingerprint(**fields)) if fields.keys() == made.keys() else UNKNOWN
 
 
-def opened(uri: str) -> ReferenceSet | LargeSet:
+def opened(uri: str) -> SmallSet | LargeSet:
     """A table as a set of references. Raises ReferencesError."""
     import lance
 
@@ -145,7 +147,15 @@ def opened(uri: str) -> ReferenceSet | LargeSet:
             "The table holds no means of clips, by which tables are compared: export the set by them."
         )
     kind = kind_of({name: set(table[name].unique().to_pylist()) for name in MADE})
-    return ReferenceSet(kind, tuple(clips_of(table)), vectors_of(table), coordinates_of(table))
+    return SmallSet(
+        kind,
+        tuple(clips_of(table)),
+        vectors_of(table),
+        coordinates_of(table),
+        folder=folder_of(dataset),
+        table=dataset,
+        rows=offsets(dataset.to_table(columns=["error"])["error"]),
+    )
 
 
 def settle(uri: str, progress: Progress = lambda message: None) -> None:
@@ -178,8 +188,26 @@ def clips_of(table: pa.Table) -> Iterator[ReferenceClip]:
         yield ReferenceClip(f"{row['uri'] or ''}{span}", row["label"] or "", split=row["split"] or "")
 
 
+def folder_of(dataset: Any) -> Path:
+    """Where a table is, if that is on this machine."""
+    return Path(dataset.uri.removeprefix("file://")).resolve()
+
+
 @dataclass(frozen=True, eq=False)
-class LargeSet:
+class SmallSet(OfTable, ReferenceSet):
+    """A table that is held in memory; `folder` is its own, and `clips` have addresses for names.
+
+    Attributes:
+        table: the table, as it was read.
+        rows: int64 `[R]`, where in it each clip is.
+    """
+
+    table: Any = None
+    rows: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+
+
+@dataclass(frozen=True, eq=False)
+class LargeSet(OfTable):
     """What `ReferenceSet` is, for more clips than are held in memory.
 
     Attributes:
@@ -205,6 +233,21 @@ class LargeSet:
 
     def __repr__(self) -> str:
         return f"LargeSet({len(self)} clips, vectors [{len(self)}, {len(self.mean)}])"
+
+    @cached_property
+    def folder(self) -> Path:  # type: ignore[override]
+        """Where the table is."""
+        return folder_of(self.table)
+
+    @property
+    def remarks(self) -> list[str]:
+        """How much the index finds, and what came into the table since it was made."""
+        lines = [f"The index finds {self.facts.recall:.1%} of the ten nearest (measured on clips of the table)."]
+        if self.added:
+            lines.append(f"{self.added:+,} clips since it was indexed: run `references index` again.")
+        elif self.stale:
+            lines.append("The table has changed since it was indexed: run `references index` again.")
+        return lines
 
     @cached_property
     def mean(self) -> np.ndarray:
@@ -243,10 +286,6 @@ class LargeSet:
     def places(self, numbers: Sequence[int] | np.ndarray) -> np.ndarray:
         """float32 `[n, 2]`: where some of the references are on the map; NaN where they have no place."""
         return coordinates_of(self.taken(numbers, ["x", "y"]))
-
-    def taken(self, numbers: Sequence[int] | np.ndarray, columns: Sequence[str]) -> pa.Table:
-        """Columns of the table, for some of the references."""
-        return self.table.take(self.rows[np.asarray(numbers, np.int64)], columns=list(columns))
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,11 +11,12 @@ import gradio as gr
 from gradio_client import handle_file
 
 from vjepa_demo import explore
+from vjepa_demo.cli.scale import like
 from vjepa_demo.errors import RequestError
 from vjepa_demo.options import Options, Question, described
 from vjepa_demo.references import current
 from vjepa_demo.settings import settings
-from vjepa_demo.ui import addresses, examples
+from vjepa_demo.ui import addresses, examples, table
 from vjepa_demo.ui.files import to_be_saved
 from vjepa_demo.ui.handlers import AUTO, any_folder, make_options, number, pooling_asked
 from vjepa_demo.ui.opening import listed_checkpoints
@@ -111,9 +112,13 @@ async def neighbours(given: Given) -> dict[str, Any]:
         options, pooling = options_of(given), pooling_asked(given["pooling"])
         count = int(number(given["k"], "number of neighbours"))
         explore.check_count(count)
+        if found := table.table():
+            options = like(found.kind, options)
+            if pooling not in (None, found.kind.pooling):
+                raise RequestError(table.ALONE)
         embedded = explore.embed(file_of(given), options, pooling=pooling)
         require_references(embedded)
-        return explore.neighbours_json(explore.compare(embedded, current.folder()), count)
+        return explore.neighbours_json(table.compare(embedded, current.folder(), explore.say_nothing), count)
 
     return await finished(work, given["file"])
 
@@ -165,7 +170,7 @@ def file_of(given: Given) -> str:
 def options_of(given: Given) -> Options:
     """Raises RequestError where one of them is not to be had."""
     options = make_options(**{option.name: given[option.name] for option in fields(Options)})
-    if settings.public and options.precision != "auto":  # every precision is a checkpoint more in memory
+    if settings.public and given["precision"] != "auto":  # every precision is a checkpoint more in memory
         raise RequestError("On this Space the precision is chosen by the app: leave it at auto.")
     return options
 

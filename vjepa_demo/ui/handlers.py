@@ -20,7 +20,7 @@ from vjepa_demo.options import Options
 from vjepa_demo.references import current
 from vjepa_demo.references.filling import fill, on_its_way
 from vjepa_demo.settings import AUTO, ZERO_GPU, settings
-from vjepa_demo.ui import examples, intake, pairs, sessions, under_way, visits
+from vjepa_demo.ui import examples, intake, pairs, sessions, table, under_way, visits
 from vjepa_demo.ui.opening import first_options, listed_checkpoints, opening
 from vjepa_demo.ui.outcome import Update, event, status
 from vjepa_demo.ui.reference_map import WAITING
@@ -85,14 +85,15 @@ def make_options(
     hdr: str = "stored",
 ) -> Options:
     """Options from what was sent; an empty field means its default. Raises RequestError."""
+    chosen = table.like({"checkpoint": checkpoint, "precision": precision})
     return Options(
-        checkpoint=allowed(checkpoint),
+        checkpoint=allowed(chosen["checkpoint"]),
         frames=None if frames is None else int(number(frames, "number of frames")),
         start=number(start or 0.0, "start of the span"),
         end=number(end, "end of the span") if end else None,
         sampling=sampling,  # type: ignore[arg-type]
         fit=fit,  # type: ignore[arg-type]
-        precision=precision,  # type: ignore[arg-type]
+        precision=chosen["precision"],
         hdr=hdr,  # type: ignore[arg-type]
     )
 
@@ -247,7 +248,7 @@ def compare_anyway(say: Progress, folder: Path, result_id: str | None, own_id: s
     # What is said beside the button shows only as long as it cannot be pressed.
     yield {"offer": gr.update(interactive=False), "offer_said": ""}
     try:
-        compared = explore.compare(result, references, say)
+        compared = table.compare(result, references, say)
     except UserError:
         yield {"offer": offer(*price(result, references))}
         raise

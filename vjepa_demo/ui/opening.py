@@ -24,7 +24,7 @@ from vjepa_demo.model.checkpoints import Checkpoint, Choice
 from vjepa_demo.options import Options, page_fit
 from vjepa_demo.references import current
 from vjepa_demo.settings import AUTO, ZERO_GPU, settings
-from vjepa_demo.ui import examples
+from vjepa_demo.ui import examples, table
 from vjepa_demo.ui.link import show_as, view_of
 from vjepa_demo.ui.outcome import Update, safe, sentence, status
 from vjepa_demo.ui.packed import Packed, load
@@ -101,11 +101,11 @@ class Opening:
 @functools.lru_cache(maxsize=1)
 def opening() -> Opening:
     """What the page opens with, made once, when the app starts. Raises CheckpointError: there is no such default."""
-    choice, failure = checkpoints.default(), ""
+    choice, failure = table.choice() or checkpoints.default(), ""
     if choice.checkpoint is not checkpoints.NANO:
         log.warning("%s: %s", choice.checkpoint.id, choice.why)
         try:
-            Embedder.open(Options(choice.checkpoint.id), _tell_terminal())
+            Embedder.open(_options(choice.checkpoint.id), _tell_terminal())
             # On ZeroGPU a GPU is given to a visitor's request alone: there nano embeds the example.
             return Opening(choice, Later.of(_embed_example("nano" if ZERO_GPU else choice.checkpoint.id)))
         except Exception as error:
@@ -120,8 +120,10 @@ def opening() -> Opening:
 
 
 def _packed() -> Packed | None:
-    """The first example as it is shipped, where nano will surely run on the CPU, as it did for that."""
-    if ZERO_GPU or settings.device not in (AUTO, "cpu") or (settings.device == AUTO and checkpoints.may_have_gpu()):
+    """The first example as it is shipped, where nano will surely run on the CPU, as it did for that, and is compared
+    in the way in which it was packed."""
+    elsewhere = settings.device not in (AUTO, "cpu") or (settings.device == AUTO and checkpoints.may_have_gpu())
+    if ZERO_GPU or elsewhere or table.options():
         return None
     return load(examples.files()[0], _options("nano"))
 
@@ -148,6 +150,9 @@ def _embed_example(checkpoint: str) -> Embedded:
 
 
 def _options(checkpoint: str) -> Options:
+    made = table.options()
+    if made and made.checkpoint == checkpoint:
+        return made
     return Options(checkpoint, frames=checkpoints.find(checkpoint).frames, fit=page_fit())
 
 
@@ -233,7 +238,7 @@ def _place(first: Opening, folder: Path) -> Compared | None:
     example = first.example
     if isinstance(example, str) or price(example, folder)[1] > AT_ONCE_S:
         return None
-    return explore.compare(example, folder)
+    return table.compare(example, folder, explore.say_nothing)
 
 
 _first = threading.Lock()

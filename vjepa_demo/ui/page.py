@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from vjepa_demo.embedder import Embedder
-from vjepa_demo.options import Options, page_fit
+from vjepa_demo.options import Options
 from vjepa_demo.references import current
 from vjepa_demo.references.listing import read_folder
 from vjepa_demo.settings import ASSETS, settings
@@ -32,6 +32,7 @@ from vjepa_demo.ui import (
     sessions,
     shown,
     stage,
+    table,
     theme,
     unheard,
 )
@@ -62,10 +63,12 @@ def build() -> gr.Blocks:
     """The page, with the first example to be shown at once.
 
     Raises:
-        ReferencesError: the folder of references that the app was started with holds none.
+        UserError: the folder of references that the app was started with holds none, or the table cannot be shown.
         ScenesError: the scenes of a talk are not written as they have to be.
     """
-    read_folder(current.folder())
+    of_table = table.options()
+    if not of_table:
+        read_folder(current.folder())
     stage.known_scenes()
     opening.first_updates()
     current.begin(_reference_options)
@@ -117,10 +120,11 @@ def build() -> gr.Blocks:
                     value=handlers.AUTO,
                     label="Compare by",
                     elem_classes=handlers.ways_offered(opening.opening().choice.checkpoint.id),
+                    visible=not of_table,
                 )
         talk = stage.stage(elem_classes="talk")
         talk.opened(stage.make, None, [status, talk], **RUN)
-        own = own_references.panel()
+        own = {"said": gr.HTML(visible=False)} if of_table else own_references.panel()
         gr.HTML(ABOUT.read_text(encoding="utf-8"), js_on_load=None, elem_classes="about")
         parts = {
             **{"status": status, "summary": summary, "viewer": viewer, "map": space, "result": result_id},
@@ -169,7 +173,8 @@ def build() -> gr.Blocks:
         viewer.expect(shown.expect, [result_id, more["second"]], [status, viewer, measured], **AT_ONCE)
         for button in (cancel, offer_cancel):
             button.click(handlers.cancel, [result_id, own_id], [status, own["said"], offer, here], **RUN)
-        own_references.wire(own, own_id, result_id, space, demo)
+        if not of_table:
+            own_references.wire(own, own_id, result_id, space, demo)
         demo.load(first_paint, None, outputs, **RUN)
     # Whose work is next is decided in jobs.py, which knows visitors; here only floods are turned away.
     demo.queue(max_size=4 * settings.most_waiting, default_concurrency_limit=None, api_open=False)
@@ -211,13 +216,14 @@ def _checkpoint() -> gr.Dropdown:
 
 def _settings() -> dict[str, Any]:
     """How a clip is embedded. A change applies to the clip that is shown."""
-    trained_on = opening.opening().choice.checkpoint.frames
+    trained_on, first = opening.opening().choice.checkpoint.frames, opening.first_options()
     with drawer("Settings"):
-        frames = gr.Radio(result.frames_offered(trained_on), value=trained_on, label="Frames (a photo: always 16)")
-        sampling = gr.Radio([("spread evenly", "even"), ("4 per second", "fps")], value="even", label="Sampling")
+        frames = gr.Radio(result.frames_offered(trained_on), value=first.frames, label="Frames (a photo: always 16)")
+        samplings = [("spread evenly", "even"), ("4 per second", "fps")]
+        sampling = gr.Radio(samplings, value=first.sampling, label="Sampling")
         fit = gr.Radio(
             ["whole", "crop", "squash", "pad"],
-            value=page_fit(),
+            value=first.fit,
             label="Fit to the model's input",
             info="V-JEPA 2 was trained on squares. Whole shows it all of the picture, on a wider or higher grid; crop, "
             "the model card's way, shows it the middle alone.",

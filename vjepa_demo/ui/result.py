@@ -14,7 +14,7 @@ import gradio as gr
 from vjepa_demo import explore
 from vjepa_demo.embedder import DEFAULTS, sampling_of
 from vjepa_demo.embedding import Kind
-from vjepa_demo.errors import CheckpointError, RequestError, duration
+from vjepa_demo.errors import CheckpointError, FingerprintMismatch, RequestError, duration
 from vjepa_demo.explore import Compared, Embedded, Progress
 from vjepa_demo.jobs import Later
 from vjepa_demo.model import checkpoints
@@ -23,12 +23,13 @@ from vjepa_demo.references import current
 from vjepa_demo.references.filling import Filling, fill
 from vjepa_demo.references.preparing import missing
 from vjepa_demo.settings import ZERO_GPU, settings
-from vjepa_demo.ui import pairs, sessions
+from vjepa_demo.ui import pairs, sessions, table
 from vjepa_demo.ui.kept import Store
 from vjepa_demo.ui.link import link_value, view_of
 from vjepa_demo.ui.outcome import Update, safe, status
 from vjepa_demo.ui.patch_viewer import viewer_value
 from vjepa_demo.ui.reference_map import describe_clip, describe_filling, map_value
+from vjepa_demo.ui.table import describe_way
 from vjepa_demo.views import labels
 from vjepa_demo.views.similarity import pack
 from vjepa_demo.views.surprise import Expected, Surprise, packed
@@ -240,7 +241,10 @@ def compare_or_offer(result: Embedded, references: Path, say: Progress) -> Updat
     """
     count, seconds = price(result, references)
     if seconds <= AT_ONCE_S:
-        compared = explore.compare(result, references, say)
+        try:
+            compared = table.compare(result, references, say)
+        except FingerprintMismatch as error:  # of a table, to which nothing is added
+            return {"status": status(str(error)), "map": None, **NO_OFFER, **ways(result, references)}
         return {"status": status("Done."), "map": show_map(compared), **NO_OFFER, **watching(result, references)}
     if is_own_way(result, references, seconds):
         result = explore.at_layer(result, None, say)
@@ -290,7 +294,10 @@ def watching(result: Kept, references: Path) -> Update:
 
 
 def price(result: Embedded, references: Path) -> tuple[int, float]:
-    """How many of the references are not embedded in a clip's way yet, and how many seconds that would take."""
+    """How many of the references are not embedded in a clip's way yet, and how many seconds that would take; none of a
+    table, which stays as it is."""
+    if table.options():
+        return 0, 0.0
     count, frames = missing(references, result.kind), result.embedding.fingerprint.options.frames or IMAGE_FRAMES
     # A photo has fewer frames than the references will have.
     return count, count * seconds_of(result) * (frames / IMAGE_FRAMES if result.clip.is_image else 1)
@@ -303,14 +310,22 @@ def seconds_of(result: Embedded) -> float:
 
 def offers(result: Embedded, references: Path, count: int, seconds: float) -> Update:
     """The button that embeds what is missing, and one that leads to a way of the same checkpoint that has a map."""
+    return {"offer": offer(count, seconds), **ways(result, references)}
+
+
+def ways(result: Embedded, references: Path) -> Update:
+    """The latter of the two."""
     way = ready_way(result, references)
     words = f"Or show the clip as {describe_way(way)}: its map is ready" if way else ""
-    return {"offer": offer(count, seconds), "ready": gr.update(value=words, visible=way is not None)}
+    return {"ready": gr.update(value=words, visible=way is not None)}
 
 
 def ready_way(result: Embedded, references: Path) -> Options | None:
     """The options nearest to a clip's for which all references are embedded; None where there are none."""
     made = result.embedding.fingerprint.options
+    if of_table := table.options():
+        alike = (of_table.checkpoint, of_table.precision) == (made.checkpoint, made.precision)
+        return of_table if alike and of_table != made else None
     frames = frames_offered(checkpoints.find(made.checkpoint).frames)
     ways = [
         replace(made, frames=count, sampling=sampling, fit=fit)
@@ -332,13 +347,9 @@ def ready_way(result: Embedded, references: Path) -> Options | None:
 
 
 def frames_offered(trained_on: int) -> list[int]:
-    """What the page lets choose from, beside what a checkpoint was trained on."""
-    return sorted({16, 32, 64, trained_on})
-
-
-def describe_way(way: Options) -> str:
-    """For a person: "16 frames, 4 per second, crop"."""
-    return f"{way.frames} frames, {'spread evenly' if way.sampling == 'even' else '4 per second'}, {way.fit}"
+    """What the page lets choose from, beside what a checkpoint was trained on and what a table was embedded with."""
+    made = table.options()
+    return sorted({16, 32, 64, trained_on, *([made.frames] if made and made.frames else [])})
 
 
 def offer(count: int, seconds: float) -> Any:
@@ -350,7 +361,7 @@ def offer(count: int, seconds: float) -> Any:
 def require_references(result: Embedded) -> None:
     """On a public app a client may not set off the embedding of all references and wait for it: they are embedded in
     the background in ways of which there are few. Raises RequestError."""
-    count = missing(current.folder(), result.kind) if settings.public else 0
+    count = missing(current.folder(), result.kind) if settings.public and not table.options() else 0
     if count and is_own_way(result, current.folder(), price(result, current.folder())[1]):
         filling = fill(current.folder(), result.embedding.fingerprint.options)
         again = "" if filling.failure else " Try again when they are."

@@ -12,16 +12,20 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from vjepa_demo.media.formats import media_type
 from vjepa_demo.references.comparison import ReferenceSet
 from vjepa_demo.settings import MIB
 from vjepa_demo.ui import addresses, examples, widget
+
+if TYPE_CHECKING:
+    from vjepa_demo.scale.drawn import OfTable
 
 # A file that is opened by itself runs nothing, loads nothing and is of no origin.
 FILE_POLICY = "default-src 'none'; media-src 'self'; img-src 'self'; style-src 'unsafe-inline'; sandbox"
@@ -59,6 +63,48 @@ class Shown:
     thumbnails: tuple[Path | None, ...]
     cache: str
 
+    def answer(self, name: str) -> Response | None:
+        """`<row>`, a clip, or `<row>.jpg`, its picture; None where there is none."""
+        row, dot, ending = name.partition(".")
+        files = {"": self.clips, ".jpg": self.thumbnails}.get(dot + ending, ())
+        path = files[int(row)] if is_row(row, len(files)) else None
+        # A name in a set is the owner's or a visitor's text: what is no clip is not handed out.
+        if path is None or not path.is_file() or media_type(path) is None:
+            return None
+        return file_answer(path, self.cache)
+
+
+@dataclass(frozen=True)
+class ShownTable:
+    """The same of a table: `points` are those of its map, packed, and all else is asked of the table by the row."""
+
+    text: str
+    points: bytes
+    table: OfTable
+    owner: Path | None = None
+    cache: str = FOR_GOOD
+
+    def answer(self, name: str) -> Response | None:
+        """`points.bin`; `<row>` and `<row>.jpg` as above, and `<row>.json`, what is told of it. None where there is
+        none."""
+        headers = {"Content-Security-Policy": FILE_POLICY, "Cache-Control": self.cache}
+        if name == "points.bin":
+            return Response(self.points, media_type="application/octet-stream", headers=headers)
+        row, dot, ending = name.partition(".")
+        if not is_row(row, len(self.table.rows)):
+            return None
+        if dot + ending == ".json":
+            return JSONResponse(self.table.about([int(row)])[0], headers={"Cache-Control": FOR_A_VISITOR})
+        if dot + ending == ".jpg" and (picture := self.table.thumbnail(int(row))):
+            return Response(picture, media_type="image/jpeg", headers=headers)
+        path = None if dot else self.table.file(int(row))
+        return file_answer(path, FOR_A_VISITOR) if path else None
+
+
+def is_row(text: str, count: int) -> bool:
+    """Whether a text is the number of one of so many rows."""
+    return text.isascii() and text.isdigit() and len(text) < 9 and int(text) < count
+
 
 def thumbnail_of(references: ReferenceSet, sha: str) -> Path | None:
     """The small picture of the clip with this hash, or None where there is none."""
@@ -70,7 +116,7 @@ class Shelf:
 
     def __init__(self, most: int = MOST_SETS, most_bytes: int = MOST_BYTES) -> None:
         self.most, self.most_bytes = most, most_bytes
-        self._sets: OrderedDict[str, Shown] = OrderedDict()
+        self._sets: OrderedDict[str, Shown | ShownTable] = OrderedDict()
         self._lock = threading.Lock()
 
     def put(self, references: ReferenceSet, text: str, *, secret: bool) -> str:
@@ -92,11 +138,23 @@ class Shelf:
             tuple(thumbnail_of(references, sha) for sha in references.hashes),
             FOR_A_VISITOR if secret else FOR_GOOD,
         )
+        return self._put(key, shown)
+
+    def put_table(self, table: OfTable, text: str) -> str:
+        """The same of a table, which all see. Its key is a hash of what is drawn, and of which version of which table
+        that is."""
+        points = table.points.packed()
+        told = f"{table.folder}\n{table.table.version}\n{text}\n".encode()
+        key = hashlib.sha256(told + points).hexdigest()[:32]
+        return self._put(key, ShownTable(text, points, table))
+
+    def _put(self, key: str, shown: Shown | ShownTable) -> str:
+        owner = shown.owner
         with self._lock:
             self._sets[key] = shown
             self._sets.move_to_end(key)
             alike = [name for name, other in self._sets.items() if (other.owner is None) == (owner is None)]
-            own = [name for name in alike if secret and self._sets[name].owner == owner]
+            own = [name for name in alike if owner and self._sets[name].owner == owner]
             for old in {*alike[: -self.most], *own[:-MOST_EACH]}:
                 del self._sets[old]
             left = {name: len(self._sets[name].text) for name in alike if name in self._sets}
@@ -108,7 +166,7 @@ class Shelf:
                     held -= size
         return key
 
-    def get(self, key: str) -> Shown | None:
+    def get(self, key: str) -> Shown | ShownTable | None:
         """The set of this key, or None where there is none any more."""
         with self._lock:
             if key in self._sets:
@@ -120,20 +178,14 @@ shelf = Shelf()
 
 
 def reference(request: Request) -> Response:
-    """`references/<key>/set.json`, `references/<key>/<row>` or `references/<key>/<row>.jpg`."""
+    """`references/<key>/set.json`, and what else has an address of a set: see `Shown.answer`, `ShownTable.answer`."""
     shown = shelf.get(request.path_params["key"])
     name = request.path_params["name"]
     if shown is None:
         return Response(status_code=404)
     if name == "set.json":
         return Response(shown.text, media_type="application/json", headers={"Cache-Control": shown.cache})
-    row, dot, ending = name.partition(".")
-    files = {"": shown.clips, ".jpg": shown.thumbnails}.get(dot + ending, ())
-    path = files[int(row)] if row.isascii() and row.isdigit() and len(row) < 9 and int(row) < len(files) else None
-    # A name in a set is the owner's or a visitor's text: what is no clip is not handed out.
-    if path is None or not path.is_file() or media_type(path) is None:
-        return Response(status_code=404)
-    return file_answer(path, shown.cache)
+    return shown.answer(name) or Response(status_code=404)
 
 
 def library(request: Request) -> Response:

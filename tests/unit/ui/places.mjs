@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { centreOf, nextPoint, placeNames } from "../../../vjepa_demo/ui/reference_map/places.js";
 
-assert.deepEqual(centreOf([[0, 0], [1, 5], [2, 1], [900, 2]]), [1.5, 1.5]);
+assert.deepEqual(centreOf([0, 1, 2, 900], [0, 5, 1, 2]), [1.5, 1.5]);
 
 const room = { width: 300, height: 200, reach: 100 };
 const box = { width: 60, height: 16 };
@@ -27,6 +27,10 @@ const many = Array.from({ length: 2000 }, (_, i) => ({ x: 100 * i + 50, y: 50, c
 const found = placeNames(many, [], { width: 200_000, height: 100, reach: 100 });
 assert.ok(found.at(-1) && !found[0]);
 assert.equal(found.filter(Boolean).length, 200);
+
+// Where few are wanted, these are the largest that are in sight.
+const few = placeNames([{ x: -40, y: 10, count: 99, ...box }, ...many.slice(0, 3)], [], { width: 400, height: 100, reach: 100, most: 2 });
+assert.deepEqual(few.map(Boolean), [false, false, true, true]);
 
 const points = [[0, [0, 0]], [1, [10, 1]], [2, [4, 40]], [3, [-5, 0]]];
 assert.equal(nextPoint(points, [0, 0], [1, 0]), 1);

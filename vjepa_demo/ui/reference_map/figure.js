@@ -6,20 +6,11 @@ const HUES = ["#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7"];
 const SYMBOLS = ["circle", "square", "diamond", "cross", "x", "triangle-up", "triangle-down", "bowtie"];
 const FAINT = 0.1;
 
-export function labelStyles(clips) {
-  // In the order of the set: a label that is added later changes the look of none before it.
-  const rowsOf = new Map();
-  for (const [row, { label }] of clips.entries()) {
-    if (!rowsOf.has(label)) rowsOf.set(label, []);
-    rowsOf.get(label).push(row);
-  }
-  return [...rowsOf].map(([label, rows], i) => ({
-    label,
-    colour: HUES[i % HUES.length],
-    symbol: SYMBOLS[(i + Math.floor(i / HUES.length)) % SYMBOLS.length],
-    rows,
-  }));
-}
+export const LOOKS = (i) => ({ colour: HUES[i % HUES.length], symbol: SYMBOLS[(i + Math.floor(i / HUES.length)) % SYMBOLS.length] });
+export const OTHERS = { colour: "#8b919c", symbol: "circle", others: true }; // of all labels beyond those that are told apart
+export const WITHOUT_WEBGL = 3000; // points of a table; more would be drawn too slowly
+const SMALL = 1000; // points of a table that are as large as those of a folder
+const LEAST_SHAPE = 5; // pixels of a point whose symbol can be seen
 
 // Columns x, y of a list of points; null breaks a line.
 export function columns(points) {
@@ -28,34 +19,44 @@ export function columns(points) {
 }
 
 // Plotly reads tags and entities in the text that it draws.
-const plain = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+export const plain = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 
-// `view` holds {set, clip, styles, isolated, step, focus, showPath, showLines, ink, paper, soft}.
+// `view` holds {set, clip, isolated, step, focus, showPath, showLines, ink, paper, soft}.
 export function makeTraces(view) {
-  const { set, clip, scale = 1 } = view, places = set.flat;
-  const type = places.length > 3000 && hasWebgl() ? "scattergl" : "scatter";
-  const many = places.length > 1000; // outlines of so many points cost more time than they help
+  const { set, clip, scale = 1 } = view;
+  const type = set.drawn > 3000 && hasWebgl() ? "scattergl" : "scatter";
+  const many = set.drawn > 1000; // outlines of so many points cost more time than they help
+  const dot = (set.packed ? 9 * Math.min(1, (SMALL / set.drawn) ** 0.25) : 9) * scale;
+  const opacity = (style) => (view.isolated && view.isolated !== style.label ? FAINT : 1);
   const traces = [];
   if (clip && view.showLines) {
-    const shown = clip.neighbours.slice(0, 5).flatMap((row) => [clip.flat, places[row], null]);
+    const shown = clip.neighbours.slice(0, 5).flatMap((row) => [clip.flat, set.place(row), null]);
     traces.push({
       ...columns(shown), type: "scatter", mode: "lines", hoverinfo: "skip", meta: "lines", showlegend: false,
       line: { color: view.ink, width: 1.25 * scale, dash: "dot" }, opacity: 0.6,
     });
   }
-  for (const style of view.styles) {
-    traces.push({
-      ...columns(style.rows.map((row) => places[row])), type, mode: "markers", meta: "references", name: plain(style.label),
-      customdata: style.rows, hoverinfo: "none",
-      opacity: view.isolated && view.isolated !== style.label ? FAINT : 1,
-      marker: { color: style.colour, symbol: style.symbol, size: 9 * scale, line: { color: view.ink, width: many ? 0 : 0.6 } },
-    });
+  const points = (style, { x, y, rows }, marker) => ({
+    x, y, mode: "markers", meta: "references", name: plain(style.label), customdata: rows, hoverinfo: "none", opacity: opacity(style),
+    marker: { color: style.colour, symbol: style.symbol, ...marker },
+  });
+  // All other labels lie below those that are told apart.
+  const styles = set.styles.toSorted((a, b) => Boolean(b.others) - Boolean(a.others));
+  for (const style of styles) {
+    const marker = { size: dot, line: { color: view.ink, width: many ? 0 : 0.6 }, ...(dot < LEAST_SHAPE && { symbol: "circle" }) };
+    traces.push({ ...points(style, style, marker), type });
+  }
+  // Of so many the nearest have to stand out, and may not be among those that are drawn.
+  for (const row of (set.packed && clip?.neighbours) || []) {
+    const style = set.styleOf(set.about(row).label);
+    const marker = { size: 9 * scale, line: { color: view.ink, width: 1 } };
+    traces.push({ ...points(style, { ...columns([set.place(row)]), rows: [row] }, marker), type: "scatter", showlegend: false });
   }
   const ring = (point, size, meta) => ({
     ...columns(point ? [point] : []), type: "scatter", mode: "markers", meta, hoverinfo: "skip", showlegend: false,
     marker: { symbol: "circle-open", size, color: view.ink, line: { width: 3, color: view.ink } },
   });
-  traces.push(ring(view.focus === null ? null : places[view.focus], 18, "focus"));
+  traces.push(ring(view.focus === null ? null : set.place(view.focus), 18, "focus"));
   if (!clip) return traces;
   const path = clip.pathFlat;
   if (path.length && view.showPath) {
@@ -100,7 +101,7 @@ export const SAVED_SIZE = { width: 1200, height: 800 };
 export function savedFigure(view) {
   const { set, clip } = view;
   const data = makeTraces({ ...view, ink: "#14161c", paper: "#ffffff", step: null, focus: null });
-  const title = `${clip ? `${(clip.name || "A clip").slice(0, 60)} among ` : ""}${set.clips.length} reference clips, compared by ${WAYS[set.pooling]}`;
+  const title = `${clip ? `${(clip.name || "A clip").slice(0, 60)} among ` : ""}${set.count.toLocaleString("en")} reference clips, compared by ${WAYS[set.pooling]}`;
   return {
     data,
     layout: {

@@ -47,14 +47,16 @@ const ABOUT = {
     "read off, less the references' mean. What tells none of its labels apart may be lost.",
 };
 
+const MISLEAD = "Distances on it mislead: trust the list of cosines.";
+
 export function drawTruth(parts, set, clip) {
   parts.about.textContent = ABOUT[set.pooling];
-  const { quality, votes } = set;
+  const { quality, votes, remarks = [] } = set.told;
   parts.quality.textContent = quality
     ? `This map keeps ${percent(quality.recall)} of each reference's ${quality.neighbours} true nearest among its ` +
       `${quality.neighbours} nearest on it (recall@${quality.neighbours} ${quality.recall.toFixed(2)}, trustworthiness ` +
-      `${quality.trustworthiness.toFixed(2)}). Distances on it mislead: trust the list of cosines.`
-    : "";
+      `${quality.trustworthiness.toFixed(2)}). ${MISLEAD}`
+    : remarks.length ? [...remarks, MISLEAD].join(" ") : "";
   parts.votes.textContent = votes
     ? `Tried on the references themselves, the vote of the ${votes.voters} nearest names the right label for ` +
       `${percent(votes.right)} of them (always naming the commonest label: ${percent(votes.guess)}).`
@@ -73,12 +75,11 @@ export function drawTruth(parts, set, clip) {
     : "";
 }
 
-// The list of true neighbours; `act` holds {play(row), focus(row or null), thumbnailOf(row)}.
-export function drawNeighbours(node, set, clip, styles, act) {
-  const byLabel = new Map(styles.map((style) => [style.label, style]));
+// The list of true neighbours; `act` holds {play(row), focus(row or null)}.
+export function drawNeighbours(node, set, clip, act) {
   node.replaceChildren(
     ...(clip ? clip.neighbours : []).map((row) => {
-      const { label, file, thumbnail } = set.clips[row];
+      const about = set.about(row), { label, thumbnail } = about, file = nameOf(about);
       const cosine = clip.cosines[row].toFixed(3);
       const bar = h("span", { class: "rm-bar" });
       bar.style.setProperty("--share", Math.max(0, clip.cosines[row]));
@@ -88,13 +89,32 @@ export function drawNeighbours(node, set, clip, styles, act) {
           type: "button", class: "rm-neighbour", "aria-label": `Play ${label}, ${file}, cosine ${cosine}`,
           on: { click: () => act.play(row), mouseenter: focus, focus, mouseleave: blur, blur },
         },
-        h("img", { class: "rm-thumb", alt: "", loading: "lazy", src: thumbnail && act.thumbnailOf(row) }),
+        h("img", { class: "rm-thumb", alt: "", loading: "lazy", src: thumbnail && set.thumbnailAt(row) }),
         h("span", { class: "rm-name" },
-          h("span", { class: "rm-label" }, glyph(byLabel.get(label)), h("span", { text: label })), h("span", { class: "rm-file", text: file })),
+          h("span", { class: "rm-label" }, glyph(set.styleOf(label)), h("span", { text: label })), h("span", { class: "rm-file", text: file })),
         h("span", { class: "rm-cosine", text: cosine }, bar),
       ));
     }),
   );
+}
+
+const seconds = (value) => String(Number(value.toFixed(2)));
+
+// A file's name, and the span of it that a clip is.
+export const nameOf = ({ file, span }) => (span ? `${file}, ${seconds(span[0])}–${seconds(span[1])} s` : file);
+
+const AWAY = "This clip's file is not on this machine.";
+const SLACK_S = 0.06; // a browser that stops at the end of a span may stop a little before it
+
+// Shows a clip in a video, over and over: where it is a span of a file, that alone.
+function load(video, url, span) {
+  video.src = span ? `${url}#t=${span[0]},${span[1]}` : url;
+  if (!span) return;
+  video.addEventListener("timeupdate", () => {
+    if (video.currentTime < span[1] - SLACK_S && video.currentTime >= span[0] - SLACK_S) return;
+    video.currentTime = span[0];
+    video.play().catch(() => {});
+  });
 }
 
 const STILL = /[.](jpe?g|png|webp|avif|gif)$/i;
@@ -102,15 +122,15 @@ const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
 // A reference in a box of one size: its small picture, over which the clip plays once `start` is called.
 export function makeFilm(clip, url, thumbnail) {
-  const still = STILL.test(clip.file);
-  const picture = thumbnail || (still ? url : null);
+  const away = clip.here === false, still = away || STILL.test(clip.file);
+  const picture = thumbnail || (still && !away ? url : null);
   const node = h("div", { class: "rm-film" }, ...(picture ? [h("img", { class: "rm-poster", alt: "", src: picture })] : []));
   let video = null;
   const start = () => {
     if (still || video || calm()) return;
     video = h("video", { loop: "", playsinline: "", "aria-hidden": "true", on: { playing: () => video?.classList.add("rm-plays") } });
     video.muted = true; // browsers only start silent videos by themselves
-    video.src = url;
+    load(video, url, clip.span);
     node.append(video);
     video.play().catch(() => {}); // the picture stays
   };
@@ -122,18 +142,21 @@ export function makeFilm(clip, url, thumbnail) {
   return { node, start, stop };
 }
 
-export function drawPlayer(node, clip, url, close) {
-  const still = STILL.test(clip.file);
-  const problem = h("p", { class: "w-soft", role: "status" });
+// `url` is that of its file, `picture` that of its small picture where it has one.
+export function drawPlayer(node, clip, url, picture, close) {
+  const away = clip.here === false, still = away || STILL.test(clip.file);
+  const problem = h("p", { class: "w-soft", role: "status", text: away ? AWAY : "" });
   const on = { error: () => { problem.textContent = "This browser cannot play this file."; } };
   const screen = still
     ? h("img", { class: "rm-screen", alt: clip.description || clip.label, on })
     : h("video", { class: "rm-screen", controls: "", loop: "", playsinline: "", "aria-label": `Reference clip: ${clip.label}`, on });
-  screen.src = url;
+  if (away && !picture) screen.hidden = true;
+  else if (still) screen.src = away ? picture : url;
+  else load(screen, url, clip.span);
   const words = h("span", { text: clip.description ? ` ${clip.description}` : "" });
   node.replaceChildren(
     button("×", close, { class: "w-button rm-close", "aria-label": "Close the player" }), screen, h("p", { class: "rm-caption" }, h("strong", { text: clip.label }), words),
-    h("p", { class: "w-soft rm-file", text: [clip.file, clip.licence].filter(Boolean).join(" · ") }), problem,
+    h("p", { class: "w-soft rm-file", text: [nameOf(clip), clip.licence].filter(Boolean).join(" · ") }), problem,
   );
   if (!still) screen.muted = true;
   if (!still && !calm()) {

@@ -3,7 +3,7 @@
 const RING = 7; // pixels between the places that are tried around a centre
 const UNDER = 24; // so many pixels further away a name goes rather than on one more point
 const MOST_NAMES = 200; // that are looked a place for: there is room for some dozens
-const MOST_POINTS = 1500; // that are kept clear of names: more would take longer than they are worth
+export const MOST_POINTS = 1500; // that are kept clear of names: more would take longer than they are worth
 
 const middle = (values) => {
   const sorted = values.toSorted((a, b) => a - b), half = Math.floor(sorted.length / 2);
@@ -11,16 +11,17 @@ const middle = (values) => {
 };
 
 // The centre of a label: the median of its points, which one that lies apart does not move.
-export const centreOf = (points) => [middle(points.map(([x]) => x)), middle(points.map(([, y]) => y))];
+export const centreOf = (x, y) => [middle(x), middle(y)];
 
 // The places of names near the centres of their labels: none over another, off the edge or over more points than needed,
-// those of the largest labels first. `names` are {x, y, width, height, count}, `room` is {width, height, reach}. Returns
-// {left, top} for each; null where no place is within reach.
+// those of the largest labels first. `names` are {x, y, width, height, count}, `room` is {width, height, reach}, where it
+// may hold the most names that are placed. Returns {left, top} for each; null where no place is within reach.
 export function placeNames(names, points, room) {
   const taken = [], found = names.map(() => null);
   const seen = points.length > MOST_POINTS ? [] : points;
   const order = names.map((_, i) => i).toSorted((a, b) => names[b].count - names[a].count).slice(0, MOST_NAMES);
   for (const i of order) {
+    if (taken.length === room.most) break;
     const { x, y, width, height } = names[i];
     if (x < 0 || y < 0 || x > room.width || y > room.height) continue;
     const near = seen.filter((point) => Math.abs(point[0] - x) < room.reach + width && Math.abs(point[1] - y) < room.reach + height);

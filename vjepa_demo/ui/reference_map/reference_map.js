@@ -1,16 +1,19 @@
 // The reference map in the page: builds its static frame once, then draws what each value brings.
 
-import { keptFile } from "../patch_viewer/files.js";
 import { address, button, h, toggle, watchTheme, whileThere } from "../shared/dom.js";
-import { PLOT_CONFIG, SAVED_SIZE, WAYS, columns, labelStyles, makeLayout, makeTraces, savedFigure } from "./figure.js";
-import { drawNames, drawNeighbours, drawPlayer, drawTruth, makeFilm } from "./panels.js";
-import { centreOf, nextPoint, placeNames } from "./places.js";
+import { PLOT_CONFIG, SAVED_SIZE, WAYS, columns, makeLayout, makeTraces, plain, savedFigure } from "./figure.js";
+import { drawNames, drawNeighbours, drawPlayer, drawTruth, makeFilm, nameOf } from "./panels.js";
+import { MOST_POINTS, nextPoint, placeNames } from "./places.js";
+import { fetchSet } from "./set.js";
 
 export const mount = (element, gradio) => new ReferenceMap(element, gradio);
 
 const REST_MS = 120; // the pointer is on a point for so long before its clip is fetched
 const REACH = 110; // pixels that a name may stand from the centre of its label
+const SOME_POINTS = 150; // of more than names are kept clear of stand for all: names are placed in every frame of a pan
 const FEW = 5; // names on a low screen, while nobody points at the map
+const INSET = 6; // pixels to the lower left corner, where the name of all other labels stands: they have no centre
+const NAME_AREA = 9000; // square pixels of the map for each name of a table's labels, which would hide its points
 const ARROWS = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] };
 const HELP = "Point at a dot and its clip plays; arrow keys go from dot to dot.";
 const KEYS = "Page Up and Page Down go by similarity, Enter opens the clip, L shows its label alone.";
@@ -43,20 +46,12 @@ export function loadPlotly(url) {
   return plotly;
 }
 
-async function fetchSet(url) {
-  const kept = await keptFile(url);
-  if (kept) return JSON.parse(new TextDecoder().decode(kept));
-  const answer = await fetch(url);
-  if (!answer.ok) throw new Error("The references could not be loaded: embed the clip again.");
-  return answer.json();
-}
-
 class ReferenceMap {
   set = null; // the references, fetched from `path`
   path = "";
   clip = null;
   // What is chosen, and what a ring is around.
-  view = { styles: [], isolated: null, step: null, focus: null, showPath: true, showLines: true };
+  view = { isolated: null, step: null, focus: null, showPath: true, showLines: true };
   #turn = 0; // of values: the last one wins
   #frame = 0;
   #label = ""; // the one to show alone once there is a set
@@ -65,6 +60,7 @@ class ReferenceMap {
   #order = []; // rows by similarity to the clip
   #at = null; // the row that the keyboard is at
   #film = null; // what is in the tip, and when it starts
+  #asked = null; // the row that the tip is of, while nothing but its label is known
   #rest = 0;
   #scale = 1; // of its marks: larger on a stage
 
@@ -102,7 +98,7 @@ class ReferenceMap {
     });
     // What an address says; before the set is there, it is remembered.
     whileThere(this.root, document, "showlabel", ({ detail }) => {
-      const label = this.view.styles.find((style) => style.label === detail.label)?.label ?? null;
+      const label = this.#labelled(detail.label);
       if (!this.set) this.#label = detail.label;
       else if (label !== this.view.isolated) this.#isolate(label);
     });
@@ -143,12 +139,9 @@ class ReferenceMap {
     );
   }
 
-  clipOf(row) {
-    return address(`${this.path}/${row}`);
-  }
-
-  thumbnailOf(row) {
-    return address(`${this.path}/${row}.jpg`);
+  // The label, if there is such a one that can be shown alone.
+  #labelled(label) {
+    return this.set?.styles.find((style) => style.label === label)?.label ?? null;
   }
 
   async show(value) {
@@ -173,18 +166,18 @@ class ReferenceMap {
       await afterHeat();
       if (turn !== this.#turn) return;
       if (value.references !== this.path) {
-        const set = await fetchSet(address(`${value.references}/set.json`));
+        const set = await fetchSet(value.references);
         if (turn !== this.#turn) return;
-        const grown = Boolean(this.set) && this.set.pooling === set.pooling && this.set.clips.every(({ file }, row) => file === set.clips[row]?.file);
+        const grown = Boolean(this.set) && set.continues(this.set);
         Object.assign(this, { set, path: value.references });
-        this.view.styles = labelStyles(set.clips);
         const alone = this.#label || this.view.isolated; // stays so, where there is such a label
         this.#label = "";
-        this.view.isolated = this.view.styles.find(({ label }) => label === alone)?.label ?? null;
+        this.view.isolated = this.#labelled(alone);
         if (alone && !this.view.isolated) this.#tellLabel();
         if (!grown) this.#stopPlaying();
       }
       this.clip = value.clip;
+      this.set.learn(this.clip);
       Object.assign(this.view, { step: null, focus: null });
       this.#at = null;
       this.#hideTip();
@@ -210,18 +203,17 @@ class ReferenceMap {
   }
 
   #drawAll() {
-    const { set, clip, parts, view: { styles } } = this;
-    this.#order = set.clips.map((_, row) => row);
-    if (clip) this.#order.sort((a, b) => clip.cosines[b] - clip.cosines[a]);
+    const { set, clip, parts } = this;
+    this.#order = set.order(clip);
     parts.way.textContent = clip ? (clip.auto ? "Auto: by " : "by ") + WAYS[set.pooling] : ""; // over an empty list it says nothing
     this.#drawNames();
     drawTruth(parts, set, clip);
-    drawNeighbours(parts.neighbours, set, clip, styles, {
-      play: (row) => this.#play(row), focus: (row) => this.#mark({ focus: row }), thumbnailOf: (row) => this.thumbnailOf(row),
-    });
-    if (this.root.dataset.mapped === "yes") this.title.textContent = `Map of ${set.clips.length} clips`;
-    const nearest = clip && set.clips[clip.neighbours[0]];
-    const words = `Map of ${set.clips.length} reference clips in ${styles.length} labels.`;
+    drawNeighbours(parts.neighbours, set, clip, { play: (row) => this.#play(row), focus: (row) => this.#mark({ focus: row }) });
+    const [count, drawn] = [set.count, set.drawn].map((number) => number.toLocaleString("en"));
+    const some = drawn === count ? "" : ` (${drawn} drawn)`;
+    if (this.root.dataset.mapped === "yes") this.title.textContent = `Map of ${count} clips${some}`;
+    const nearest = clip && set.about(clip.neighbours[0]);
+    const words = `Map of ${count} reference clips${some} in ${set.styles.length} labels.`;
     const place = nearest && ` The clip is a star; its nearest reference is ${nearest.label}, cosine ${clip.nearest.toFixed(2)}.`;
     parts.plot.setAttribute("aria-label", words + (place || ""));
     this.pathSwitch.node.hidden = !clip || !clip.pathFlat.length;
@@ -249,7 +241,7 @@ class ReferenceMap {
     this.#frame = requestAnimationFrame(() => {
       const { step, focus, showPath } = this.view;
       const points = {
-        step: step === null || !showPath || !this.clip ? null : this.clip.pathFlat[step], focus: focus === null ? null : this.set.flat[focus],
+        step: step === null || !showPath || !this.clip ? null : this.clip.pathFlat[step], focus: focus === null ? null : this.set.place(focus),
       };
       this.parts.plot.data.forEach((trace, index) => {
         if (!(trace.meta in points)) return;
@@ -263,7 +255,7 @@ class ReferenceMap {
   }
 
   #isolate(label) {
-    const { view: { styles }, parts: { names } } = this;
+    const { set: { styles }, parts: { names } } = this;
     const held = names.contains(document.activeElement);
     this.view.isolated = label;
     this.#tellLabel();
@@ -277,7 +269,7 @@ class ReferenceMap {
   }
 
   #drawNames() {
-    const { view: { styles, isolated }, parts: { names } } = this;
+    const { set: { styles }, view: { isolated }, parts: { names } } = this;
     drawNames(names, styles, isolated, (other) => this.#isolate(other));
     [this.#sizes, this.#named] = [[], ""];
     this.#placeNames();
@@ -285,7 +277,7 @@ class ReferenceMap {
 
   // After every change of what part of the map is seen, and of its size.
   #placeNames() {
-    const { set, clip, view: { styles }, parts: { names, plot } } = this;
+    const { set, clip, view: { isolated }, parts: { names, plot } } = this;
     const { _fullLayout: axes } = plot;
     if (!set || !axes?.xaxis) return;
     const { clientWidth: width, clientHeight: height } = plot;
@@ -293,18 +285,24 @@ class ReferenceMap {
     const now = JSON.stringify([axes.xaxis.range, axes.yaxis.range, width, height, this.#sizes, this.path, clip?.flat]);
     if (now === this.#named) return;
     this.#named = now;
-    const points = set.flat.map((place) => this.#pixel(place));
-    const centred = styles.map(({ rows }, i) => {
-      const [x, y] = centreOf(rows.map((row) => points[row]));
-      return { x, y, width: this.#sizes[i][0], height: this.#sizes[i][1], count: rows.length };
+    const every = set.drawn > MOST_POINTS ? Math.ceil(set.drawn / SOME_POINTS) : 1, points = [];
+    for (const { x, y } of set.styles) {
+      for (let i = 0; i < x.length; i += every) points.push(this.#pixel([x[i], y[i]]));
+    }
+    const nearest = new Set(this.#order.map((row) => set.styleOf(set.about(row).label).label));
+    const few = [...nearest].slice(0, FEW);
+    const centred = set.styles.map((style, i) => {
+      const [wide, high] = this.#sizes[i], corner = style.others && [wide / 2 + INSET, height - high / 2 - INSET];
+      const [x, y] = corner || this.#pixel(set.centreOf(style));
+      const first = style.others || style.label === isolated || (set.packed && few.includes(style.label)); // however few they are
+      return { x, y, width: wide, height: high, count: first ? Number.MAX_SAFE_INTEGER : style.rows.length };
     });
     const seen = clip ? [...points, ...clip.pathFlat.map((place) => this.#pixel(place)), ...Array(4).fill(this.#pixel(clip.flat))] : points;
-    const nearest = new Set(this.#order.map((row) => set.clips[row].label));
-    const few = [...nearest].slice(0, FEW);
-    placeNames(centred, seen, { width, height, reach: REACH }).forEach((place, i) => {
+    const most = set.packed ? Math.ceil((width * height) / NAME_AREA) : Infinity;
+    placeNames(centred, seen, { width, height, reach: REACH, most }).forEach((place, i) => {
       const { style, classList } = names.children[i];
       classList.toggle("rm-away", !place);
-      classList.toggle("rm-further", Boolean(clip) && !few.includes(styles[i].label));
+      classList.toggle("rm-further", Boolean(clip) && !few.includes(set.styles[i].label));
       if (!place) return;
       [style.left, style.top] = [`${place.left}px`, `${place.top}px`];
     });
@@ -316,9 +314,12 @@ class ReferenceMap {
     return [xaxis.d2p(x), yaxis.d2p(y)];
   }
 
-  #play(row) {
+  async #play(row) {
     this.#hideTip();
-    drawPlayer(this.parts.player, this.set.clips[row], this.clipOf(row), () => this.#stopPlaying());
+    const { set } = this, clip = set.about(row) ?? await set.ask(row);
+    if (!clip || set !== this.set) return;
+    const picture = clip.thumbnail ? set.thumbnailAt(row) : null;
+    drawPlayer(this.parts.player, clip, set.clipAt(row), picture, () => this.#stopPlaying());
     this.root.dataset.playing = row;
   }
 
@@ -354,7 +355,8 @@ class ReferenceMap {
       this.#tell(step);
       this.#tip(event, { title: `This clip at ${clip.seconds[step].toFixed(2)} s`, text: `time step ${step} of ${clip.seconds.length}` });
     } else if (kind === "references") {
-      this.#showPoint(point.customdata, event);
+      const label = this.set.styles.find((style) => plain(style.label) === point.data.name)?.label;
+      this.#showPoint(point.customdata, event, label);
     } else if (kind === "clip") {
       this.#tip(event, { title: "This clip", text: "placed on the fixed map as UMAP would place it" });
     }
@@ -364,11 +366,21 @@ class ReferenceMap {
     this.root.dispatchEvent(new CustomEvent("stepfocus", { bubbles: true, detail: { step } }));
   }
 
-  #showPoint(row, at) {
-    const { clip, set } = this, reference = set.clips[row];
-    const film = makeFilm(reference, this.clipOf(row), reference.thumbnail && this.thumbnailOf(row));
-    this.#tip(at, { title: reference.label, text: reference.file, more: clip ? `cosine ${clip.cosines[row].toFixed(3)} to this clip` : "", film });
-    this.#rest = setTimeout(film.start, REST_MS);
+  // `label` is told while nothing else is known.
+  #showPoint(row, at, label = "") {
+    const { clip, set } = this, reference = set.about(row), cosine = clip?.cosines[row];
+    if (!reference) {
+      this.#tip(at, { title: label, text: "" });
+      this.#asked = row;
+      this.#rest = setTimeout(async () => {
+        if (await set.ask(row) && this.#asked === row && set === this.set) this.#showPoint(row, at);
+      }, REST_MS);
+      return;
+    }
+    const seen = reference.thumbnail || reference.here !== false;
+    const film = seen ? makeFilm(reference, set.clipAt(row), reference.thumbnail && set.thumbnailAt(row)) : null;
+    this.#tip(at, { title: reference.label, text: nameOf(reference), more: cosine === undefined ? "" : `cosine ${cosine.toFixed(3)} to this clip`, film });
+    if (film) this.#rest = setTimeout(film.start, REST_MS);
   }
 
   #tip({ clientX, clientY }, { title, text, more = "", film = null }) {
@@ -388,24 +400,25 @@ class ReferenceMap {
   #hideTip() {
     clearTimeout(this.#rest);
     this.#film?.stop();
-    this.#film = null;
+    this.#film = this.#asked = null;
     this.parts.tip.hidden = true;
   }
 
   #onkey(event) {
     if (!this.parts.plot.data || event.ctrlKey || event.metaKey || event.altKey) return;
-    const { key } = event, { isolated, styles } = this.view;
+    const { key } = event, { isolated } = this.view;
     if (key === "Enter" || key === " ") {
       if (this.#at !== null) this.#play(this.#at);
     } else if (key === "Escape") {
       this.#stopPlaying();
       this.#leave();
     } else if (key.toLowerCase() === "l") {
-      const label = this.#at === null ? null : this.set.clips[this.#at].label;
+      const label = this.#at === null ? null : this.set.styleOf(this.set.about(this.#at).label).label;
       this.#isolate(isolated === label ? null : label);
     } else if (key in ARROWS || ["PageDown", "PageUp", "Home", "End"].includes(key)) {
-      const rows = isolated ? styles.find(({ label }) => label === isolated).rows : this.#order;
-      this.#goTo(this.#next(key, this.#order.filter((row) => rows.includes(row))));
+      const { set } = this, alone = (row) => set.styleOf(set.about(row).label).label === isolated;
+      const order = isolated ? this.#order.filter(alone) : this.#order;
+      if (order.length) this.#goTo(this.#next(key, order));
     } else return;
     event.preventDefault();
   }
@@ -416,21 +429,21 @@ class ReferenceMap {
     if (key === "End") return order.at(-1);
     const now = order.indexOf(this.#at);
     if (key === "PageDown" || key === "PageUp") return order[Math.max(0, Math.min(now + (key === "PageDown" ? 1 : -1), order.length - 1))];
-    const points = order.map((row) => [row, this.#pixel(this.set.flat[row])]);
-    return nextPoint(points, this.#pixel(this.set.flat[this.#at]), ARROWS[key]) ?? this.#at;
+    const points = order.map((row) => [row, this.#pixel(this.set.place(row))]);
+    return nextPoint(points, this.#pixel(this.set.place(this.#at)), ARROWS[key]) ?? this.#at;
   }
 
   async #goTo(row) {
-    const { plot, said } = this.parts, { clip, set } = this, { label, file } = set.clips[row];
+    const { plot, said } = this.parts, { clip, set } = this, about = set.about(row), { label } = about, file = nameOf(about);
     this.#at = row;
     this.#mark({ focus: row });
     said.textContent = clip
-      ? `${label}, ${this.#order.indexOf(row) + 1} of ${set.clips.length} by similarity, cosine ${clip.cosines[row].toFixed(2)}, ${file}`
+      ? `${label}, ${this.#order.indexOf(row) + 1} of ${this.#order.length} by similarity, cosine ${clip.cosines[row].toFixed(2)}, ${file}`
       : `${label}, ${file}`;
-    const seen = () => this.#pixel(set.flat[row]).every((at, axis) => at >= 0 && at <= [plot.clientWidth, plot.clientHeight][axis]);
+    const seen = () => this.#pixel(set.place(row)).every((at, axis) => at >= 0 && at <= [plot.clientWidth, plot.clientHeight][axis]);
     if (!seen()) await window.Plotly.relayout(plot, { "xaxis.autorange": true, "yaxis.autorange": true });
     if (this.#at !== row || document.activeElement !== this.points) return;
-    const box = plot.getBoundingClientRect(), [x, y] = this.#pixel(set.flat[row]);
+    const box = plot.getBoundingClientRect(), [x, y] = this.#pixel(set.place(row));
     this.#showPoint(row, { clientX: box.x + x, clientY: box.y + y });
   }
 

@@ -27,7 +27,7 @@ from vjepa_demo.model import checkpoints
 from vjepa_demo.references import current
 from vjepa_demo.references.preparing import missing as missing_references
 from vjepa_demo.settings import settings
-from vjepa_demo.ui import packed
+from vjepa_demo.ui import packed, table
 from vjepa_demo.ui.opening import first_options
 from vjepa_demo.ui.outcome import Update, event, sentence
 from vjepa_demo.ui.packed import Packed
@@ -189,14 +189,15 @@ def _place(scene: Scene, clips: _Clips) -> dict[str, Any] | None:
     """The clip on the map, where the references are embedded in its way or soon are. A scene can do without."""
     folder, clip = current.folder(), clips.get(scene.clip)
     try:
-        if placed := clip.place(folder):
+        if not table.table() and (placed := clip.place(folder)):
             return show_map(placed)
         whole = clips.embedded(scene.clip)
         if price(whole, folder)[1] <= AT_ONCE_S:
-            return show_map(explore.compare(whole, folder, clips.say))
+            return show_map(table.compare(whole, folder, clips.say))
     except Stopped:
         raise
     except UserError as error:
         log.warning("no map for a scene: %s", error)
-    _unplaced[scene.clip] = clip.vector.kind
+    if not table.table():
+        _unplaced[scene.clip] = clip.vector.kind
     return None

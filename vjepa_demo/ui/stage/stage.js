@@ -179,7 +179,9 @@ class Stage {
     await Promise.all(files.map(({ url }) => keepFile(url)));
     if (!map) return;
     const set = JSON.parse(new TextDecoder().decode(await keepFile(address(`${map.references}/set.json`))));
-    const rows = map.clip.neighbours.slice(0, SHOWN_NEIGHBOURS).filter((row) => set.clips[row].thumbnail);
+    if (set.points) await keepFile(address(`${map.references}/points.bin`));
+    const known = set.clips ?? map.clip.known;
+    const rows = map.clip.neighbours.slice(0, SHOWN_NEIGHBOURS).filter((row) => known[row].thumbnail);
     await Promise.all([loadPlotly(address(map.plotly)), ...rows.map(async (row) => {
       const picture = h("img", { src: address(`${map.references}/${row}.jpg`) });
       this.#pictures.push(picture);

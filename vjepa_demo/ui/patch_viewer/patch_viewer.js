@@ -567,7 +567,7 @@ const secondsOfAStep = ({ header: { timestamps } }) => (timestamps[timestamps.le
 
 // What is told of two clips is as exact as what is shown of them. Steps of other lengths are other questions.
 function axisWords([low, high], means, steps) {
-  const told = means.map((mean) => mean.toFixed(3)), [short, long] = [...steps].sort((a, b) => a - b);
+  const told = means.map((mean) => mean.toFixed(3)), [short, long] = steps.toSorted((a, b) => a - b);
   const more = told[0] === told[1] ? "neither surprises more" : `the ${Number(told[1]) > Number(told[0]) ? "second" : "first"} surprises more`;
   const words = long > short * APART ? `a step is ${steps.map((step) => step.toFixed(2)).join(" s and ")} s long, so they cannot be compared` : more;
   return `Both curves on one axis, ${low.toFixed(2)} to ${high.toFixed(2)}; dashed: the other clip's. Mean surprise ${told.join(" and ")}: ${words}.`;

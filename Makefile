@@ -26,7 +26,7 @@ talk: setup ## a talk with a projector and a clicker, without a network: http://
 # Files that start apps and browsers come first by name; sorted by their number of tests, as is usual, they come last.
 # What fails beside the others runs once more, alone: a machine that has much other work may be late, a fault is there twice.
 test: setup-dev ## every test; those that need a GPU, the Hub or a renderer skip and say why
-	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder || \
+	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 20 || \
 		{ test $$? = 1 && $(RUN) -m pytest --last-failed --last-failed-no-failures none; }
 
 lint: setup-dev

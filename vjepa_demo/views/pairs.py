@@ -21,8 +21,9 @@ def figures(rows: Mapping[str, Row], name: str) -> str:
     """What `assets/recipes/pairs.py --json` measured of a checkpoint, as a sentence or two.
 
     A clip's surprise is the mean over its time steps, as is customary for pairs (arXiv 2502.11831); what its highest
-    step says is told after that, where it was measured. What is not above chance, or another judge, by the interval of
-    all pairs of a group is said to be no better.
+    step says of pairs out of sight is told after that, where it was measured. These are matched and stand together; in
+    plain sight every kind is another question. What is not above chance, or another judge, by its interval is said to
+    be no better.
 
     Args:
         rows: by the kind of pair. `pairs` is their number, `out_of_sight` whether nothing can be seen to go wrong in
@@ -33,18 +34,15 @@ def figures(rows: Mapping[str, Row], name: str) -> str:
     Raises:
         KeyError, TypeError, ValueError, ZeroDivisionError: the rows are not of this form.
     """
-    groups = [[row for row in rows.values() if bool(row["out_of_sight"]) == hidden] for hidden in (True, False)]
-    count = sum(int(row["pairs"]) for row in rows.values())
-    if not count:
+    hidden = [row for row in rows.values() if row["out_of_sight"]]
+    told = [f"out of sight in {_share(hidden, 'mean')}"] if hidden else []
+    told += [f"where {row['what']}, in {_share([row], 'mean')}" for row in rows.values() if not row["out_of_sight"]]
+    if not told:
         raise ValueError("no rows")
-
-    def told(how: str) -> str:
-        named = zip(("out of sight", "in plain sight"), groups, strict=True)
-        return "; ".join(f"{where} in {_share(group, how)}" for where, group in named if group)
-
-    words = f"{name}, measured on {count} such pairs: the impossible clip surprises more {told('mean')}."
-    if all("checkpoint maximum" in row for row in rows.values()):
-        words += f" By its highest step instead of the mean: {told('maximum')}."
+    count = sum(int(row["pairs"]) for row in rows.values())
+    words = f"{name}, measured on {count} such pairs: the impossible clip surprises more {'; '.join(told)}."
+    if hidden and all("checkpoint maximum" in row for row in hidden):
+        words += f" By its highest step instead of the mean: out of sight in {_share(hidden, 'maximum')}."
     return words
 
 

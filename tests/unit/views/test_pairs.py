@@ -27,7 +27,11 @@ def test_kinds_count_by_their_pairs() -> None:
     assert told.startswith(
         "nano, measured on 500 such pairs: the impossible clip surprises more out of sight in 80 % ("
     )
-    assert told.endswith("; in plain sight in 90 % (83 % to 94 %).")
+    assert told.endswith("; where it …, in 90 % (83 % to 94 %).")
+    highest = {kind: {**each, "checkpoint maximum": [0.6], "difference maximum": [0.7]} for kind, each in rows.items()}
+    assert figures(highest, "nano").startswith(told)
+    assert "By its highest step instead of the mean: out of sight in 60 % (" in figures(highest, "nano")
+    assert figures(highest, "nano").count("60 %") == 1, "in plain sight the mean alone is told"
 
 
 @pytest.mark.parametrize(
@@ -43,7 +47,7 @@ def test_kinds_count_by_their_pairs() -> None:
 def test_what_it_does_not_beat_is_said(share: float, random: float | None, words: str) -> None:
     more = {} if random is None else {"random": random}
     assert words in figures({"gone": row(True, share, 0.55, **more)}, "mine")
-    assert "plain sight" not in figures({"gone": row(True, share, 0.55)}, "mine")
+    assert "where it" not in figures({"gone": row(True, share, 0.55)}, "mine")
 
 
 @pytest.mark.parametrize(

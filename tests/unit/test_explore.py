@@ -58,7 +58,8 @@ def same(found: Embedded, path: Path) -> None:
     embedder = Embedder.open(found.options)
     clip = read_clip(path, embedder.sampling)
     expected = embedder.encoder.encode(clip, embedder.fit, found.embedding.layer)
-    np.testing.assert_array_equal(found.embedding.tokens, expected.tokens)
+    # Not to the last bit: by how many threads a product was shared depends on what else the process did then.
+    np.testing.assert_allclose(found.embedding.tokens, expected.tokens, rtol=0, atol=1e-5)
     np.testing.assert_array_equal(found.embedding.timestamps, expected.timestamps)
     np.testing.assert_array_equal(found.clip.frames, clip.frames)
     assert found.embedding.fingerprint == expected.fingerprint

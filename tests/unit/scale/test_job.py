@@ -26,7 +26,7 @@ lance = pytest.importorskip("lance")
 
 ROOT = Path(__file__).parents[3]
 OPTIONS = Options("nano", frames=4, precision="fp32")
-WINDOWS = Cut(0.5, 0.25)
+CUT = Cut(0.5, 0.25)
 JOB = """
 import sys
 from vjepa_demo.scale import job
@@ -68,7 +68,7 @@ def folder(make_video: Callable[..., Path], tmp_path_factory: pytest.TempPathFac
 @pytest.fixture(scope="module")
 def plain(folder: Path) -> dict[str, np.ndarray]:
     """The vectors without an engine, by clip."""
-    rows = [row for rows in Worker(OPTIONS, WINDOWS).rows(sources.items(str(folder))) for row in rows]
+    rows = [row for rows in Worker(OPTIONS, CUT).rows(sources.items(str(folder))) for row in rows]
     assert len(rows) > 12
     return {row["clip_id"]: row["vector"] for row in rows if "vector" in row}
 
@@ -122,7 +122,7 @@ def test_the_native_runner_makes_what_the_plain_way_makes(folder: Path, plain: d
     told: list[tuple[int, int]] = []
     items = sources.items(str(folder))
     table, added = job.run(
-        items, str(tmp_path / "t.lance"), OPTIONS, Plan(batch=2), WINDOWS, progress=lambda *n: told.append(n)
+        items, str(tmp_path / "t.lance"), OPTIONS, Plan(batch=2), CUT, progress=lambda *n: told.append(n)
     )
     assert added == 7
     assert told[-1] == (7, 7)
@@ -130,16 +130,16 @@ def test_the_native_runner_makes_what_the_plain_way_makes(folder: Path, plain: d
     (failed,) = table.failures(5)
     assert failed["uri"].endswith("broken.mp4")
     assert failed["error"].endswith(".")
-    assert job.run(items, table.uri, OPTIONS, Plan(), WINDOWS)[1] == 0
+    assert job.run(items, table.uri, OPTIONS, Plan(), CUT)[1] == 0
     with pytest.raises(ReferencesError, match="even-4"):
-        job.run(items, table.uri, Options("nano", frames=8, precision="fp32"), Plan(), WINDOWS)
+        job.run(items, table.uri, Options("nano", frames=8, precision="fp32"), Plan(), CUT)
 
 
 def test_a_file_that_has_changed_takes_the_place_of_what_it_was(folder: Path, tmp_path: Path) -> None:
     clip = tmp_path / "clips" / "clip.mp4"
     clip.parent.mkdir()
     clip.write_bytes((folder / "label0" / "0.mp4").read_bytes())
-    table, _ = job.run(sources.items(str(clip.parent)), str(tmp_path / "t.lance"), OPTIONS, windows=WINDOWS)
+    table, _ = job.run(sources.items(str(clip.parent)), str(tmp_path / "t.lance"), OPTIONS, cut=CUT)
     before = table.counts()["clips"]
     clip.write_bytes((folder / "label1" / "5.mp4").read_bytes())
     _, added = job.run(sources.items(str(clip.parent)), table.uri, OPTIONS)
@@ -167,7 +167,7 @@ def test_a_job_that_is_killed_goes_on_where_it_stopped(folder: Path, plain: dict
     process.wait()
     kept = Table(out).counts()["clips"]
     assert 0 < kept < len(plain)
-    job.run(sources.items(str(folder)), str(out), OPTIONS, Plan(), WINDOWS)
+    job.run(sources.items(str(folder)), str(out), OPTIONS, Plan(), CUT)
     assert_whole(out, plain)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from vjepa_demo import jobs
 from vjepa_demo.embedder import DEFAULTS, sampling_of
 from vjepa_demo.embedding import Pooling, Vector, unit_vectors
 from vjepa_demo.errors import MediaError, RequestError
@@ -71,7 +72,7 @@ def track(
         UserError: a file or an option is at fault.
     """
     cut.check()
-    spans = _spans(path, options, cut)
+    spans = _spans(path, options, cut, progress)
     if asked and at:
         similarity(asked.embedding, at)  # that it is on the grid is told before the work is done
     vectors: list[Vector] = []
@@ -108,9 +109,10 @@ def fitting(seconds: float) -> Cut:
     return Cut(length, length / 2)
 
 
-def _spans(path: str | Path, options: Options, cut: Cut) -> list[tuple[float, float]]:
+def _spans(path: str | Path, options: Options, cut: Cut, progress: Progress) -> list[tuple[float, float]]:
     """The windows of the video, or of its span. Raises UserError."""
-    source = read_clip(path, replace(sampling_of(options), frames=2)).source
+    with jobs.turn(progress):  # as every file is read
+        source = read_clip(path, replace(sampling_of(options), frames=2)).source
     if source.kind == "image":
         raise RequestError("A picture has no windows: choose a video.")
     end = source.duration if options.end is None else min(options.end, source.duration)

@@ -36,8 +36,8 @@ FRAMES = """() => { window.frames_ = []; const tick = (t) => { frames_.push(t); 
     requestAnimationFrame(tick); }"""
 
 
-# From the first request for the set until now, in ms; Plotly's library is fetched and read in between.
 ALL_TIMES = "performance.setResourceTimingBufferSize(10_000)"  # of a page that fetches more than the usual 250 files
+# From the first request for the set until now, in ms; Plotly's library is fetched and read in between.
 PAINTED = """() => {
     const asked = performance.getEntriesByType("resource").find(({ name }) => name.endsWith("set.json")).startTime;
     const next = () => new Promise(requestAnimationFrame);

@@ -29,7 +29,7 @@ ROOMS = (
 )
 # What a first visitor or `--help` waits for may not take seconds to import; these may.
 HEAVY = (
-    *("model/device.py", "model/encoder.py", "model/forward.py", "model/heads.py"),
+    *("model/device.py", "model/embedded.py", "model/encoder.py", "model/forward.py", "model/heads.py"),
     *("views/heatmap.py", "__main__.py", "ui/"),
 )
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -106,10 +106,14 @@ def test_what_is_light_does_not_load_what_is_heavy() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_encoder_does_not_load_transformers_or_umap_before_it_is_used() -> None:
+def test_the_embedded_checkpoint_needs_neither_transformers_nor_torchvision() -> None:
+    """To import them takes longer than torch, and longer than nano takes for a clip."""
     code = (
-        "import sys\nimport vjepa_demo.model.encoder, vjepa_demo.explore\n"
-        "heavy = {'transformers', 'umap', 'numba', 'gradio'} & set(sys.modules)\nassert not heavy, heavy\n"
+        "import sys\nimport numpy as np\nfrom vjepa_demo.model.encoder import get_encoder\nimport vjepa_demo.explore\n"
+        "encoder = get_encoder('nano')\nframes = np.zeros((16, 3, 128, 128), np.uint8)\n"
+        "encoder.forecast(frames[None], [4])\n"
+        "heavy = {'transformers', 'torchvision', 'umap', 'numba', 'gradio'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr

@@ -265,8 +265,9 @@ class Loaded:
     Attributes:
         checkpoint: what was asked for.
         revision: the Hub's commit, or the SHA-256 of a local checkpoint's files (12 digits).
-        model: `VJEPA2Model` in evaluation mode. Its predictor is None where the files hold none, or only a part of it.
-        processor: `VJEPA2VideoProcessor`.
+        model: `VJEPA2Model`, or the embedded checkpoint's `embedded.Model`, in evaluation mode. Its predictor is None
+            where the files hold none, or only a part of it.
+        processor: `VJEPA2VideoProcessor`, or the embedded checkpoint's `embedded.Processor`.
         head: `heads.Head` in evaluation mode and float32. None where the files hold none, or only a part of it.
     """
 
@@ -298,7 +299,8 @@ def load(
     device: str = "cpu",
     precision: str = "fp32",
 ) -> Loaded:
-    """Load a checkpoint as its model card does, with `AutoModel` and `AutoVideoProcessor`.
+    """Load a checkpoint as its model card does, with `AutoModel` and `AutoVideoProcessor`; the embedded one without
+    transformers (`model/embedded.py`), unless it is to run as there.
 
     Weights go to the device and the precision one by one: no more of memory is taken than they need there, and one
     weight as it is stored (`bench/loading.py`).
@@ -316,22 +318,16 @@ def load(
         MemoryError, RuntimeError: the device has too little memory (`errors.out_of_memory`).
     """
     import torch
-    from transformers import AutoModel, AutoVideoProcessor
-    from transformers.utils import logging as transformers_logging
-
-    # Bars and hints of the library would mix with our own messages.
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
 
     folder = folder or files_of(checkpoint, progress)
-    config = _read_config(folder)
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    without = checkpoint is NANO and settings.forward == "fast"
+    config = None if without else _read_config(folder)
     progress(f"Loading {checkpoint.id}")
     try:
-        with torch.device("meta"):
-            model = AutoModel.from_config(config, attn_implementation="sdpa")
-        _fill(model, _weights(folder), device, torch.bfloat16 if precision == "bf16" else torch.float32)
-        head = _head(config, _weights(folder), device) if _has_head(config) else None
-        processor = AutoVideoProcessor.from_pretrained(folder, local_files_only=True)
+        model, processor = _embedded(folder) if without else _of_transformers(folder, config)
+        _fill(model, _weights(folder), device, dtype)
+        head = _head(config, _weights(folder), device) if config and _has_head(config) else None
     except Exception as error:
         if out_of_memory(error):
             raise
@@ -340,13 +336,35 @@ def load(
             "The checkpoint's files are damaged or incomplete: download or save them again (safetensors, and "
             "video_preprocessor_config.json beside them)."
         ) from error
-    if processor.crop_size["height"] != config.crop_size or processor.crop_size["width"] != config.crop_size:
+    cut_to, made_for = processor.crop_size, model.config.crop_size
+    if cut_to["height"] != made_for or cut_to["width"] != made_for:
         raise CheckpointError(
-            f"The checkpoint's processor cuts to {processor.crop_size['height']} px but its positions are made for "
-            f"{config.crop_size} px: set both to the same size."
+            f"The checkpoint's processor cuts to {cut_to['height']} px but its positions are made for {made_for} px: "
+            "set both to the same size."
         )
     model.eval().requires_grad_(False)
     return Loaded(checkpoint, revision_of(checkpoint, folder), model, processor, head)
+
+
+def _embedded(folder: Path) -> tuple[Any, Any]:
+    """A model on the meta device, and its processor, without transformers. Raises OSError, ValueError, KeyError."""
+    from vjepa_demo.model import embedded
+
+    return embedded.load(folder)
+
+
+def _of_transformers(folder: Path, config: Any) -> tuple[Any, Any]:
+    """The same of any checkpoint. Raises many errors."""
+    import torch
+    from transformers import AutoModel, AutoVideoProcessor
+    from transformers.utils import logging as transformers_logging
+
+    # Bars and hints of the library would mix with our own messages.
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    with torch.device("meta"):
+        model = AutoModel.from_config(config, attn_implementation="sdpa")
+    return model, AutoVideoProcessor.from_pretrained(folder, local_files_only=True)
 
 
 def _weights(folder: Path) -> list[Path]:

@@ -154,24 +154,34 @@ class Door:
     def __init__(self, most_each: int = settings.most_each) -> None:
         self.most_each = most_each
         self._here: Counter[str] = Counter()
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
 
     @contextlib.contextmanager
     def entered(self, job: Job) -> Iterator[None]:
         """Within this context the job is here. Raises RequestError where too many of its address are."""
         address = job.visitor.address
-        with self._lock:
+        with self._changed:
             if self._here[address] >= self.most_each:
                 raise RequestError(
                     f"{self.most_each} pieces of work from your network are here already: let some of them finish."
                 )
             self._here[address] += 1
+            self._changed.notify_all()
         try:
             yield
         finally:
-            with self._lock:
+            with self._changed:
                 self._here[address] -= 1
                 self._here += Counter()  # drops those at zero
+                self._changed.notify_all()
+
+    def wait_quiet(self, quiet_s: float, at_most_s: float) -> None:
+        """Wait until nothing has been here for `quiet_s` seconds, at most `at_most_s`."""
+        until = time.monotonic() + at_most_s
+        with self._changed:
+            while self._changed.wait_for(lambda: not self._here, until - time.monotonic()):
+                if not self._changed.wait_for(lambda: bool(self._here), quiet_s):
+                    return
 
 
 door = Door()

@@ -266,6 +266,20 @@ def test_one_address_has_only_so_much_work_here_whatever_it_waits_for():
     assert not door._here
 
 
+def test_work_in_the_background_waits_until_nothing_has_been_here_for_a_while():
+    door, done = Door(), threading.Event()
+    with door.entered(Job()):
+        waiter = threading.Thread(target=lambda: (door.wait_quiet(0.4, 60), done.set()))
+        waiter.start()
+        assert not done.wait(0.6)
+    with door.entered(Job()):  # before the while is over
+        assert not done.wait(0.6)
+    waiter.join(10)
+    assert done.is_set()
+    with door.entered(Job()):
+        door.wait_quiet(0.1, 0.2)  # no longer than that
+
+
 def test_who_waits_for_a_lock_leaves_when_stopped_and_their_time_stands_still():
     lock, job = threading.Lock(), Job(seconds=0.2)
     lock.acquire()

@@ -213,7 +213,7 @@ def _embed(
     state: dict[str, Any] | None = None,
 ) -> Iterator[Update]:
     end_older()
-    opening().coming.begin()  # what it needs is loaded while the file is read
+    opening().loading.begin()  # while the file is read
     embedded = explore.embed(file, request.options, pooling=request.pooling, progress=say)
     second = beside(embedded, None, say)
     end_older()  # what was asked of the clip before while this one was embedded

@@ -5,14 +5,16 @@ from __future__ import annotations
 import copy
 import functools
 import gc
+import importlib
 import logging
 import math
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from vjepa_demo import explore, jobs, scratch
 from vjepa_demo.embedder import Embedder
@@ -60,12 +62,14 @@ class Opening:
         packed: the same as it is shipped, which is shown while the model is loaded, and from then on; None where the
             example is embedded before the page opens.
         failure: why it is not the checkpoint that it would have been; else empty.
+        loading: the model, where it is loaded after the page has opened.
     """
 
     choice: Choice
     coming: Later[Embedded | str]
     packed: Packed | None = None
     failure: str = ""
+    loading: Later[Any] = field(default_factory=lambda: Later.of(None))
 
     @property
     def example(self) -> Embedded | str:
@@ -115,8 +119,14 @@ def opening() -> Opening:
             log.warning("%s", failure)
             choice = checkpoints.fall_back(failed)
     elif packed := _packed():
-        return Opening(choice, Later(functools.partial(_nanos_example, packed)), packed)
+        return Opening(choice, Later(functools.partial(_nanos_example, packed)), packed, loading=Later(_load_nano))
     return Opening(choice, Later.of(_nanos_example()), failure=failure)
+
+
+def _load_nano() -> None:
+    """What the first clip of a visitor would wait for."""
+    Embedder.open(_options("nano"))
+    importlib.import_module("scipy.sparse.linalg")  # for its colours (`similarity.pca_colours`)
 
 
 def _packed() -> Packed | None:
@@ -280,6 +290,7 @@ def first_paint() -> Iterator[Update]:
 
 # Imports hold up all other threads: the first page is to be answered before, or there is none to be seen so soon.
 SOON_S, LOADED_WITHIN_S = 1.5, 60.0
+QUIET_S = 2.0  # as long as a browser takes to draw what it was sent
 SWITCH_S = 0.001  # after so long an import gives way; 5 ms, as is usual, add up to a second for a page
 _answered = threading.Event()
 
@@ -292,9 +303,13 @@ def load_soon() -> threading.Thread:
         _answered.wait(SOON_S)
         usual = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_S)
-        coming = opening().coming
-        coming.begin()
-        coming.wait(LOADED_WITHIN_S)
+        first = opening()
+        first.loading.begin()
+        first.loading.wait(LOADED_WITHIN_S)
+        # The example is shown already: what is embedded of it must not hold up whoever asks for something meanwhile.
+        jobs.door.wait_quiet(QUIET_S, LOADED_WITHIN_S)
+        first.coming.begin()
+        first.coming.wait(LOADED_WITHIN_S)
         sys.setswitchinterval(usual)
         gc.enable()
 

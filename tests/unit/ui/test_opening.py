@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from demo import free_port
 
-from vjepa_demo import explore
+from vjepa_demo import explore, jobs
 from vjepa_demo.errors import CheckpointError, MediaError
 from vjepa_demo.explore import Embedded
-from vjepa_demo.jobs import Later
+from vjepa_demo.jobs import Job, Later, Visitor
 from vjepa_demo.model import checkpoints
 from vjepa_demo.settings import Settings
 from vjepa_demo.ui import opening, result
@@ -153,6 +153,7 @@ def test_the_model_is_loaded_when_a_page_is_answered_or_soon(monkeypatch: pytest
     monkeypatch.setattr(opening, "opening", lambda: Opening(checkpoints.default(), Later(begun.set)))
     monkeypatch.setattr(opening, "_answered", threading.Event())
     monkeypatch.setattr(opening, "SOON_S", 0.3)
+    monkeypatch.setattr(opening, "QUIET_S", 0.1)
     opening.load_soon().join(5)
     assert begun.is_set()
     begun.clear()
@@ -164,3 +165,17 @@ def test_the_model_is_loaded_when_a_page_is_answered_or_soon(monkeypatch: pytest
     assert begun.is_set()
     assert gc.isenabled()
     assert sys.getswitchinterval() == usual
+
+
+def test_the_example_lets_what_a_visitor_asked_for_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded, begun = threading.Event(), threading.Event()
+    first = Opening(checkpoints.default(), Later(begun.set), loading=Later(loaded.set))
+    monkeypatch.setattr(opening, "opening", lambda: first)
+    monkeypatch.setattr(opening, "SOON_S", 0.0)
+    monkeypatch.setattr(opening, "QUIET_S", 0.3)
+    with jobs.door.entered(Job(Visitor("somewhere", "here"), 60)):
+        thread = opening.load_soon()
+        assert loaded.wait(5), "which all wait for"
+        assert not begun.wait(0.5)
+    thread.join(5)
+    assert begun.is_set()

@@ -48,6 +48,7 @@ from vjepa_demo.model.device import DTYPES, choose_device, cpu_name
 from vjepa_demo.model.encoder import Encoder, get_encoder
 from vjepa_demo.options import IMAGE_FRAMES, Options, Precision, Sampling
 from vjepa_demo.settings import settings
+from vjepa_demo.views.surprise import Windows, surprise
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -55,7 +56,10 @@ CASES = ("forward nano 16", "whole nano 16", "whole nano image", "forward vitl 1
 # What ends the names of their rows: nothing where the precision is left to "auto".
 PRECISIONS: dict[str, Precision] = {"": "auto", " fp32": "fp32"}
 NAMES = (*(case + ending for case in CASES for ending in PRECISIONS), "start")
+# Where the ratio is how many times as long ours takes; elsewhere it is how many times as fast it is.
+TIMES_AS_LONG = ("start", "first clip of one's own", "surprise")
 PAIRS, PAIRS_VITL, PAIRS_START = 11, 3, 7
+SURPRISE_FRAMES = (16, 40)  # of a clip of 10 s: as many as nano takes, and four a second
 BATCHES = (1, 2, 4, 8)
 # What a processor may have for products in few bits, the strongest first, and what a person calls it.
 FLAGS = {
@@ -87,9 +91,9 @@ class Row:
 
     @classmethod
     def of(cls, name: str, pairs: Sequence[tuple[float, float]]) -> Row:
-        """Of pairs (ours, the card's), in milliseconds. The ratio is how many times as fast ours is; of "start" it is
-        how many times as long ours takes."""
-        ratios = [ours / card if name == "start" else card / ours for ours, card in pairs]
+        """Of pairs (ours, the card's), in milliseconds. The ratio is how many times as fast ours is, or of those in
+        TIMES_AS_LONG how many times as long ours takes."""
+        ratios = [ours / card if name in TIMES_AS_LONG else card / ours for ours, card in pairs]
         ours_ms, card_ms = (statistics.median(times) for times in zip(*pairs, strict=True))
         return cls(name, ours_ms, card_ms, statistics.median(ratios), min(ratios), max(ratios))
 
@@ -393,6 +397,27 @@ def measure_checkpoint(bench: Bench, name: str, folder: Callable[[], Path], case
             measure(bench, case, where, card)
 
 
+def measure_surprise(bench: Bench) -> None:
+    """What nano's surprise at a clip costs, beside one forward pass of a window of it."""
+    rows = [["frames", "windows", "surprise", "forward pass of one window", "ratio", "lowest – highest"]]
+    for frames in SURPRISE_FRAMES:
+        embedder = open_embedder(NANO.folder or Path(), frames, "auto")
+        clip, windows = embedder.read(bench.clip), Windows.fitting(frames)
+        pixels = embedder.input_of(clip)
+        window = torch.from_numpy(pixels[None, : windows.window])
+        mask = np.ones([side // embedder.encoder.config.patch_size for side in pixels.shape[-2:]], bool)
+        ways: dict[str, Callable[..., Any]] = {
+            "ours": lambda: surprise(pixels, clip.timestamps, mask, embedder.forecast, windows),  # noqa: B023
+            "card": lambda: embedder.encoder.forward(window),  # noqa: B023
+        }
+        times, _ = alternate(ways, bench.pairs or PAIRS)
+        row = Row.of("surprise", [(took["ours"], took["card"]) for took in times])
+        count = (len(pixels) - windows.window) // windows.stride + 1
+        rows.append([str(len(pixels)), str(count), *shown(row)])
+        print(f"surprise · {' · '.join(rows[-1])}", flush=True)
+    bench.tables["Surprise of nano at a clip of 10 s"] = rows
+
+
 def measure_memory(bench: Bench, name: str, folder: Path) -> None:
     """Each way in a process of its own, from one file, the loading of the checkpoint with it."""
     taken = {}
@@ -471,8 +496,8 @@ def measure_page(bench: Bench) -> None:
         if bench.wants("start"):
             times = start(lambda: browser.new_page(**size), cache, bench.pairs or PAIRS_START, bench.clip)
             bench.add(Row.of("start", [(took["ours"], took["card"]) for took in times]), Line("start", "", "", ""))
-            own = Row.of("start", [(took["own"], took["card"]) for took in times])
-            bench.say(Line("first clip of one's own", "", *shown(own)))
+            own = Row.of("first clip of one's own", [(took["own"], took["card"]) for took in times])
+            bench.say(Line(own.name, "", *shown(own)))
         if bench.wants("first load"):
             with demo_process(cache) as (address, _):
                 page = browser.new_page(**size)
@@ -630,6 +655,8 @@ def run(bench: Bench) -> None:
     measure_checkpoint(bench, "nano", lambda: NANO.folder or Path())
     if bench.wants("start") or bench.wants("first load"):
         measure_page(bench)
+    if bench.wants("surprise"):
+        measure_surprise(bench)
     measure_checkpoint(bench, "vitl", large, [case for case in CASES if not case.endswith(" 64")])
     if bench.wants("memory vitl 16"):
         measure_memory(bench, "whole vitl 16", large())

@@ -159,6 +159,18 @@ def pairs_of(kind: str, number: int) -> Iterator[Pair]:
 HALF = 0.5
 
 
+def possible(rng: np.random.Generator) -> np.ndarray:
+    """A clip in which nothing impossible happens behind a screen, to learn from: the frames, as `film` gives them.
+
+    One thing or none passes behind it, on the floor or in the air, at any of the speeds that the pairs have. No pair has
+    its room or its things: those of pairs are drawn from `SEED`.
+    """
+    room = make_set(rng, screened=True)
+    reach = rng.uniform(-0.1, 0.25)  # beyond the picture's edges, so the quicker
+    ways = [roll(-reach, 1 + reach, above=rng.choice([0.0, rng.uniform(0.0, 0.3)]))] if rng.random() < 0.8 else []
+    return film(room, [(room.things[0], way) for way in ways])
+
+
 def _joined(begin: list[Part], end: list[Part]) -> list[Part]:
     parts = [(thing, switch(way, nothing, HALF)) for thing, way in begin]
     return parts + [(thing, switch(nothing, way, HALF)) for thing, way in end]

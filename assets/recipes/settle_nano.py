@@ -10,6 +10,10 @@ target that moves.
 
 writes the checkpoint with its new predictor to `OUT/nano` and the error to `OUT/log.csv`. Half of the time goes into
 encoding clips, half into learning.
+
+    python assets/recipes/settle_nano.py --nano assets/nano --screens --keep --out build/screened --minutes 30
+
+lets a predictor learn on from things that pass behind a screen (pairs.py), and from nothing else.
 """
 
 from __future__ import annotations
@@ -30,9 +34,10 @@ import torch.nn.functional as F
 from copying_predictor import begin_as_copy
 from masks import draw_horizon
 from nano import GRID, STEPS, new_nano, save_nano
+from pairs import possible
 from torch import Tensor
 from transformers import AutoModel, VJEPA2Config, VJEPA2Model
-from views import Films, Photographs, Source, as_input, draw_views
+from views import Films, Photographs, Source, Views, as_input, draw_views
 
 from vjepa_demo.model.forward import Rope, encode, patchify, predict
 
@@ -171,10 +176,20 @@ class Settler:
         return self.model
 
 
+def draw_screens(rng: np.random.Generator, batch: int, steps: int) -> Views:
+    """`batch` views of things that pass behind a screen, whole: a `Source`."""
+    frames = torch.from_numpy(np.stack([possible(rng) for _ in range(batch)])).permute(0, 1, 4, 2, 3).float() / 255
+    positions = torch.arange(steps * GRID * GRID).expand(batch, -1)
+    twice = frames.repeat_interleave(2, dim=-1).repeat_interleave(2, dim=-2)  # as large as views are
+    return Views(twice[:, : 2 * steps], positions)
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--nano", type=Path, required=True, help="checkpoint that is to get a new predictor")
-    parser.add_argument("--clips", type=Path, required=True, help="folder of uint8 shards [n, 16, 128, 128, 3], .npy")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--clips", type=Path, help="folder of uint8 shards [n, 16, 128, 128, 3], .npy")
+    source.add_argument("--screens", action="store_true", help="things behind screens instead")
     parser.add_argument("--photos", type=Path, help="folder of photographs")
     parser.add_argument("--cutouts", type=Path, help="folder of pictures with transparency, .webp")
     parser.add_argument("--out", type=Path, required=True)
@@ -192,11 +207,12 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     torch.set_num_threads(1)
     try:
-        films = Films(args.clips)
+        films = Films(args.clips) if args.clips else None
         photographs = Photographs(args.photos, args.cutouts) if args.photos else None
     except FileNotFoundError as error:
         parser.error(str(error))
-    model, views = AutoModel.from_pretrained(args.nano), partial(draw_views, films, photographs)
+    model = AutoModel.from_pretrained(args.nano)
+    views: Source = partial(draw_views, films, photographs) if films else draw_screens
     settler = Settler(model, views, seed=args.seed, batch=args.batch, parts=args.parts, bf16=not args.fp32)
     seconds = 60 * args.minutes
     encoded = settler.encode_for(seconds * args.encode_share)

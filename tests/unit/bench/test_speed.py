@@ -216,6 +216,20 @@ def test_a_part_leaves_the_published_tables_alone(
     assert len(json.loads((tmp_path / "b.json").read_text())) == 2
 
 
+def test_surprise_is_measured_beside_the_forward_pass_of_a_window(
+    make_video: MakeVideo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With nano itself: the small checkpoint has no predictor that is quick to tell from its encoder."""
+    monkeypatch.setattr(speed, "SURPRISE_FRAMES", (16, 20))
+    run = speed.Bench(tmp_path, tmp_path / "bench.json", pairs=1, only=["surprise"])
+    run.clip = make_video(frames=24)
+    speed.run(run)
+    (head, *rows) = run.tables["Surprise of nano at a clip of 10 s"]
+    assert [row[:2] for row in rows] == [["16", "1"], ["20", "3"]]
+    assert len(head) == len(rows[0])
+    assert float(rows[1][4]) > float(rows[0][4]) > 1, "it encodes a window, its beginnings, and predicts the rest"
+
+
 # --- on a GPU, and of the whole machine ---
 
 

@@ -493,7 +493,7 @@ def measure_page(bench: Bench) -> None:
         if browser is None:
             print("the page: left out, Chromium or Playwright is not here", flush=True)
             return
-        if bench.wants("start"):
+        if bench.wants("start") or bench.wants("first clip"):
             times = start(lambda: browser.new_page(**size), cache, bench.pairs or PAIRS_START, bench.clip)
             bench.add(Row.of("start", [(took["ours"], took["card"]) for took in times]), Line("start", "", "", ""))
             own = Row.of("first clip of one's own", [(took["own"], took["card"]) for took in times])
@@ -511,7 +511,7 @@ def measure_page(bench: Bench) -> None:
 
 def start(new_page: Callable[[], Any], cache: Path, rounds: int, clip: Path) -> list[dict[str, float]]:
     """Times of the app until its first heat is painted, of the imports that no such app can do without, and from that
-    heat until a clip is shown that is chosen at that moment, before the model can be there."""
+    heat until the viewer shows a clip that is chosen at that moment, while the model is still being loaded."""
     from demo import app_process, free_port, listens
     from first_load import HEARD
 
@@ -653,7 +653,7 @@ def run(bench: Bench) -> None:
         return vitl if vitl.exists() else make_checkpoint(vitl, LARGE.size)
 
     measure_checkpoint(bench, "nano", lambda: NANO.folder or Path())
-    if bench.wants("start") or bench.wants("first load"):
+    if bench.wants("start") or bench.wants("first clip") or bench.wants("first load"):
         measure_page(bench)
     if bench.wants("surprise"):
         measure_surprise(bench)

@@ -176,11 +176,14 @@ class Door:
                 self._changed.notify_all()
 
     def wait_quiet(self, quiet_s: float, at_most_s: float) -> None:
-        """Wait until nothing has been here for `quiet_s` seconds, at most `at_most_s`."""
+        """Wait until nothing has been here for `quiet_s` seconds, at most `at_most_s`.
+
+        A file that is on its way is not here yet.
+        """
         until = time.monotonic() + at_most_s
         with self._changed:
             while self._changed.wait_for(lambda: not self._here, until - time.monotonic()):
-                if not self._changed.wait_for(lambda: bool(self._here), quiet_s):
+                if not self._changed.wait_for(lambda: bool(self._here), min(quiet_s, until - time.monotonic())):
                     return
 
 
@@ -348,6 +351,11 @@ class Later(Generic[T]):
     def over(self) -> bool:
         """Whether `get` would answer at once."""
         return self._over.is_set()
+
+    @property
+    def failed(self) -> bool:
+        """Whether `get` would raise at once."""
+        return self.over and self._error is not None
 
     def begin(self) -> None:
         """Begin, unless that was done before."""

@@ -162,8 +162,8 @@ HALF = 0.5
 def possible(rng: np.random.Generator) -> np.ndarray:
     """A clip in which nothing impossible happens behind a screen, to learn from: the frames, as `film` gives them.
 
-    One thing or none passes behind it, on the floor or in the air, at any of the speeds that the pairs have. No pair has
-    its room or its things: those of pairs are drawn from `SEED`.
+    One thing or none passes behind it, on the floor or in the air, at any of the speeds that the pairs have. No pair
+    has its room or its things: those of pairs are drawn from `SEED`.
     """
     room = make_set(rng, screened=True)
     reach = rng.uniform(-0.1, 0.25)  # beyond the picture's edges, so the quicker

@@ -109,9 +109,9 @@ def test_what_is_light_does_not_load_what_is_heavy() -> None:
 def test_the_embedded_checkpoint_needs_neither_transformers_nor_torchvision() -> None:
     """To import them takes longer than torch, and longer than nano takes for a clip."""
     code = (
-        "import sys\nimport numpy as np\nfrom vjepa_demo.model.encoder import get_encoder\nimport vjepa_demo.explore\n"
-        "encoder = get_encoder('nano')\nframes = np.zeros((16, 3, 128, 128), np.uint8)\n"
-        "encoder.forecast(frames[None], [4])\n"
+        "import sys\nimport vjepa_demo.explore\nfrom vjepa_demo import Embedder\n"
+        "embedder = Embedder.open()\nclip = embedder.read('assets/examples/dominoes.mp4')\nembedder.embed(clip)\n"
+        "embedder.forecast(embedder.input_of(clip)[None], [4])\n"
         "heavy = {'transformers', 'torchvision', 'umap', 'numba', 'gradio'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )

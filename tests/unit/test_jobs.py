@@ -276,8 +276,12 @@ def test_work_in_the_background_waits_until_nothing_has_been_here_for_a_while():
         assert not done.wait(0.6)
     waiter.join(10)
     assert done.is_set()
+    began = time.monotonic()
     with door.entered(Job()):
-        door.wait_quiet(0.1, 0.2)  # no longer than that
+        door.wait_quiet(0.1, 0.3)
+    assert time.monotonic() - began >= 0.3
+    door.wait_quiet(60, 0.3)  # nothing is here, and yet it does not wait for so long
+    assert time.monotonic() - began < 30
 
 
 def test_who_waits_for_a_lock_leaves_when_stopped_and_their_time_stands_still():

@@ -186,6 +186,7 @@ def _has_gpu() -> bool:
 
 
 _guard = threading.Lock()
+_importing = threading.Lock()  # of two threads that import one module, one may see it half made
 _automatic: Choice | None = None
 
 
@@ -243,13 +244,24 @@ def _has_head(config: Any) -> bool:
     return CLASSIFIER in (config.architectures or ())
 
 
-def _read_config(folder: Path) -> Any:
-    from transformers import AutoConfig
+def _transformers() -> Any:
+    """The library, which is loaded for all checkpoints but the embedded one."""
+    with _importing:
+        import transformers
+        from transformers import AutoConfig, AutoModel, AutoVideoProcessor  # noqa: F401  # made when they are asked for
+        from transformers.utils import logging as transformers_logging
 
+        # Bars and hints of the library would mix with our own messages.
+        transformers_logging.set_verbosity_error()
+        transformers_logging.disable_progress_bar()
+        return transformers
+
+
+def _read_config(folder: Path) -> Any:
     if not (folder / "config.json").is_file():
         raise CheckpointError("The checkpoint's folder has no config.json: choose a folder saved by transformers.")
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        config = _transformers().AutoConfig.from_pretrained(folder, local_files_only=True)
     except Exception as error:
         log.warning("config not read", exc_info=True)
         raise CheckpointError("The checkpoint's config.json cannot be read: save the checkpoint again.") from error
@@ -347,7 +359,7 @@ def load(
 
 
 def _embedded(folder: Path) -> tuple[Any, Any]:
-    """A model on the meta device, and its processor, without transformers. Raises OSError, ValueError, KeyError."""
+    """A model on the meta device, and its processor, without transformers. Raises many errors."""
     from vjepa_demo.model import embedded
 
     return embedded.load(folder)
@@ -356,15 +368,11 @@ def _embedded(folder: Path) -> tuple[Any, Any]:
 def _of_transformers(folder: Path, config: Any) -> tuple[Any, Any]:
     """The same of any checkpoint. Raises many errors."""
     import torch
-    from transformers import AutoModel, AutoVideoProcessor
-    from transformers.utils import logging as transformers_logging
 
-    # Bars and hints of the library would mix with our own messages.
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
+    library = _transformers()
     with torch.device("meta"):
-        model = AutoModel.from_config(config, attn_implementation="sdpa")
-    return model, AutoVideoProcessor.from_pretrained(folder, local_files_only=True)
+        model = library.AutoModel.from_config(config, attn_implementation="sdpa")
+    return model, library.AutoVideoProcessor.from_pretrained(folder, local_files_only=True)
 
 
 def _weights(folder: Path) -> list[Path]:

@@ -158,7 +158,8 @@ def scale(frames: Tensor, sides: tuple[int, int]) -> Tensor:
 
 
 def load(folder: Path) -> tuple[Model, Processor]:
-    """The embedded checkpoint's model, its weights still on the meta device, and its processor. Raises OSError."""
+    """The embedded checkpoint's model, its weights still on the meta device, and its processor. Raises
+    OSError, and ValueError or LookupError where they are no such files."""
     config = SimpleNamespace(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
     with torch.device("meta"):
         model = Model(config)

@@ -269,7 +269,7 @@ def encode(
     """Encode patches `[B, n, P]` that stand at token numbers `positions` `[B, n]` of the rope's grid: `[B, n, D]`.
 
     Args:
-        model: transformers' `VJEPA2Model`, its norms in float32.
+        model: transformers' `VJEPA2Model`, or `embedded.Model`, its norms in float32.
         patches: what `patchify` gives.
         positions: None for all of the grid.
         rope: of the grid.

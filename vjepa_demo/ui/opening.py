@@ -58,7 +58,8 @@ class Opening:
 
     Attributes:
         choice: the checkpoint that is chosen in the control, and why it is that one.
-        coming: an example, embedded; a sentence where it cannot be, which the log explains.
+        coming: an example, embedded; a sentence where it cannot be, which the log explains. Where it is `packed` it
+            begins when nobody waits for anything, or when it is asked for.
         packed: the same as it is shipped, which is shown while the model is loaded, and from then on; None where the
             example is embedded before the page opens.
         failure: why it is not the checkpoint that it would have been; else empty.
@@ -289,6 +290,7 @@ def first_paint() -> Iterator[Update]:
 
 
 # Imports hold up all other threads: the first page is to be answered before, or there is none to be seen so soon.
+# LOADED_WITHIN_S is also how long the example lets others go first.
 SOON_S, LOADED_WITHIN_S = 1.5, 60.0
 QUIET_S = 2.0  # as long as a browser takes to draw what it was sent
 SWITCH_S = 0.001  # after so long an import gives way; 5 ms, as is usual, add up to a second for a page
@@ -296,8 +298,9 @@ _answered = threading.Event()
 
 
 def load_soon() -> threading.Thread:
-    """Load the model in the background once a page has been told what it shows, or soon where none is opened. Returns
-    the thread that sees to it."""
+    """Load the model in the background once a page has been told what it shows, or soon where none is opened. The
+    example is embedded when nobody waits for anything: it is shown already, and must not hold them up. Returns the
+    thread that sees to it."""
 
     def load() -> None:
         _answered.wait(SOON_S)
@@ -306,12 +309,11 @@ def load_soon() -> threading.Thread:
         first = opening()
         first.loading.begin()
         first.loading.wait(LOADED_WITHIN_S)
-        # The example is shown already: what is embedded of it must not hold up whoever asks for something meanwhile.
-        jobs.door.wait_quiet(QUIET_S, LOADED_WITHIN_S)
-        first.coming.begin()
-        first.coming.wait(LOADED_WITHIN_S)
         sys.setswitchinterval(usual)
         gc.enable()
+        if not first.loading.failed:  # which it would tell
+            jobs.door.wait_quiet(QUIET_S, LOADED_WITHIN_S)
+        first.coming.begin()
 
     thread = threading.Thread(target=load, daemon=True)
     thread.start()

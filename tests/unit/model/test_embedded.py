@@ -40,13 +40,24 @@ def test_the_weights_have_the_same_names_and_values(own: Loaded) -> None:
     assert not any(weights.requires_grad for weights in own.model.parameters())
 
 
-def test_the_forward_pass_is_that_of_transformers(own: Loaded) -> None:
+def test_the_forward_pass_is_that_of_transformers() -> None:
     frames = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (1, 16, 3, 128, 128), dtype=np.uint8))
-    encoder = Encoder(own, "cpu", "fp32")
+    encoder = Encoder(load(NANO), "cpu", "fp32")
     pixels = encoder.normalise(frames)
     with torch.no_grad():
         expected = AutoModel.from_pretrained(FOLDER).get_vision_features(pixels)
     assert (encoder.forward(frames) - expected).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_forecast_is_that_of_a_model_that_transformers_loaded(precision: str) -> None:
+    frames = np.random.default_rng(2).integers(0, 256, (1, 16, 3, 128, 128), dtype=np.uint8)
+    ways = [NANO, checkpoints.find(str(FOLDER))]
+    one, other = (Encoder(load(way, precision=precision), "cpu", precision).forecast(frames, [2, 4]) for way in ways)
+    for steps in (2, 4):
+        np.testing.assert_allclose(one.expected[steps], other.expected[steps], atol=1e-4)
+        np.testing.assert_allclose(one.seen[steps], other.seen[steps], atol=1e-4)
+    np.testing.assert_allclose(one.target, other.target, atol=1e-4)
 
 
 @pytest.mark.parametrize("sides", SIZES)

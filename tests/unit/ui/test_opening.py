@@ -17,7 +17,7 @@ from demo import free_port
 from vjepa_demo import explore, jobs
 from vjepa_demo.errors import CheckpointError, MediaError
 from vjepa_demo.explore import Embedded
-from vjepa_demo.jobs import Job, Later, Visitor
+from vjepa_demo.jobs import Door, Job, Later, Visitor
 from vjepa_demo.model import checkpoints
 from vjepa_demo.settings import Settings
 from vjepa_demo.ui import opening, result
@@ -41,7 +41,7 @@ START = f"""if 1:
     assert not opening.opening().coming.over
     opening.load_soon()
     assert opening.opening().coming.wait(200)
-    assert "torch" in sys.modules
+    assert {{"torch"}} == {{"torch", "torchvision", "transformers"}} & set(sys.modules)
     assert opening.opening().example.embedding.timings_ms
     demo.close()
 """
@@ -150,6 +150,7 @@ def test_what_may_be_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
 
 def test_the_model_is_loaded_when_a_page_is_answered_or_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     begun, usual = threading.Event(), sys.getswitchinterval()
+    monkeypatch.setattr(jobs, "door", Door())
     monkeypatch.setattr(opening, "opening", lambda: Opening(checkpoints.default(), Later(begun.set)))
     monkeypatch.setattr(opening, "_answered", threading.Event())
     monkeypatch.setattr(opening, "SOON_S", 0.3)
@@ -168,6 +169,7 @@ def test_the_model_is_loaded_when_a_page_is_answered_or_soon(monkeypatch: pytest
 
 
 def test_the_example_lets_what_a_visitor_asked_for_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "door", Door())
     loaded, begun = threading.Event(), threading.Event()
     first = Opening(checkpoints.default(), Later(begun.set), loading=Later(loaded.set))
     monkeypatch.setattr(opening, "opening", lambda: first)
@@ -179,3 +181,17 @@ def test_the_example_lets_what_a_visitor_asked_for_go_first(monkeypatch: pytest.
         assert not begun.wait(0.5)
     thread.join(5)
     assert begun.is_set()
+
+
+def test_a_model_that_fails_is_told_whoever_waits_for_something(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails() -> None:
+        raise CheckpointError("It is damaged.")
+
+    monkeypatch.setattr(jobs, "door", Door())
+    begun = threading.Event()
+    first = Opening(checkpoints.default(), Later(begun.set), loading=Later(fails))
+    monkeypatch.setattr(opening, "opening", lambda: first)
+    monkeypatch.setattr(opening, "SOON_S", 0.0)
+    with jobs.door.entered(Job(Visitor("somewhere", "here"), 60)):
+        opening.load_soon().join(5)
+        assert begun.wait(1), "which tells it"

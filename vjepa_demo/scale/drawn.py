@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vjepa_demo.media.formats import media_type
-from vjepa_demo.scale.tables import coordinates_of
+from vjepa_demo.scale.tables import coordinates_of, reading
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -113,8 +113,10 @@ class OfTable:
         return self
 
     def taken(self, numbers: Sequence[int] | np.ndarray, columns: Sequence[str]) -> pa.Table:
-        """Columns of the table, for some of the references."""
-        return self.table.take(self.rows[np.asarray(numbers, np.int64)], columns=list(columns))
+        """Columns of the table, for some of the references. Raises ReferencesError where it is gone."""
+        rows = self.rows[np.asarray(numbers, np.int64)]
+        with reading():
+            return self.table.take(rows, columns=list(columns))
 
     @cached_property
     def points(self) -> Points:

@@ -68,7 +68,8 @@ def run(
     retry: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> tuple[Table, int]:
-    """Embed what is not in the table at `out` yet, and add it. Returns the table and how many items were added.
+    """Embed what is not in the table at `out` yet, and add it, alone on this machine: a second job for the same table
+    waits for the first. Returns the table and how many items were added.
 
     Args:
         retry: forget what could not be embedded, so that it is tried again.
@@ -82,7 +83,16 @@ def run(
         cut.check()
     sampling_of(options)  # what cannot be met is known before any worker is started
     engine = _Engine(options, cut, plan)
-    kind, table, form = Kind(engine.fingerprint), Table(out), schema(*engine.widths)
+    table = Table(out)
+    with table.changing():
+        return table, _fill(table, items, engine, cut, retry=retry, progress=progress)
+
+
+def _fill(
+    table: Table, items: Sequence[Item], engine: _Engine, cut: Cut | None, *, retry: bool, progress: Progress
+) -> int:
+    """What `run` does of a table that nobody else changes. Returns how many items were added."""
+    kind, form = Kind(engine.fingerprint), schema(*engine.widths)
     if retry:
         table.done(kind.fingerprint)  # one of another kind is refused before anything of it is dropped
         table.drop_failures()
@@ -96,7 +106,7 @@ def run(
         rest = [item for name, item in wanted.items() if name not in done]
         progress(len(wanted) - len(rest), len(wanted))
         if not rest:
-            return table, added
+            return added
         before = added
         try:
             for number, rows in _added(engine.rows(rest, form)):

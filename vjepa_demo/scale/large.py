@@ -32,7 +32,7 @@ from vjepa_demo.references.comparison import (
     weigh,
 )
 from vjepa_demo.scale.drawn import OfTable
-from vjepa_demo.scale.tables import Table, blocks_of, coordinates_of, mean_of, most_alike, offsets, vectors_of
+from vjepa_demo.scale.tables import Table, blocks_of, coordinates_of, mean_of, most_alike, offsets, reading, vectors_of
 from vjepa_demo.scale.work import MADE
 
 if TYPE_CHECKING:
@@ -161,15 +161,17 @@ def opened(uri: str) -> SmallSet | LargeSet:
 def settle(uri: str, progress: Progress = lambda message: None) -> None:
     """Do what is left to do, so that a table can be searched: its map and, where it is large, its index. Raises
     ReferencesError."""
-    dataset = _own(uri)
-    count = dataset.count_rows(filter="error IS NULL")
-    if count > EXACT:
-        made = Index.open(uri)
-        if not made or made.facts.version != dataset.version:
-            index(uri, progress)
-    elif count:
-        progress("Laying out the map")
-        Table(uri).lay_out()
+    _own(uri)
+    with Table(uri).changing():
+        dataset = _own(uri)
+        count = dataset.count_rows(filter="error IS NULL")
+        if count > EXACT:
+            made = Index.open(uri)
+            if not made or made.facts.version != dataset.version:
+                index(uri, progress)
+        elif count:
+            progress("Laying out the map")
+            Table(uri).lay_out()
 
 
 def _own(uri: str) -> Any:
@@ -337,14 +339,15 @@ class LargeComparison:
 
 
 def search(units: Any, queries: np.ndarray, k: int, probes: int) -> tuple[np.ndarray, np.ndarray]:
-    """See `LargeSet.nearest`; `units` is a Lance table with an index."""
+    """See `LargeSet.nearest`; `units` is a Lance table with an index. Raises ReferencesError where it is gone."""
     numbers: np.ndarray = np.full((len(queries), k), -1, np.int64)
     cosines: np.ndarray = np.full((len(queries), k), -np.inf, np.float32)
     for query, unit in enumerate(queries):
-        found = units.to_table(
-            columns=["number", "_distance"],
-            nearest={"column": "unit", "q": unit, "k": k, "nprobes": probes, "refine_factor": REFINED},
-        )
+        with reading():
+            found = units.to_table(
+                columns=["number", "_distance"],
+                nearest={"column": "unit", "q": unit, "k": k, "nprobes": probes, "refine_factor": REFINED},
+            )
         count = len(found)
         numbers[query, :count] = found["number"].to_numpy()
         # Of vectors of length 1 the square of the distance is 2 − 2 cos.

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ import numpy as np
 
 from vjepa_demo.embedding import Fingerprint, unit_vectors
 from vjepa_demo.errors import ReferencesError, RequestError
+from vjepa_demo.files import lock
 from vjepa_demo.references.comparison import PLACE_NEIGHBOURS, ReferenceSet, leave_one_out, weigh
 from vjepa_demo.references.map import align, fit_map
 from vjepa_demo.scale.work import MADE, Row, made_of
@@ -34,11 +36,14 @@ from vjepa_demo.scale.work import MADE, Row, made_of
 if TYPE_CHECKING:
     import pyarrow as pa
 
+log = logging.getLogger(__name__)
+
 os.environ.setdefault("LANCE_LOG", "error")  # before it is imported: it warns of each table that is made
 
 NEIGHBOURS = 15  # of a clip, in exports
 LAID_OUT = 10_000  # clips of which UMAP makes a map; all others are placed on it
 BLOCK = 4096  # rows compared at a time
+GONE = "The table of clips cannot be read any more: put it back, or name another one."
 OTHER_KIND = "The table at {} holds clips embedded in another way ({}): name another one, or its options."
 
 
@@ -52,6 +57,17 @@ def schema(width: int, motion: int) -> pa.Schema:
     fields |= {"start": pa.float64(), "end": pa.float64(), **vector}
     fields |= {"thumbnail": pa.binary(), "error": pa.string(), "x": pa.float32(), "y": pa.float32(), "neighbors": near}
     return pa.schema(fields)
+
+
+@contextlib.contextmanager
+def reading() -> Iterator[None]:
+    """What is read within this context is of a table that was opened before. Raises ReferencesError where that is
+    gone."""
+    try:
+        yield
+    except (OSError, ValueError) as error:  # Lance's own are these
+        log.warning("a table cannot be read", exc_info=True)
+        raise ReferencesError(GONE) from error
 
 
 class Table:
@@ -70,6 +86,13 @@ class Table:
             if "not found" in str(error).lower() or "does not exist" in str(error).lower():
                 return None
             raise
+
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[None]:
+        """Within this context nobody else on this machine adds to the table, lays it out or indexes it. Of one at an
+        address nobody knows."""
+        with contextlib.nullcontext() if "://" in self.uri else lock(Path(f"{self.uri}.lock")):
+            yield
 
     def done(self, fingerprint: Fingerprint) -> dict[str, str]:
         """The items that are in it, with their addresses. Raises ReferencesError where the table is of another kind."""

@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from vjepa_demo.errors import ReferencesError
 from vjepa_demo.media.formats import media_type
 from vjepa_demo.references.comparison import ReferenceSet
 from vjepa_demo.settings import MIB
@@ -185,7 +186,11 @@ def reference(request: Request) -> Response:
         return Response(status_code=404)
     if name == "set.json":
         return Response(shown.text, media_type="application/json", headers={"Cache-Control": shown.cache})
-    return shown.answer(name) or Response(status_code=404)
+    try:
+        answer = shown.answer(name)
+    except ReferencesError:  # the table is gone, which the log tells
+        answer = None
+    return answer or Response(status_code=404)
 
 
 def library(request: Request) -> Response:

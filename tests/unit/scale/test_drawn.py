@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,7 @@ import pytest
 from clip_tables import KIND, clustered, write_indexed, write_table
 
 from vjepa_demo.embedding import Embedding, Vector
+from vjepa_demo.errors import ReferencesError
 from vjepa_demo.scale import drawn, large, tables
 from vjepa_demo.scale.drawn import sampled
 from vjepa_demo.scale.large import LargeSet, SmallSet
@@ -143,3 +147,24 @@ def test_a_file_is_one_of_the_table_and_a_clip(tmp_path: Path) -> None:
     assert [each["span"] for each in about] == [None, [0.0, 4.0], None, [0.0, 4.0], [0.0, 4.0], [0.0, 4.0]]
     assert {each["label"] for each in about} == {drawn.NO_LABEL}
     assert [each["file"] for each in about] == ["a.mp4", "b.jpg", "notes.txt", "c.mp4", "", "gone.mp4"]
+
+
+@pytest.mark.parametrize("write", [write_table, partial(write_indexed, sizes=[(large, "PARTITION", 100)])])
+def test_a_table_that_is_gone_is_said(write: Callable[..., None], tmp_path: Path) -> None:
+    from starlette.requests import Request
+
+    from vjepa_demo.ui import serving
+
+    path = tmp_path / "set.lance"
+    write(path, VECTORS[:300], LABELS[:300])
+    found = large.opened(str(path))
+    key = serving.shelf.put_table(found, "{}")
+    shutil.rmtree(path)
+    with pytest.raises(ReferencesError, match="put it back"):
+        found.about([3])
+    if isinstance(found, LargeSet):  # a small one is in memory
+        with pytest.raises(ReferencesError, match="put it back"):
+            found.compare(Vector(VECTORS[7], KIND)).neighbours(3)
+    for name in ("3", "3.jpg", "3.json"):
+        asked = Request({"type": "http", "path_params": {"key": key, "name": name}})
+        assert serving.reference(asked).status_code == 404, name

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -133,6 +134,28 @@ def test_the_native_runner_makes_what_the_plain_way_makes(folder: Path, plain: d
     assert job.run(items, table.uri, OPTIONS, Plan(), CUT)[1] == 0
     with pytest.raises(ReferencesError, match="even-4"):
         job.run(items, table.uri, Options("nano", frames=8, precision="fp32"), Plan(), CUT)
+
+
+def test_of_two_jobs_for_one_table_the_second_finds_all_done(
+    folder: Path, plain: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both see an empty table when they begin, and each embeds in a worker of its own."""
+    both, added = threading.Barrier(2), []
+
+    class Engine(job._Engine):
+        def __init__(self, *given: object) -> None:
+            super().__init__(*given)
+            both.wait(60)
+
+    monkeypatch.setattr(job, "_Engine", Engine)
+    items, out = sources.items(str(folder)), str(tmp_path / "out.lance")
+    jobs = [threading.Thread(target=lambda: added.append(job.run(items, out, OPTIONS, Plan(), CUT)[1])) for _ in "ab"]
+    for each in jobs:
+        each.start()
+    for each in jobs:
+        each.join(120)
+    assert sorted(added) == [0, len(items)]
+    assert_whole(Path(out), plain)
 
 
 def test_a_file_that_has_changed_takes_the_place_of_what_it_was(folder: Path, tmp_path: Path) -> None:

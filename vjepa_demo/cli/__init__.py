@@ -222,9 +222,9 @@ def run_classify(given: argparse.Namespace) -> int:
     explore.check_labels(given.k, options)
     shown = explore.embed(given.file, options, progress=say)
     found = explore.labels_of(shown, given.k, say)
-    step, row, col = found.most
+    (step, row, col), times = found.most(shown.embedding.patch_mask)
     lines = [f"{probability:.3f}  {label}" for label, probability in found.likeliest]
-    lines.append(f"It looked most at {step},{row},{col} (step, row, column): {found.times:.1f} times the average.")
+    lines.append(f"It looked most at {step},{row},{col} (step, row, column): {times:.1f} times the average.")
     tell(given, explore.classify_json(shown.embedding, found), "\n".join([*lines, *found.cautions]))
     return 0
 

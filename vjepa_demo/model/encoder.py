@@ -95,7 +95,7 @@ class Encoder:
         self._attend = way.attention
         self._reference = settings.forward == "reference"
         if self._reference:
-            self.model.to(self.dtype)
+            self.model.encoder.to(self.dtype)  # the predictor is our own's, whose norms stay in float32
         else:
             fuse(self.model, self.dtype)
         # Bytes of its weights; on ZeroGPU they can only be counted before the page is launched.

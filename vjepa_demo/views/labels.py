@@ -48,16 +48,16 @@ class Labels:
     pooled: np.ndarray
     cautions: tuple[str, ...] = ()
 
-    @property
-    def most(self) -> tuple[int, int, int]:
-        """(step, row, column) of the patch that it looked at most."""
-        step, row, col = np.unravel_index(self.attention.argmax(), self.attention.shape)
-        return int(step), int(row), int(col)
+    def most(self, mask: np.ndarray) -> tuple[tuple[int, int, int], float]:
+        """(step, row, column) of the patch that it looked at most, and how many times as much as at a patch on the
+        average.
 
-    @property
-    def times(self) -> float:
-        """How many times as much it looked there as at a patch on the average."""
-        return float(self.attention.max() * self.attention.size)
+        Args:
+            mask: bool `[H', W']`, False for patches that show padding, which nobody sees.
+        """
+        seen = np.where(mask, self.attention, -1)
+        step, row, col = np.unravel_index(seen.argmax(), seen.shape)
+        return (int(step), int(row), int(col)), float(seen.max() * self.attention.size)
 
     def json(self) -> dict[str, Any]:
         """All but the vector, ready for JSON."""

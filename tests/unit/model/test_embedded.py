@@ -12,6 +12,7 @@ from transformers import AutoModel, AutoVideoProcessor
 
 from vjepa_demo.errors import CheckpointError
 from vjepa_demo.model import checkpoints, embedded
+from vjepa_demo.model import encoder as encoder_module
 from vjepa_demo.model.checkpoints import NANO, Loaded, load
 from vjepa_demo.model.encoder import Encoder
 from vjepa_demo.settings import Settings
@@ -115,3 +116,16 @@ def test_damaged_files_get_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded, "Model", lambda config: SimpleNamespace())
     with pytest.raises(CheckpointError, match="damaged or incomplete"):
         load(NANO)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_forecast_is_made_with_transformers_own_forward_pass_too(
+    precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = np.random.default_rng(3).integers(0, 256, (1, 8, 3, 128, 128), dtype=np.uint8)
+    ours = Encoder(load(NANO), "cpu", "fp32").forecast(frames, [2])
+    for module in (checkpoints, encoder_module):
+        monkeypatch.setattr(module, "settings", Settings(forward="reference"))
+    theirs = Encoder(load(NANO, precision=precision), "cpu", precision).forecast(frames, [2])
+    most = 1e-3 if precision == "fp32" else 0.1
+    assert np.abs(theirs.expected[2] - ours.expected[2]).mean() < most

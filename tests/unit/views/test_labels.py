@@ -53,8 +53,10 @@ def test_logits_of_any_size_have_probabilities() -> None:
 
 def test_where_it_looked_most() -> None:
     found = labels(classification(0.0), ("a",))
-    assert found.most == (1, 2, 3)
-    assert found.times == pytest.approx(23 / 11.5)
+    mask = np.ones((3, 4), bool)
+    assert found.most(mask) == ((1, 2, 3), pytest.approx(23 / 11.5))
+    mask[2, 2:] = mask[:, 1] = False
+    assert found.most(mask) == ((1, 2, 0), pytest.approx(20 / 11.5)), "padding is nothing to look at"
     kind, shape, data = packed(found)["attention"]
     assert (kind, shape) == ("float32", [24])
     np.testing.assert_allclose(np.frombuffer(data, "<f4"), np.arange(24) / 11.5, rtol=1e-6)

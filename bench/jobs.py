@@ -1,7 +1,7 @@
 """A job of many clips: the same vectors as a plain loop makes, whatever is killed in the middle, and what it costs.
 
-python bench/jobs.py                  # the shipped references in windows of 1 s, 300 clips
-python bench/jobs.py --clips 60       # quickly
+python bench/jobs.py --clips 300      # the shipped references in windows of 1 s
+python bench/jobs.py                  # 60 of them
 
 The plain loop opens an embedder, reads clip after clip, and embeds each. Beside it stand Daft in one process, the same
 killed after a third and started again, and Ray with two workers, one of which is killed. Each way runs in a process of
@@ -147,7 +147,7 @@ def gather(folder: Path, clips: int) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clips", type=int, default=300)
+    parser.add_argument("--clips", type=int, default=60)
     parser.add_argument("--way", nargs=3, metavar=("WAY", "FOLDER", "OUT"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.way:

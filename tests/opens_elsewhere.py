@@ -2,8 +2,8 @@
 
 python tests/opens_elsewhere.py [--tools FOLDER]    # of an environment of their own, made where it is not there yet
 
-Exports the shipped references to Parquet and asks both what is in it, with the commands of docs/scale.md. Their packages
-are pinned here and come from PyPI; nothing of them is needed by the project.
+Exports the shipped references to Parquet and asks both what is in it, with the commands of docs/scale.md. Their
+packages are pinned here and come from PyPI; nothing of them is needed by the project.
 """
 
 from __future__ import annotations

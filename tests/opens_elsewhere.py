@@ -24,7 +24,7 @@ from pathlib import Path
 from vjepa_demo.references.preparing import SHIPPED
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("duckdb==1.5.3", "embedding-atlas==0.21.0")
+PACKAGES = ("duckdb==2.0.1", "embedding-atlas==0.26.0")
 STARTS_WITHIN_S = 180
 # How many clips and labels, how long a vector is, and the label of the clip that is most like the first one, by cosine.
 ASKED = """
@@ -32,12 +32,12 @@ import duckdb, json, sys
 path = sys.argv[1]
 clips, labels, width = duckdb.sql(
     f"select count(*), count(distinct label), any_value(len(vector)) from '{path}'"
-).fetchone()
+).fetchall()[0]
 near = duckdb.sql(f'''
     with first as (select * from '{path}' limit 1)
     select other.label from '{path}' other, first where other.clip_id <> first.clip_id
     order by list_cosine_similarity(other.vector, first.vector) desc limit 1
-''').fetchone()
+''').fetchall()[0]
 print(json.dumps({"clips": clips, "labels": labels, "width": width, "nearest": near[0]}))
 """
 

@@ -107,6 +107,9 @@ class Sampling:
         return self.start + (np.arange(self.frames) + 0.5) * (end - self.start) / self.frames
 
 
+MOST_WINDOWS = 100_000  # of one file
+
+
 @dataclass(frozen=True)
 class Cut:
     """A long video is cut into windows of `length` seconds, one every `stride` seconds."""
@@ -121,10 +124,15 @@ class Cut:
 
     def spans(self, start: float, end: float) -> list[tuple[float, float]]:
         """The windows of a span. The last one ends with it, so that nothing is left out; a span that is shorter than a
-        window is one."""
+        window is one. Raises RequestError where there are too many."""
         if end - start <= self.length + SHORT:
             return [(start, end)]
-        count = int((end - start - self.length + SHORT) // self.stride) + 1
+        count = (end - start - self.length + SHORT) // self.stride + 1
+        if count > MOST_WINDOWS:
+            raise RequestError(
+                f"A file would be cut into more than {MOST_WINDOWS:,} windows: take longer ones, with a longer stride."
+            )
+        count = int(count)
         begins = [start + number * self.stride for number in range(count)]
         if end - begins[-1] - self.length > SHORT:
             begins.append(end - self.length)

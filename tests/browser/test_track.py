@@ -46,7 +46,9 @@ def test_a_film_is_cut_and_a_click_shows_a_window(app: Page, film: Path, console
     app.get_by_label("Patch viewer", exact=True).get_by_role("application").first.click(position={"x": 80, "y": 80})
     app.wait_for_timeout(500)  # the page's handlers learn of it once the pointer rests
     region = cut_up(app)
-    expect(region).to_contain_text(re.compile(r"Up: how like the patch at step \d, row \d+, column \d+, at most 1.00"))
+    expect(region).to_contain_text(
+        re.compile(r"Up: how like the patch at \d+\.\d\d s, row \d+, column \d+, at most 1.00")
+    )
     best = region.locator("[data-best]")
     assert "5.00 to 6.00 s, like 1.00" in best.get_attribute("aria-label")
     # Another clip has none of them.

@@ -286,7 +286,8 @@ def run_neighbours(given: argparse.Namespace) -> int:
         explore.compare_with(shown, table, at) if table else explore.compare(shown, fetch(source), say, at)
     )
     told, found = explore.neighbours_json(compared, given.k), compared.comparison
-    lines = [f"{near.cosine:.3f}  {near.label}  {near.file}" for near in found.neighbours(given.k)]
+    near = found.neighbours(given.k)
+    lines = [f"{each.cosine:.3f}  {scale.plain(each.label)}  {scale.plain(each.file)}" for each in near]
     if at:
         lines.append(f"Compared is the mean of the {compared.patches} patches that are like this one.")
     elif found.far:
@@ -321,7 +322,8 @@ def writing() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RequestError(f"The file cannot be written ({error.strerror}): choose another place.") from error
+        reason = f" ({error.strerror})" if error.strerror else ""
+        raise RequestError(f"The file cannot be written{reason}: choose another place.") from error
 
 
 def grid_in_words(summary: dict[str, Any]) -> str:

@@ -25,6 +25,7 @@ MOST_FAILURES = 50  # that are named; all are in the table
 PLAN = ("ray", "concurrency", "batch", "readers", "gpus")
 ENGINE_ONLY = (*PLAN, "window", "stride", "retry")
 SHOWN = 20  # rows of what may be long
+MOST_TEXT = 300  # characters of a name in a line
 SAMPLE = 500  # clips of a large table that are looked up when it is evaluated
 
 
@@ -70,7 +71,10 @@ def run_job(shell: Shell, given: argparse.Namespace) -> int:
         if chosen.get(name, 1) < 1:
             raise RequestError(f"--{name} must be 1 or more, not {chosen[name]}.")
     plan = job.Plan(**{"gpus": job.has_gpu(), **chosen})
-    cut = given.window and Cut(given.window, given.stride or given.window / 2)
+    stride = given.window / 2 if given.window and given.stride is None else given.stride
+    cut = None if given.window is None else Cut(given.window, stride)
+    if cut:
+        cut.check()
     began = time.monotonic()
     items = sources.items(given.source)
     table, added = job.run(
@@ -95,16 +99,21 @@ def run_job(shell: Shell, given: argparse.Namespace) -> int:
 
 def run_export(shell: Shell, given: argparse.Namespace) -> int:
     require("pyarrow", *(["lance"] if given.to.endswith(".lance") else []))
+    from vjepa_demo.cli import writable, writing
     from vjepa_demo.cli.references import embedder_of
     from vjepa_demo.references.preparing import prepare
     from vjepa_demo.scale import tables
 
+    if "://" not in given.to and not given.to.endswith(".lance"):
+        writable(given.to, ".parquet")
     table: Any
     if is_table(given.folder):
         table = tables.of_job(given.folder)
     else:
         table = tables.of_set(prepare(given.folder, embedder_of(shell, given), given.pooling))
-    summary = {"to": given.to, "clips": len(table), "columns": tables.write(table, given.to)}
+    with writing():
+        columns = tables.write(table, given.to)
+    summary = {"to": given.to, "clips": len(table), "columns": columns}
     shell.tell(given, summary, f"{len(table)} clips in {given.to}")
     return 0
 
@@ -245,7 +254,7 @@ def run_duplicates(shell: Shell, given: argparse.Namespace) -> int:
 
     write(columns, map(row, range(len(pairs))))
     shown = [row(pair) for pair in range(min(SHOWN, len(pairs)))]
-    lines = [f"{each['cosine']:.4f}  {each['clip_a']}  {each['clip_b']}" for each in shown]
+    lines = [f"{each['cosine']:.4f}  {plain(each['clip_a'])}  {plain(each['clip_b'])}" for each in shown]
     told = {**described(table), "above": given.above, "pairs": len(pairs), "first": shown, "to": given.to}
     shell.tell(given, told, "\n".join([f"{len(pairs):,} pairs of {len(table):,} clips", *lines, *notes(table)]))
     return 0
@@ -258,7 +267,7 @@ def run_odd(shell: Shell, given: argparse.Namespace) -> int:
     numbers, cosines = within.odd(table)
     rows = [{"cosine": round(float(c), 6), **row} for c, row in zip(cosines, within.rows(table, numbers), strict=True)]
     write(["cosine", *within.COLUMNS], rows)
-    lines = [f"{row['cosine']:.4f}  {row['label']}  {row['clip']}" for row in rows[:SHOWN]]
+    lines = [f"{row['cosine']:.4f}  {plain(row['label'])}  {plain(row['clip'])}" for row in rows[:SHOWN]]
     words = f"{len(rows):,} of {len(table):,} clips are less than {table.far_threshold:.4f} like any other"
     told = {**described(table), "far_threshold": round(table.far_threshold, 6), "odd": len(rows), "first": rows[:SHOWN]}
     shell.tell(given, {**told, "to": given.to}, "\n".join([words, *lines, *notes(table)]))
@@ -285,7 +294,10 @@ def run_cluster(shell: Shell, given: argparse.Namespace) -> int:
     every = within.all_rows(table)
     write(["cluster", *within.COLUMNS], ({"cluster": int(c), **row} for c, row in zip(found, every, strict=True)))
     loose = int((found < 0).sum())
-    lines = [f"{c['cluster']:4}  {c['clips']:8,} clips  {c['central']}  ({c['label']} {c['share']:.0%})" for c in told]
+    lines = [
+        f"{c['cluster']:4}  {c['clips']:8,} clips  {plain(c['central'])}  ({plain(c['label'])} {c['share']:.0%})"
+        for c in told
+    ]
     words = f"{len(told)} clusters of {len(table):,} clips, {loose:,} in none"
     summary = {**described(table), "clusters": told, "in_none": loose, "to": given.to}
     shell.tell(given, summary, "\n".join([words, *lines[:SHOWN], *notes(table)]))
@@ -305,6 +317,20 @@ def run_evaluate(shell: Shell, given: argparse.Namespace) -> int:
     return 0
 
 
+def _defused(value: Any) -> Any:
+    """A text as a spreadsheet may open it: what it would compute begins with an apostrophe."""
+    if not isinstance(value, str):
+        return value
+    text = "".join(character for character in value if character.isprintable())
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+
+
+def plain(text: Any) -> str:
+    """Somebody else's text for a terminal: in one line that is not too long."""
+    short = str(text) if len(str(text)) <= MOST_TEXT else f"{str(text)[:MOST_TEXT]}…"
+    return "".join(character if character.isprintable() else "·" for character in short)
+
+
 def _asked(given: argparse.Namespace) -> tuple[SmallSet | LargeSet, Callable[[Sequence[str], Iterable[Any]], None]]:
     """The table, and what writes rows to the file that is wanted."""
     from vjepa_demo.cli import writable, writing
@@ -316,6 +342,6 @@ def _asked(given: argparse.Namespace) -> tuple[SmallSet | LargeSet, Callable[[Se
             with writing(), path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
                 writer = csv.DictWriter(file, columns)
                 writer.writeheader()
-                writer.writerows(rows)
+                writer.writerows({name: _defused(value) for name, value in row.items()} for row in rows)
 
     return opened(given.table, comparing=False), write

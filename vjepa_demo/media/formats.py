@@ -69,8 +69,11 @@ def is_named_clip(name: str) -> bool:
 
 def is_clip(path: Path) -> bool:
     """Whether a file is a clip: by its name, or, where that says something else or nothing, by how it begins."""
-    if is_named_clip(path.name):
-        return True
+    return is_named_clip(path.name) or begins_as_clip(path)
+
+
+def begins_as_clip(path: Path) -> bool:
+    """The same whatever it is called: for what is handed out to others."""
     with contextlib.suppress(OSError), path.open("rb") as file:
         return holds_pictures(file.read(HEAD), path.stat().st_size)
     return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vjepa_demo.media.formats import media_type
+from vjepa_demo.media.formats import begins_as_clip, media_type
 from vjepa_demo.scale.tables import coordinates_of, reading
 
 if TYPE_CHECKING:
@@ -121,11 +122,12 @@ class OfTable:
     @cached_property
     def points(self) -> Points:
         """All that are drawn."""
-        held = self.table.to_table(columns=["x", "y", "label", "error"])
-        held = held.filter(held["error"].is_null())
-        places = coordinates_of(held)
+        with reading():
+            held = self.table.to_table(columns=["x", "y", "label", "error"])
+            held = held.filter(held["error"].is_null())
+            places = coordinates_of(held)
+            look, labels, others = looks(held["label"])
         chosen = sampled(places, DRAWN)
-        look, labels, others = looks(held["label"])
         return Points(chosen.astype(np.uint32), places[chosen], look[chosen], labels, others)
 
     def about(self, numbers: Sequence[int] | np.ndarray) -> list[dict[str, Any]]:
@@ -166,4 +168,8 @@ class OfTable:
         if not uri or "://" in uri:
             return None
         path = self.folder.parent / uri  # which an absolute one is not below
-        return path if path.is_file() and media_type(path) else None
+        with contextlib.suppress(OSError, ValueError):  # a name that is none, a folder that nobody may look into
+            # What it begins with decides: a name, or what it is linked to, is the text of whoever made the table.
+            if path.is_file() and media_type(path) and begins_as_clip(path):
+                return path
+        return None

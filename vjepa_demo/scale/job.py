@@ -12,6 +12,7 @@ import logging
 import math
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from vjepa_demo.embedder import sampling_of
 from vjepa_demo.embedding import Fingerprint, Kind
 from vjepa_demo.errors import ReferencesError, UserError
+from vjepa_demo.errors import cut as shown
 from vjepa_demo.options import Cut, Options
 from vjepa_demo.scale.tables import Table, schema
 from vjepa_demo.scale.work import Item, Row, Worker, key
@@ -98,6 +100,11 @@ def _fill(
         table.drop_failures()
     wanted = {key(item, cut, kind): item for item in items}
     addresses = {item.uri for item in items}
+    spans = Counter((item.uri, item.start, item.end) for item in wanted.values())
+    if twice := [uri for (uri, _, _), times in spans.items() if times > 1]:
+        raise ReferencesError(
+            f"{shown(twice[0])} is listed twice, with two labels or splits: take one of the rows out."
+        )
     tries = added = 0
     while True:
         done = table.done(kind.fingerprint)

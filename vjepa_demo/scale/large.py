@@ -32,7 +32,17 @@ from vjepa_demo.references.comparison import (
     weigh,
 )
 from vjepa_demo.scale.drawn import OfTable
-from vjepa_demo.scale.tables import Table, blocks_of, coordinates_of, mean_of, most_alike, offsets, reading, vectors_of
+from vjepa_demo.scale.tables import (
+    Table,
+    blocks_of,
+    coordinates_of,
+    mean_of,
+    most_alike,
+    offsets,
+    reading,
+    schema,
+    vectors_of,
+)
 from vjepa_demo.scale.work import MADE
 
 if TYPE_CHECKING:
@@ -58,6 +68,9 @@ DIMENSIONS = ("uri", "start", "end", "label", "split")
 UNKNOWN = Kind(Fingerprint("unknown", "", "", "", ""))
 NOTHING = "There is no table of clips with vectors: check the path."
 FOREIGN = "This table was made by something else: `references import` makes one of it that can be searched."
+NO_NUMBERS = (
+    "The table has vectors that are no numbers: `references export` and `import` make one of it that leaves them out."
+)
 MIXED = "The table holds clips that were embedded in different ways: make one for each."
 NO_INDEX = "This table has {} clips and no index: make one with `references index`."
 NOBODY_KNOWS = (
@@ -103,8 +116,11 @@ class Index:
         """That of a table; None where there is none."""
         units = Table(f"{uri}/{PLACE}").open()
         told = (units.schema.metadata or {}).get(FACTS.encode()) if units is not None else None
-        held = json.loads(told) if told else {}
-        return cls(units, Facts(**held)) if held.pop("format", None) == FORMAT else None
+        try:
+            held = json.loads(told) if told else {}
+            return cls(units, Facts(**held)) if held.pop("format", None) == FORMAT else None
+        except (ValueError, TypeError, AttributeError):  # somebody else's
+            return None
 
     def set_of(self, table: Any, added: int = 0, *, stale: bool = False) -> LargeSet:
         """The set, with the version of the table that was indexed."""
@@ -121,6 +137,7 @@ def kind_of(made: dict[str, set[Any]]) -> Kind:
     return Kind(Fingerprint(**fields)) if fields.keys() == made.keys() else UNKNOWN
 
 
+@reading()
 def opened(uri: str) -> SmallSet | LargeSet:
     """A table as a set of references. Raises ReferencesError."""
     import lance
@@ -147,10 +164,13 @@ def opened(uri: str) -> SmallSet | LargeSet:
             "The table holds no means of clips, by which tables are compared: export the set by them."
         )
     kind = kind_of({name: set(table[name].unique().to_pylist()) for name in MADE})
+    vectors = vectors_of(table)
+    if not np.isfinite(vectors).all():
+        raise ReferencesError(NO_NUMBERS)
     return SmallSet(
         kind,
         tuple(clips_of(table)),
-        vectors_of(table),
+        vectors,
         coordinates_of(table),
         folder=folder_of(dataset),
         table=dataset,
@@ -158,6 +178,7 @@ def opened(uri: str) -> SmallSet | LargeSet:
     )
 
 
+@reading()
 def settle(uri: str, progress: Progress = lambda message: None) -> None:
     """Do what is left to do, so that a table can be searched: its map and, where it is large, its index. Raises
     ReferencesError."""
@@ -175,11 +196,21 @@ def settle(uri: str, progress: Progress = lambda message: None) -> None:
 
 
 def _own(uri: str) -> Any:
+    import pyarrow as pa
+
     dataset = Table(uri).open()
     if dataset is None:
         raise ReferencesError(NOTHING)
-    if not {*DIMENSIONS, *MADE, "clip_id", "vector", "error", "x", "y"} <= set(dataset.schema.names):
+    own, wanted = dataset.schema, schema(1, 1)
+    types = {name: own.field(name).type for name in own.names}
+    if not {*DIMENSIONS, *MADE, "clip_id", "vector", "error", "x", "y"} <= types.keys():
         raise ReferencesError(FOREIGN)
+    for name in types.keys() & set(wanted.names) - {"neighbors"}:
+        mine, theirs = wanted.field(name).type, types[name]
+        if pa.types.is_fixed_size_list(mine) and pa.types.is_fixed_size_list(theirs):  # of any length
+            mine, theirs = mine.value_type, theirs.value_type
+        if mine != theirs:
+            raise ReferencesError(FOREIGN)
     return dataset
 
 
@@ -376,6 +407,8 @@ def index(uri: str, progress: Progress = lambda message: None) -> Facts:
     kind = kind_of(made)
     progress("Centring the vectors")
     mean, _ = mean_of(dataset)
+    if not np.isfinite(mean).all():
+        raise ReferencesError(NO_NUMBERS)
     form = pa.schema({"number": pa.int64(), "unit": pa.list_(pa.float32(), len(mean))})
 
     def centred() -> Iterator[pa.RecordBatch]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -15,6 +16,8 @@ from vjepa_demo.references.listing import CSV_NAME, clips_of, is_hidden
 from vjepa_demo.references.sources import fetch
 from vjepa_demo.scale.work import Item
 from vjepa_demo.settings import HUB
+
+log = logging.getLogger(__name__)
 
 MOST = 10_000_000  # clips of a folder
 TABLES = (".csv", ".parquet")
@@ -34,8 +37,12 @@ def items(source: str) -> list[Item]:
     """
     try:
         found = list(_items(source))
-    except OSError as error:
-        raise ReferencesError(f"The source cannot be read: {error.strerror or type(error).__name__}.") from error
+    except (OSError, ValueError) as error:  # Arrow's own are these
+        log.warning("a source cannot be read", exc_info=True)
+        reason = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
+        raise ReferencesError(
+            f"The source cannot be read{reason}: see that it is there, may be read, and is what its name says."
+        ) from error
     if not found:
         raise ReferencesError("The source holds no clip: videos or pictures, or a table of their paths.")
     return found
@@ -116,7 +123,8 @@ def _row(path: Any, told: dict[str, Any], here: str, line: int) -> Item:
     except (TypeError, ValueError) as error:
         raise ReferencesError(f"Row {line} of the table of clips: `start` and `end` have to be seconds.") from error
     label, split = str(told.get("label") or ""), str(told.get("split") or "")
-    if "://" in here or "://" in str(path):
+    path = str(path)
+    if "://" in here or "://" in path:
         return Item(path if "://" in path else f"{here}/{path}", label, split, start, end)
     found = _item(os.path.join(here, path))
     return Item(found.uri, label, split, start, end, found.size, found.modified)

@@ -43,7 +43,7 @@ os.environ.setdefault("LANCE_LOG", "error")  # before it is imported: it warns o
 NEIGHBOURS = 15  # of a clip, in exports
 LAID_OUT = 10_000  # clips of which UMAP makes a map; all others are placed on it
 BLOCK = 4096  # rows compared at a time
-GONE = "The table of clips cannot be read any more: put it back, or name another one."
+UNREADABLE = "The table of clips cannot be read: see that it is there, whole, and may be read, or name another one."
 OTHER_KIND = "The table at {} holds clips embedded in another way ({}): name another one, or its options."
 
 
@@ -61,13 +61,13 @@ def schema(width: int, motion: int) -> pa.Schema:
 
 @contextlib.contextmanager
 def reading() -> Iterator[None]:
-    """What is read within this context is of a table that was opened before. Raises ReferencesError where that is
-    gone."""
+    """What is read within this context is of a table, as somebody may have made it. Raises ReferencesError where it is
+    gone, or damaged."""
     try:
         yield
     except (OSError, ValueError) as error:  # Lance's own are these
         log.warning("a table cannot be read", exc_info=True)
-        raise ReferencesError(GONE) from error
+        raise ReferencesError(UNREADABLE) from error
 
 
 class Table:
@@ -77,15 +77,16 @@ class Table:
         self.uri = str(uri)
 
     def open(self) -> Any:
-        """The dataset as it is now; None where there is none."""
+        """The dataset as it is now; None where there is none. Raises ReferencesError where it cannot be read."""
         import lance
 
-        try:
-            return lance.dataset(self.uri)
-        except (ValueError, OSError) as error:
-            if "not found" in str(error).lower() or "does not exist" in str(error).lower():
-                return None
-            raise
+        with reading():
+            try:
+                return lance.dataset(self.uri)
+            except (ValueError, OSError) as error:
+                if "not found" in str(error).lower() or "does not exist" in str(error).lower():
+                    return None
+                raise
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[None]:
@@ -286,6 +287,7 @@ def of_set(references: ReferenceSet) -> pa.Table:
     return pa.Table.from_pylist(rows, fields)
 
 
+@reading()
 def of_job(uri: str) -> pa.Table:
     """The clips of a job's table that have a vector, with their neighbours. Raises ReferencesError."""
     import pyarrow as pa

@@ -25,7 +25,10 @@ from vjepa_demo.views.orders import WORDS
 from vjepa_demo.views.similarity import first_position, similarity
 from vjepa_demo.views.snippet import snippet
 
-EXPECTED = "Bright: not expected. Another checkpoint has another scale."
+EXPECTED = (
+    "Bright: not expected. The band about the curve: from the context that expected most of a step to the one that "
+    "expected least. Another checkpoint has another scale."
+)
 SAVED = "Saved where your browser puts downloads."
 COMPARED_BY = {"mean": "what they show", "motion": "how they move", "probe": "what the classifier makes of them"}
 MOST_SECONDS = 1e6
@@ -106,8 +109,9 @@ def try_orders(say: Progress, folder: Path, result_id: str | None) -> Iterator[U
     head = "<tr><th>The clip …</th><td>Appearance</td><td>Motion</td></tr>"
     about = (
         "How like the clip as it is, as cosines. 1.00 is no difference: this vector does not tell in which order time "
-        "runs. The lower, the more it does. Appearance and Motion are the vectors of Compare by; – where these cannot "
-        "be compared, since nothing moves or the clip is half as long."
+        "runs. The lower, the more it does; what Motion says of the frozen clip it says without any movement, so hold "
+        "its other rows against that. Appearance and Motion are the vectors of Compare by; – where these cannot be "
+        "compared."
     )
     yield {"status": status("Done."), "tests": f"<table>{head}{rows}</table><p>{about}</p>"}
 
@@ -124,7 +128,11 @@ def cut_up(say: Progress, folder: Path, result_id: str | None, query: Any) -> It
     found = windows.track(
         result.path, whole, windows.fitting(result.clip.source.duration), asked=asked, at=at, progress=say
     )
-    yield {"status": status("Done."), "track": track_value(found, at)}
+    stamps = result.embedding.timestamps
+    asked_for = f"what was shown, {stamps[0]:.2f} to {stamps[-1]:.2f} s"
+    if at:
+        asked_for = f"the patch at {stamps.reshape(-1, 2).mean(axis=1)[at[0]]:.2f} s, row {at[1]}, column {at[2]}"
+    yield {"status": status("Done."), "track": track_value(found, asked_for)}
 
 
 def remember_query(event: gr.EventData) -> dict[str, Any] | None:

@@ -22,8 +22,8 @@ def figures(rows: Mapping[str, Row], name: str) -> str:
 
     A clip's surprise is the mean over its time steps, as is customary for pairs (arXiv 2502.11831); what its highest
     step says of pairs out of sight is told after that, where it was measured. These are matched and stand together; in
-    plain sight every kind is another question. What is not above chance, or another judge, by its interval is said to
-    be no better.
+    plain sight every kind is another question. Where its interval is below chance, or another judge, it is said to be
+    worse, and where that lies within, to be no better.
 
     Args:
         rows: by the kind of pair. `pairs` is their number, `out_of_sight` whether nothing can be seen to go wrong in
@@ -47,7 +47,7 @@ def figures(rows: Mapping[str, Row], name: str) -> str:
 
 
 def _share(group: list[Row], how: str) -> str:
-    """The checkpoint's share of a group of kinds, its interval, and what it is no better than."""
+    """The checkpoint's share of a group of kinds, its interval, and what it is worse than, or no better."""
     count = sum(int(row["pairs"]) for row in group)
 
     def of(judge: str) -> float:
@@ -56,9 +56,13 @@ def _share(group: list[Row], how: str) -> str:
     right = of("checkpoint")
     low, high = interval(right, count)
     others = {words: of(judge) for judge, words in RIVALS.items() if all(f"{judge} {how}" in row for row in group)}
-    above = [f"{words} ({_per_cent(other)})" for words, other in {"chance": 0.5, **others}.items() if other >= low]
+    others = {"chance": 0.5, **others}
+    worse = [f"{words} ({_per_cent(other)})" for words, other in others.items() if other > high]
+    alike = [f"{words} ({_per_cent(other)})" for words, other in others.items() if low <= other <= high]
+    told = [f"worse than {' and '.join(worse)}"] if worse else []
+    told += [f"no better than {' or '.join(alike)}"] if alike else []
     share = f"{_per_cent(right)} ({_per_cent(low)} to {_per_cent(high)})"
-    return f"{share}, which is no better than {' or '.join(above)}" if above else share
+    return f"{share}, which is {' and '.join(told)}" if told else share
 
 
 def _per_cent(share: float) -> str:

@@ -11,12 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from clip_tables import KIND, clustered, write_indexed, write_table
+from PIL import Image
 
 from vjepa_demo.embedding import Embedding, Vector
 from vjepa_demo.errors import ReferencesError
 from vjepa_demo.scale import drawn, large, tables
 from vjepa_demo.scale.drawn import sampled
 from vjepa_demo.scale.large import LargeSet, SmallSet
+from vjepa_demo.ui import examples
 
 lance = pytest.importorskip("lance", reason="the extra for jobs is not installed: make scale")
 pa = pytest.importorskip("pyarrow")
@@ -129,8 +131,9 @@ def test_the_nearest_are_told_however_few_are_drawn(
 def test_a_file_is_one_of_the_table_and_a_clip(tmp_path: Path) -> None:
     clips = ["clips/a.mp4", str(tmp_path / "b.jpg"), "notes.txt", "s3://bucket/c.mp4", None, "gone.mp4"]
     (tmp_path / "clips").mkdir()
-    for name in ("clips/a.mp4", "b.jpg", "notes.txt"):
-        (tmp_path / name).write_bytes(b"what is in it")
+    shutil.copy(examples.files()[0], tmp_path / "clips/a.mp4")
+    Image.new("RGB", (8, 8)).save(tmp_path / "b.jpg")
+    (tmp_path / "notes.txt").write_text("what is in it")
     pictures = [b"\xff\xd8\xff\xe0", b"<script>", None, b"", b"\xff\xd8\xff\xe1", None]
     more = {"uri": clips, "thumbnail": pictures, "end": [None, 4.0, float("nan"), 4.0, 4.0, 4.0], "label": [None] * 6}
     path = tmp_path / "set.lance"
@@ -149,6 +152,18 @@ def test_a_file_is_one_of_the_table_and_a_clip(tmp_path: Path) -> None:
     assert [each["file"] for each in about] == ["a.mp4", "b.jpg", "notes.txt", "c.mp4", "", "gone.mp4"]
 
 
+def test_nothing_but_a_clip_is_handed_out_whatever_it_is_called(tmp_path: Path) -> None:
+    (tmp_path / "passwd").write_text("root:x:0:0:root:/root:/bin/bash\n" * 20)
+    (tmp_path / "link.mp4").symlink_to(tmp_path / "passwd")
+    (tmp_path / "code.ts").write_text("export const one = 1;\n" * 50)
+    uris = ["link.mp4", "code.ts", "a" * 5000 + ".mp4", "nul\0.mp4", "/proc/self/environ", ".."]
+    path = tmp_path / "set.lance"
+    write_table(path, VECTORS[:6], LABELS[:6], uri=uris)
+    found = large.opened(str(path))
+    assert [found.file(number) for number in range(6)] == [None] * 6
+    assert not any(each["here"] for each in found.about(range(6)))
+
+
 @pytest.mark.parametrize("write", [write_table, partial(write_indexed, sizes=[(large, "PARTITION", 100)])])
 def test_a_table_that_is_gone_is_said(write: Callable[..., None], tmp_path: Path) -> None:
     from starlette.requests import Request
@@ -160,10 +175,10 @@ def test_a_table_that_is_gone_is_said(write: Callable[..., None], tmp_path: Path
     found = large.opened(str(path))
     key = serving.shelf.put_table(found, "{}")
     shutil.rmtree(path)
-    with pytest.raises(ReferencesError, match="put it back"):
+    with pytest.raises(ReferencesError, match="cannot be read"):
         found.about([3])
     if isinstance(found, LargeSet):  # a small one is in memory
-        with pytest.raises(ReferencesError, match="put it back"):
+        with pytest.raises(ReferencesError, match="cannot be read"):
             found.compare(Vector(VECTORS[7], KIND)).neighbours(3)
     for name in ("3", "3.jpg", "3.json"):
         asked = Request({"type": "http", "path_params": {"key": key, "name": name}})

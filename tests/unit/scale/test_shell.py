@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,8 @@ from vjepa_demo.embedding import Kind
 from vjepa_demo.options import Options
 from vjepa_demo.scale import large, tables, within
 
-pytest.importorskip("lance", reason="the extra for jobs is not installed: make scale")
+lance = pytest.importorskip("lance", reason="the extra for jobs is not installed: make scale")
+pa = pytest.importorskip("pyarrow")
 
 OPTIONS = Options("nano", frames=4, fit="squash", precision="fp32")
 Run = Callable[..., dict]
@@ -186,3 +188,62 @@ def test_mistakes_are_sentences(refused: Callable[..., str], table: Path, tmp_pa
     assert refused("references", "import", "x.parquet", "--out", tmp_path / "x.lance") == scale.EXTRA
     assert refused("neighbours", "x.mp4", "--references", table) == scale.EXTRA
     assert "lance" in sys.modules
+
+
+def test_what_is_no_table_is_a_sentence(refused: Callable[..., str], table: Path, tmp_path: Path) -> None:
+    plain, damaged = tmp_path / "file.lance", tmp_path / "damaged.lance"
+    plain.write_text("no table")
+    shutil.copytree(table, damaged)
+    for data in (damaged / "data").iterdir():
+        data.unlink()
+    for name in ("odd", "index", "duplicates"):
+        assert "cannot be read" in refused("references", name, plain)
+        assert "cannot be read" in refused("references", name, damaged)
+    typed = tmp_path / "typed.lance"
+    held = lance.dataset(str(table)).to_table()
+    texts = held.set_column(held.schema.get_field_index("start"), "start", pa.array(["0"] * len(held)))
+    lance.write_dataset(texts, str(typed))
+    assert "made by something else" in refused("references", "odd", typed)
+
+
+def test_vectors_that_are_no_numbers_are_told(refused: Callable[..., str], tmp_path: Path, monkeypatch) -> None:
+    vectors, labels = clustered(60, 192, 4, seed=1)
+    vectors[7, 3] = np.nan
+    write_table(tmp_path / "nan.lance", vectors, labels)
+    assert "no numbers" in refused("references", "odd", tmp_path / "nan.lance")
+    monkeypatch.setattr(large, "EXACT", 10)
+    monkeypatch.setattr(tables, "LAID_OUT", 20)
+    assert "no numbers" in refused("references", "index", tmp_path / "nan.lance")
+
+
+def test_sources_and_places_of_a_job_that_make_no_sense_are_told(
+    refused: Callable[..., str], table: Path, video: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("daft")
+    out = ["--engine", "daft", "--out", tmp_path / "out.lance", "--frames", 4]
+    for name, content in (("empty.csv", b""), ("bytes.csv", b"\0\1\2" * 99), ("no.parquet", b"PAR1 and no more")):
+        (tmp_path / name).write_bytes(content)
+        assert "The source cannot be read" in refused("references", "build", tmp_path / name, *out)
+    (tmp_path / "numbers.csv").write_text("path,label\n7,a\n")
+    (tmp_path / "two.csv").write_text(f"path,label\n{video},a\n{video},b\n")
+    assert "listed twice" in refused("references", "build", tmp_path / "two.csv", *out)
+    assert "longer than 0" in refused("references", "build", tmp_path / "two.csv", *out, "--window", 0)
+    assert "longer than 0" in refused("references", "build", tmp_path / "two.csv", *out, "--window", 1, "--stride", 0)
+    assert "no folder" in refused("references", "export", table, "--to", tmp_path / "no" / "x.parquet")
+    assert not (tmp_path / "out.lance").exists()
+
+
+def test_somebody_elses_text_does_nothing_in_a_spreadsheet_or_a_terminal(run: Run, tmp_path: Path) -> None:
+    vectors, _ = clustered(30, 192, 4, seed=1)
+    vectors[1] = vectors[0]
+    hostile = ["=cmd|'/C calc'!A0", "\x1b[31m@SUM(1)\u202e" + "A" * 999]
+    write_table(tmp_path / "set.lance", vectors, np.zeros(30, int), label=[*hostile, *["usual"] * 28])
+    told = run("references", "duplicates", tmp_path / "set.lance", "--above", 0.99999, "--to", tmp_path / "pairs.csv")
+    with (tmp_path / "pairs.csv").open(encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    assert row["label_a"] == f"'{hostile[0]}"
+    assert row["label_b"].startswith("[31m@SUM(1)A")
+    assert told["first"][0]["label_b"] == hostile[1], "JSON is what it is"
+    strays = scale.plain(hostile[1])
+    assert strays.startswith("·[31m@SUM(1)·AAA")
+    assert len(strays) < 400

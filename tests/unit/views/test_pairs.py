@@ -38,7 +38,8 @@ def test_kinds_count_by_their_pairs() -> None:
     ("share", "random", "words"),
     [
         (0.58, None, "58 % (48 % to 67 %), which is no better than chance (50 %) or the mere change of pixels (55 %)"),
-        (0.40, None, "no better than chance (50 %) or"),
+        (0.44, None, "which is worse than the mere change of pixels (55 %) and no better than chance (50 %)"),
+        (0.00, None, "0 % (0 % to 4 %), which is worse than chance (50 %) and the mere change of pixels (55 %)."),
         (0.62, None, "62 % (52 % to 71 %), which is no better than the mere change of pixels (55 %)."),
         (0.70, 0.66, "70 % (60 % to 78 %), which is no better than random weights (66 %)."),
         (0.90, 0.66, "out of sight in 90 % (83 % to 94 %)."),

@@ -126,7 +126,7 @@ export class ClipView {
 
   #caption({ seen }) {
     const shown = this.parts === ONE ? 0 : this.clip.header.expected[seen - 1];
-    const what = this.step < shown ? `this step, which was shown (the first ${shown})` : `what was expected after ${shown} step${shown > 1 ? "s" : ""}, in patches that were seen`;
+    const what = this.step < shown ? `this step, which was shown (the first ${shown})` : `what was expected after ${shown} step${shown > 1 ? "s" : ""}, in patches that were seen (faint: none is like it)`;
     this.facts.textContent = shown ? `${this.parts.down > 1 ? "below" : "right"}: ${what}` : this.#seen();
   }
 

@@ -7,7 +7,6 @@ from typing import Any
 import gradio as gr
 
 from vjepa_demo.ui.widget import widget
-from vjepa_demo.views.similarity import Position
 from vjepa_demo.windows import Tracked
 
 
@@ -17,16 +16,15 @@ def track(**kwargs: Any) -> gr.HTML:
     return widget("track", events=("window",), **kwargs)
 
 
-def track_value(found: Tracked, at: Position | None) -> dict[str, Any]:
+def track_value(found: Tracked, what: str) -> dict[str, Any]:
     """What it shows of a film.
 
     Args:
         found: its windows, compared with a clip.
-        at: the patch of that clip which was looked for; None for the clip itself.
+        what: that clip, or the patch of it which was looked for, in words that stay true when another part is shown.
     """
     told, (start, end) = found.track.json(), found.track.spans[0]
     made, count = found.first.embedding.fingerprint, len(told["windows"])
-    what = "the part that is shown" if at is None else f"the patch at step {at[0]}, row {at[1]}, column {at[2]}"
     words = f"{count} windows of {end - start:g} s, embedded by {made.checkpoint}, {made.options.frames} frames each"
     if found.failures:
         words += f"; {len(found.failures)} cannot be read"

@@ -34,7 +34,7 @@ function draw({ windows, change, scenes, like, what, words }, trigger) {
   row.append(...bars);
   return h(
     "section", { class: "tr-root w-root", role: "region", "aria-label": "Windows of the film" }, row,
-    h("p", { class: "w-soft", text: `Up: how like ${what}, at most ${like[best].toFixed(2)}. Down: how much a window differs from the one before. A line: about there a scene begins.` }),
+    h("p", { class: "w-soft", text: `Up: how like ${what}, at most ${like[best].toFixed(2)}, from 0 on. Down: how much a window differs from the one before.${scenes.length > 1 ? " A line: about there a scene begins." : ""}` }),
     h("p", { class: "w-soft", text: `${words}. A click shows a window.` }),
   );
 }

@@ -59,7 +59,7 @@ def test_labels_are_listed_as_text_and_the_attention_is_painted(
     before = page.locator(".pv-stage canvas").nth(1).screenshot()
     attention.click()
     assert page.locator(".pv-stage canvas").nth(1).screenshot() != before
-    step, row, col = found.most
+    (step, row, col), times = found.most(shown.embedding.patch_mask)
     page.get_by_role("button", name=re.compile(f"^Step {step},")).click()
     stage, (_, rows_there, cols) = page.locator(".pv-stage").first, shown.embedding.grid
     box = stage.bounding_box()
@@ -67,7 +67,7 @@ def test_labels_are_listed_as_text_and_the_attention_is_painted(
     readout = page.get_by_label("Readout")
     expect(readout).to_contain_text(f"row {row}, column {col}")
     number = float(readout.locator(".pv-number").inner_text().split()[0])
-    assert number == pytest.approx(found.times, rel=0.06)
+    assert number == pytest.approx(times, rel=0.06)
     share = 100 * found.attention[step].sum()
     told = int(re.search(r"(\d+) % of all is in this step", readout.inner_text())[1])
     assert told == pytest.approx(share, abs=1.5)

@@ -44,7 +44,7 @@ def given(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
 
 @pytest.fixture
 def written(tmp_path: Path) -> Path:
-    (tmp_path / "a.mp4").write_bytes(b"what is in a.mp4")
+    (tmp_path / "a.mp4").write_bytes(b"\0\0\0\x18ftypmp42, and in a.mp4")
     (tmp_path / "secret.txt").write_bytes(b"what nobody may see")
     path = tmp_path / "clips.lance"
     uris = ["a.mp4", "secret.txt", "s3://bucket/b.mp4", None, *[f"gone{n}.mp4" for n in range(36)]]
@@ -144,7 +144,7 @@ def test_only_what_the_table_names_has_an_address(given, written: Path) -> None:
     assert (told["count"], told["points"], sorted(told["labels"])) == (40, 40, sorted(found.points.labels))
     assert get("points.bin") == (200, found.points.packed())
     assert client.get(f"/references/{key}/0.json").json() == found.about([0])[0]
-    assert get("0", Range="bytes=11-15") == (206, b"a.mp4")
+    assert get("0", Range="bytes=21-25") == (206, b"a.mp4")
     assert client.get(f"/references/{key}/0").headers["content-type"] == "video/mp4"
     assert get("0.jpg") == (200, JPEG)
     for answer in (client.get(f"/references/{key}/{name}") for name in ("0", "0.jpg", "points.bin")):

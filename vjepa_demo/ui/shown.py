@@ -25,10 +25,7 @@ from vjepa_demo.views.orders import WORDS
 from vjepa_demo.views.similarity import first_position, similarity
 from vjepa_demo.views.snippet import snippet
 
-EXPECTED = (
-    "Bright: not expected. The band about the curve: from the context that expected most of a step to the one that "
-    "expected least. Another checkpoint has another scale."
-)
+EXPECTED = "Bright: not expected. Band: how much the contexts differ. Another checkpoint has another scale."
 SAVED = "Saved where your browser puts downloads."
 COMPARED_BY = {"mean": "what they show", "motion": "how they move", "probe": "what the classifier makes of them"}
 MOST_SECONDS = 1e6

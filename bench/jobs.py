@@ -187,8 +187,8 @@ def run(name: str, way: str, folder: Path, out: Path, kill: str = "") -> Took:
         process.wait()
         print(f"killed with {len(vectors_of_table(out))} clips in the table", flush=True)
         process = begin(way, folder, out)
-    took = Took(name, 0.0, finish(process)["clips"], None if way == "plain" else out, bool(kill))
-    return replace(took, whole=time.monotonic() - began)
+    clips = finish(process)["clips"]
+    return Took(name, time.monotonic() - began, clips, None if way == "plain" else out, bool(kill))
 
 
 def compare(work: Path, clips: int) -> int:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,8 @@ import urllib.error
 import urllib.request
 import venv
 from pathlib import Path
+
+from demo import free_port
 
 from vjepa_demo.references.preparing import SHIPPED
 
@@ -58,9 +59,7 @@ def by_duckdb(programs: Path, table: Path) -> dict[str, object]:
 
 def by_atlas(programs: Path, table: Path) -> dict[str, object]:
     """What embedding-atlas tells its page of the table, with our vectors, places and neighbours instead of its own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     columns = ["--vector", "vector", "--x", "x", "--y", "y", "--neighbors", "neighbors"]
     command = [programs / "embedding-atlas", table, *columns, "--port", str(port), "--no-auto-port"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:

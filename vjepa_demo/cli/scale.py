@@ -71,10 +71,9 @@ def run_job(shell: Shell, given: argparse.Namespace) -> int:
         if chosen.get(name, 1) < 1:
             raise RequestError(f"--{name} must be 1 or more, not {chosen[name]}.")
     plan = job.Plan(**{"gpus": job.has_gpu(), **chosen})
-    stride = given.window / 2 if given.window and given.stride is None else given.stride
-    cut = None if given.window is None else Cut(given.window, stride)
-    if cut:
-        cut.check()
+    cut = None
+    if given.window is not None:
+        cut = Cut(given.window, given.window / 2 if given.stride is None else given.stride)
     began = time.monotonic()
     items = sources.items(given.source)
     table, added = job.run(
@@ -105,7 +104,7 @@ def run_export(shell: Shell, given: argparse.Namespace) -> int:
     from vjepa_demo.scale import tables
 
     if "://" not in given.to and not given.to.endswith(".lance"):
-        writable(given.to, ".parquet")
+        writable(given.to, ".parquet", ".lance")
     table: Any
     if is_table(given.folder):
         table = tables.of_job(given.folder)

@@ -178,14 +178,14 @@ def opened(uri: str) -> SmallSet | LargeSet:
     )
 
 
-@reading()
 def settle(uri: str, progress: Progress = lambda message: None) -> None:
     """Do what is left to do, so that a table can be searched: its map and, where it is large, its index. Raises
     ReferencesError."""
     _own(uri)
     with Table(uri).changing():
         dataset = _own(uri)
-        count = dataset.count_rows(filter="error IS NULL")
+        with reading():
+            count = dataset.count_rows(filter="error IS NULL")
         if count > EXACT:
             made = Index.open(uri)
             if not made or made.facts.version != dataset.version:

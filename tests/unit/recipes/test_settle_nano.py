@@ -116,3 +116,13 @@ def test_one_command_settles_a_checkpoint(folder, tmp_path, monkeypatch):
     assert AutoModel.from_pretrained(tmp_path / "out/nano").config.hidden_size == 64
     with (tmp_path / "out/log.csv").open(newline="") as file:
         assert all(float(row["error"]) > 0 for row in csv.DictReader(file))
+
+
+def test_views_behind_screens_are_whole_clips_and_none_like_another():
+    views = settle_nano.draw_screens(np.random.default_rng(0), 2, nano.STEPS)
+    assert views.frames.shape == (2, 2 * nano.STEPS, 3, 256, 256)
+    assert as_input(views.frames).shape[-2:] == (128, 128)
+    assert views.positions.tolist() == [list(range(nano.STEPS * 256))] * 2
+    assert 0 <= views.frames.min() < views.frames.max() <= 1
+    assert not torch.equal(views.frames[0], views.frames[1])
+    assert (views.frames[:, 0] != views.frames[:, 7]).any(), "something passes"

@@ -30,7 +30,7 @@ PLACES = """() => {
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Random, and slow enough that a set of references is not embedded at once."""
     folder = tmp_path_factory.mktemp("checkpoints") / "slow"
-    return save_checkpoint(folder, crop=128, hidden_size=176, num_attention_heads=8, num_hidden_layers=6)
+    return save_checkpoint(folder, crop=128, hidden_size=176, num_attention_heads=8, num_hidden_layers=18)
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from vjepa_demo.model import checkpoints
 from vjepa_demo.options import IMAGE_FRAMES, Fit, Options, Sampling, SamplingMode, page_fit
 from vjepa_demo.references import current
 from vjepa_demo.references.filling import Filling, fill
-from vjepa_demo.references.preparing import missing
+from vjepa_demo.references.preparing import has_map, missing
 from vjepa_demo.settings import ZERO_GPU, settings
 from vjepa_demo.ui import pairs, sessions, table
 from vjepa_demo.ui.kept import Store
@@ -236,20 +236,22 @@ NO_OFFER: Update = {"offer": HIDDEN, "ready": HIDDEN, "watched": None, "watch": 
 def compare_or_offer(result: Embedded, references: Path, say: Progress) -> Update:
     """The clip's place among the references.
 
-    Where these are not embedded in its way yet and that takes more than a few seconds, they are embedded in the
-    background if the way is the checkpoint's own, and otherwise nothing begins by itself: what it would cost is said.
+    Where these are not embedded in its way yet and that takes more than a few seconds, or a map has to be laid out, it
+    happens in the background if the way is the checkpoint's own. Otherwise nothing begins by itself that takes long:
+    what it would cost is said.
     """
     count, seconds = price(result, references)
+    long = seconds > AT_ONCE_S or (count and not has_map(references, result.kind))
+    if long and is_own_way(result, references, seconds):
+        result = explore.at_layer(result, None, say)
+        filling = fill(references, result.embedding.fingerprint.options)
+        return {"status": status("Done."), **show_filling(result, filling)}
     if seconds <= AT_ONCE_S:
         try:
             compared = table.compare(result, references, say)
         except FingerprintMismatch as error:  # of a table, to which nothing is added
             return {"status": status(str(error)), "map": None, **NO_OFFER, **ways(result, references)}
         return {"status": status("Done."), "map": show_map(compared), **NO_OFFER, **watching(result, references)}
-    if is_own_way(result, references, seconds):
-        result = explore.at_layer(result, None, say)
-        filling = fill(references, result.embedding.fingerprint.options)
-        return {"status": status("Done."), **show_filling(result, filling)}
     words = "Done. There is no map: the reference clips are not embedded in this way yet. The button below does it."
     return {"status": status(words), "map": None, **NO_OFFER, **offers(result, references, count, seconds)}
 

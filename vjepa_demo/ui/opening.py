@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import functools
 import gc
-import importlib
 import logging
 import math
 import sys
@@ -127,7 +126,6 @@ def opening() -> Opening:
 def _load_nano() -> None:
     """What the first clip of a visitor would wait for."""
     Embedder.open(_options("nano"))
-    importlib.import_module("scipy.sparse.linalg")  # for its colours (`similarity.pca_colours`)
 
 
 def _packed() -> Packed | None:

@@ -25,6 +25,7 @@ ZERO_NORM = 1e-6
 PADDING_GREY = 128
 # Percentiles that the PCA colours span. What lies beyond is clipped, so that a few odd tokens do not grey all others.
 PCA_SPAN = (1.0, 99.0)
+FEW_CHANNELS = 512  # of which all eigenvectors take less than the import of what finds a few
 
 # Percentiles of all scores that the colours of a heatmap span. The few above, the query itself among them, share the
 # top colour, so that a noisy map does not look empty.
@@ -108,19 +109,13 @@ def pca_colours(embedding: Embedding) -> np.ndarray:
     Returns:
         uint8 `[T', H', W', 3]`; mid-grey where the patch shows only padding, and where a component has no extent.
     """
-    from scipy.sparse.linalg import eigsh
-
     centred = _directions(embedding, centred=True)
     seen = centred[:, embedding.patch_mask].reshape(-1, centred.shape[-1])
     dim = seen.shape[-1]
     count = min(3, dim - 1)
-    # Lanczos iterations for the few that are wanted take milliseconds where all 1024 would take a second. The start
-    # is fixed so that the same tokens give the same colours.
-    start = np.random.default_rng(0).standard_normal(dim)
     # A little on the diagonal changes no direction, and lets equal tokens have one.
     scatter = (seen.T @ seen).astype(np.float64) + 1e-30 * np.eye(dim)
-    _, basis = eigsh(scatter, k=count, v0=start, tol=1e-8)
-    basis = basis[:, ::-1]
+    basis = _last_eigenvectors(scatter, count)[:, ::-1]
     basis = basis * np.sign(basis[np.abs(basis).argmax(axis=0), np.arange(count)])
     parts = seen @ basis.astype(np.float32)
     low, high = np.percentile(parts, PCA_SPAN, axis=0)
@@ -131,6 +126,16 @@ def pca_colours(embedding: Embedding) -> np.ndarray:
     seen_colours[:, :count] = np.where(flat, PADDING_GREY, np.round(levels))
     colours[:, embedding.patch_mask] = seen_colours.reshape(embedding.grid[0], -1, 3)
     return colours
+
+
+def _last_eigenvectors(matrix: np.ndarray, count: int) -> np.ndarray:
+    """Those of the largest eigenvalues of a symmetric matrix `[D, D]`, ascending: `[D, count]`."""
+    if len(matrix) <= FEW_CHANNELS:
+        return np.linalg.eigh(matrix)[1][:, -count:]
+    from scipy.sparse.linalg import eigsh  # Lanczos iterations take milliseconds where all 1024 would take a second
+
+    start = np.random.default_rng(0).standard_normal(len(matrix))  # fixed: the same tokens give the same colours
+    return eigsh(matrix, k=count, v0=start, tol=1e-8)[1]
 
 
 def score_range(scores: np.ndarray) -> tuple[float, float]:

@@ -134,6 +134,39 @@ def test_the_quickest_way_is_found_and_hopeless_ones_are_not_repeated(monkeypatc
     assert runs.count("steady") > 1
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Callable[[], None]]:
+    """Makes works that take the seconds that are said, the last of these from then on."""
+    now = [0.0]
+    monkeypatch.setattr(device.time, "perf_counter", lambda: now[0])
+
+    def taking(*seconds: float) -> Callable[[], None]:
+        left = list(seconds)
+
+        def run(*_: object) -> None:
+            now[0] += left.pop(0) if len(left) > 1 else left[0]
+
+        return run
+
+    return taking
+
+
+def test_a_busy_moment_decides_nothing(clock) -> None:
+    """A time counts once it was seen twice."""
+    ways = {"disturbed": clock(5.0, 2.0, 1.8, 1.0, 0.5), "steady": clock(0.8)}
+    assert quickest(ways) == ("steady", pytest.approx(800)), "one that is far behind once is not tried again"
+    ways = {"disturbed": clock(2.0, 1.4, 0.7, 1.1, 0.5), "steady": clock(0.8)}
+    assert quickest(ways) == ("disturbed", pytest.approx(500))
+
+
+@pytest.mark.parametrize(("bf16", "cost"), [((9.0, 9.0, 9.0, 0.01), 1.0), ((0.4,), 40.0)])
+def test_whether_bf16_is_hopeless_is_not_asked_once(clock, monkeypatch: pytest.MonkeyPatch, bf16, cost: float) -> None:
+    monkeypatch.setattr(device, "PROBE_S", 100.0)
+    works = {torch.float32: clock(0.01), torch.bfloat16: clock(*bf16)}
+    monkeypatch.setattr(device.F, "linear", lambda x, weight: works[x.dtype]())
+    assert device.cost_of_bf16(8, 16) == pytest.approx(cost)
+
+
 def test_this_machine_is_measured_truly(monkeypatch: pytest.MonkeyPatch) -> None:
     """A way that waits is never chosen, and what is told is what a layer takes."""
     monkeypatch.setattr(device, "TOKENS", 128)

@@ -4,6 +4,7 @@ import { button, h, whileThere } from "../shared/dom.js";
 import { Recorder, canRecord } from "./recorder.js";
 
 const ZONES = ".own-drop"; // parts of the page that take files for themselves
+const STATUS = ".state .status"; // where the server tells how far a clip is
 
 export const mount = (element, gradio) => new Intake(element, gradio);
 
@@ -62,13 +63,25 @@ class Intake {
     try {
       const { path, url } = await this.upload(file);
       if (turn !== this.#turn) return;
-      this.message.textContent = "";
+      this.#waitForWord(`Opening ${file.name} …`);
       this.props.value = { path, url, orig_name: file.name, meta: { _type: "gradio.FileData" } };
       this.trigger("chosen");
     } catch (error) {
       console.warn(error);
       if (turn === this.#turn) this.message.textContent = "The file did not reach the server: try again.";
     }
+  }
+
+  // On a page that has only just opened seconds may pass before the server says anything: until then this does.
+  #waitForWord(words) {
+    const turn = this.#turn, status = document.querySelector(STATUS);
+    this.message.textContent = status ? words : "";
+    if (!status) return;
+    const heard = new MutationObserver(() => {
+      heard.disconnect();
+      if (turn === this.#turn) this.message.textContent = "";
+    });
+    heard.observe(status, { childList: true, subtree: true, characterData: true });
   }
 }
 

@@ -28,11 +28,14 @@ const heated = new Promise((resolve) => document.addEventListener("patchquery", 
 const afterHeat = () => heat ||= document.querySelector(".pv-root")
   ? Promise.race([heated, new Promise((resolve) => setTimeout(resolve, HEAT_MS))]) : Promise.resolve();
 
-// It is large: what is looked at first goes before it.
-const idle = () => new Promise((resolve) => {
-  if (window.requestIdleCallback) window.requestIdleCallback(resolve, { timeout: 2000 });
-  else setTimeout(resolve, 300);
-});
+// It is large, and so is what it does first: what is looked at goes before it, and so does a clip that is on its way,
+// which the same processor may have to embed.
+const COMING = ".in-message:not(:empty), .state .status .busy", LOOK_MS = 100, COMING_MS = 15_000;
+const rest = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+const idle = async () => {
+  if (window.requestIdleCallback) await new Promise((resolve) => window.requestIdleCallback(resolve, { timeout: 2000 }));
+  for (let ms = 0; (ms < REST_MS || document.querySelector(COMING)) && ms < COMING_MS; ms += LOOK_MS) await rest(LOOK_MS);
+};
 
 export function loadPlotly(url) {
   plotly ||= idle().then(() => new Promise((resolve, reject) => {

@@ -9,7 +9,7 @@ import re
 
 import numpy as np
 import pytest
-from first_load import WAIT_MS, ready
+from first_load import HEARD, WAIT_MS, ready
 from PIL import Image
 from playwright.sync_api import Page, Request, expect
 
@@ -300,6 +300,27 @@ def test_a_setting_applies_to_the_example_that_the_page_opens_with(app: Page):
     app.get_by_role("radio", name="pad").check()
     expect(app.get_by_text("(16 frames, pad)")).to_be_visible(timeout=WAIT_MS)
     assert shown(app) == "dominoes.mp4"
+
+
+def test_a_clip_on_its_way_is_told_of_and_goes_before_the_map(page: Page, demo_url: str, video):
+    """Chosen with the first heat, while the server does not speak yet."""
+    page.set_default_timeout(WAIT_MS)
+    page.add_init_script(HEARD)
+    libraries: list[str] = []
+    page.on("request", lambda request: libraries.append(request.url) if "plotly" in request.url else None)
+    page.goto(demo_url)
+    page.wait_for_function("window.firstHeat")
+    page.route("**/queue/join*", lambda route: None)  # held
+    upload(page, video)
+    told = page.get_by_text(f"Opening {video.name} …")
+    expect(told).to_be_visible()
+    page.wait_for_timeout(3000)
+    assert not libraries
+    page.unroute("**/queue/join*")  # which lets go what was held
+    expect(told).to_be_hidden()
+    done(page)
+    expect(page.get_by_role("region", name="Reference map")).to_have_attribute("data-state", "ready")
+    assert len(libraries) == 1
 
 
 def test_a_control_that_is_left_as_it_was_embeds_nothing(app: Page, video):

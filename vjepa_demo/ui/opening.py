@@ -99,7 +99,7 @@ class Opening:
         checkpoint = self.choice.checkpoint
         if self.shown and self.shown.embedding.fingerprint.checkpoint != checkpoint.id:
             words += f" This example is nano's; {checkpoint.name} embeds what you choose."
-        return status(words)
+        return status(words, "opening")
 
 
 @functools.lru_cache(maxsize=1)

@@ -44,7 +44,8 @@ def safe(text: str) -> str:
 
 
 def status(message: str, kind: str = "") -> str:
-    """A line for the status; kind is "", "busy", "partly" (some of it failed) or "error"."""
+    """A line for the status; kind is "", "opening" (nobody has asked for anything yet), "busy", "partly" (some of it
+    failed) or "error"."""
     role = "alert" if kind in ("partly", "error") else "status"
     return f'<div role="{role}" class="{kind}">{safe(message)}</div>'
 

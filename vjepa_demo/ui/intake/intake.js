@@ -78,6 +78,7 @@ class Intake {
     this.message.textContent = status ? words : "";
     if (!status) return;
     const heard = new MutationObserver(() => {
+      if (!status.textContent.trim() || status.querySelector(".opening")) return; // what it says to who comes
       heard.disconnect();
       if (turn === this.#turn) this.message.textContent = "";
     });

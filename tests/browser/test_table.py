@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 from clip_tables import write_table
 from demo import running_demo
@@ -14,6 +15,7 @@ from playwright.sync_api import Page, expect
 
 from vjepa_demo.embedding import Kind, Vector
 from vjepa_demo.options import Options
+from vjepa_demo.references.comparison import ReferenceSet
 from vjepa_demo.references.preparing import SHIPPED, stored_set
 from vjepa_demo.ui import examples, packed
 
@@ -46,6 +48,7 @@ class Given:
     labels: list[str]
     near: list[int]
     clip: Path
+    references: ReferenceSet
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +79,7 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Given]:
     clip = tmp_path_factory.mktemp("clip") / "dropped.mp4"
     clip.write_bytes(Path(files[ROW]).read_bytes())
     with running_demo(tmp_path_factory.mktemp("cache"), VJEPA_DEMO_REFERENCES=str(path)) as url:
-        yield Given(url, labels, near, clip)
+        yield Given(url, labels, near, clip, references)
 
 
 def drop(page: Page, given: Given) -> None:
@@ -155,3 +158,56 @@ def test_a_clip_of_another_kind_is_led_to_the_tables(open_page, given: Given, co
     expect(page.get_by_text("Done.").first).to_be_visible()
     expect(page.get_by_role("list", name="Nearest references").get_by_role("button")).to_have_count(10)
     assert not console_errors
+
+
+def test_what_is_within_the_table_is_listed(open_page, given: Given, console_errors, left_localhost) -> None:
+    """Held against all pairs of cosines of the exact set."""
+    page = open_page()
+    drop(page, given)
+    page.get_by_role("button", name="Within these clips").click()
+    cosines = given.references.unit @ given.references.unit.T
+    np.fill_diagonal(cosines, -1)
+    pairs = np.argwhere(np.triu(cosines >= 0.9))
+    most = max(pairs, key=lambda pair: cosines[tuple(pair)])
+    assert len(pairs) > 3
+
+    field = page.get_by_label("Near-duplicates: cosine from")
+    field.fill("0.9")
+    page.get_by_role("button", name="Near-duplicates").click()
+    found = page.get_by_role("region", name="Near-duplicates")
+    expect(found).to_contain_text(f"{len(pairs)} pairs of 128 clips have a cosine of 0.9 or more.")
+    first = found.get_by_role("listitem").first
+    assert float(first.locator(".wi-cosine").inner_text()) == pytest.approx(cosines[tuple(most)], abs=6e-4)
+    assert first.locator("img").evaluate_all("all => all.map((one) => new URL(one.src).pathname.split('/').pop())") == [
+        f"{row}.jpg" for row in most
+    ]
+    first.get_by_role("button").first.click()
+    expect(page.locator(".rm-player video")).to_have_attribute("src", re.compile(rf"/{most[0]}#t=0[.]5,1[.]5$"))
+
+    page.get_by_role("button", name="Odd ones").click()
+    odd = np.flatnonzero(cosines.max(axis=1) < given.references.far_threshold)
+    found = page.get_by_role("region", name="Odd ones")
+    expect(found).to_contain_text(f"{len(odd)} of 128 clips have no other")
+    expect(found.get_by_role("listitem")).to_have_count(len(odd))
+
+    page.get_by_label("Clusters (0: as many as there are)").fill("5")
+    page.get_by_role("button", name="Clusters", exact=True).click()
+    found = page.get_by_role("region", name="Clusters")
+    expect(found).to_contain_text("5 clusters of 128 clips")
+    sizes = [int(text.split()[0]) for text in found.locator(".wi-said").all_inner_texts()]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sum(sizes) == 128
+
+    page.get_by_role("button", name="Like the pinned patch").click()
+    expect(page.get_by_text("No patch of this clip is pinned")).to_be_visible()
+    expect(found).to_be_visible()
+    page.get_by_role("application", name=re.compile("Frame of step")).first.click()
+    page.get_by_role("button", name="Like the pinned patch").click()
+    expect(page.get_by_role("region", name="Like a patch of dropped.mp4").get_by_role("listitem")).to_have_count(50)
+
+    field.fill("-1")
+    page.get_by_role("button", name="Near-duplicates").click()
+    expect(page.get_by_role("region", name="Near-duplicates")).to_contain_text("8,128 pairs")
+    expect(page.get_by_role("region", name="Near-duplicates").get_by_role("listitem")).to_have_count(50)
+    assert not console_errors
+    assert not left_localhost

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from vjepa_demo import jobs
 from vjepa_demo.embedding import unit_vectors
 from vjepa_demo.errors import ReferencesError, RequestError
 from vjepa_demo.references.comparison import BLOCK, ReferenceClip, ReferenceSet, leave_one_out
@@ -50,8 +51,12 @@ class Cluster:
 def blocks(references: Set) -> Iterator[np.ndarray]:
     """float32 `[n, D]`: the vectors of all clips, centred and of length 1, some at a time."""
     if isinstance(references, LargeSet):
-        return blocks_of(references.units, "unit")
-    return (references.unit[row : row + BLOCK] for row in range(0, len(references), BLOCK))
+        found = blocks_of(references.units, "unit")
+    else:
+        found = (references.unit[row : row + BLOCK] for row in range(0, len(references), BLOCK))
+    for block in found:
+        jobs.check()  # whoever asked may have left
+        yield block
 
 
 def taken(references: Set, numbers: np.ndarray) -> np.ndarray:
@@ -113,6 +118,7 @@ def products(references: Set, probes: int = PROBES) -> Iterator[tuple[np.ndarray
         for own, asking in zip(np.split(members, ends[:-1]), np.split(visits // probes, visited[:-1]), strict=True):
             known = units[own].T
             for begins in range(0, len(asking) if len(own) else 0, BLOCK):
+                jobs.check()
                 rows = asking[begins : begins + BLOCK]
                 yield rows, own, units[rows] @ known
 

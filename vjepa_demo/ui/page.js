@@ -5,6 +5,7 @@
   const button = document.querySelector(".theme-switch");
   const apply = (on) => {
     document.body.classList.toggle("dark", on);
+    document.documentElement.style.colorScheme = on ? "dark" : "light"; // of scrollbars
     if (button) button.title = on ? "Light" : "Dark";
     button?.setAttribute("aria-label", button.title);
   };

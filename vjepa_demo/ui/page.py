@@ -35,6 +35,7 @@ from vjepa_demo.ui import (
     table,
     theme,
     unheard,
+    within,
 )
 from vjepa_demo.ui.accounts import read as read_accounts
 from vjepa_demo.ui.card import TITLE
@@ -122,6 +123,7 @@ def build() -> gr.Blocks:
                     elem_classes=handlers.ways_offered(opening.opening().choice.checkpoint.id),
                     visible=not of_table,
                 )
+                inside = within.panel() if of_table else None
         talk = stage.stage(elem_classes="talk")
         talk.opened(stage.make, None, [status, talk], **RUN)
         own = {"said": gr.HTML(visible=False)} if of_table else own_references.panel()
@@ -169,7 +171,9 @@ def build() -> gr.Blocks:
         pooling.input(
             shown.change_pooling, [result_id, pooling, own_id], outputs_of_pooling, trigger_mode="always_last", **RUN
         )
-        _wire_more(more, status, viewer, result_id, here, film)
+        query = _wire_more(more, status, viewer, result_id, here, film)
+        if inside:
+            within.wire(inside, status, result_id, query)
         viewer.expect(shown.expect, [result_id, more["second"]], [status, viewer, measured], **AT_ONCE)
         for button in (cancel, offer_cancel):
             button.click(handlers.cancel, [result_id, own_id], [status, own["said"], offer, here], **RUN)
@@ -290,8 +294,8 @@ def _wire(
 
 def _wire_more(
     more: dict[str, Any], status: gr.HTML, viewer: gr.HTML, result_id: gr.State, here: gr.HTML, film: gr.HTML
-) -> None:
-    """What is done with the clip that is shown."""
+) -> gr.State:
+    """What is done with the clip that is shown. Returns what holds the patches that are pinned in it."""
     query = gr.State(None)
     viewer.query(shown.remember_query, None, query, **RUN)
     more["code"].click(shown.take_snippet, [result_id, query], [status, more["text"]], **RUN)
@@ -311,6 +315,7 @@ def _wire_more(
     more["windows"].click(shown.cut_up, [result_id, query], [status, film], **RUN)
     for event in (more["second"].upload, more["second"].clear):
         event(shown.compare, [result_id, more["second"]], [status, viewer], **RUN)
+    return query
 
 
 def launch_options() -> dict[str, Any]:

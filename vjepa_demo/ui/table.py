@@ -17,6 +17,7 @@ from vjepa_demo.explore import Compared, Embedded, Progress
 from vjepa_demo.model.checkpoints import Choice, find
 from vjepa_demo.options import Options
 from vjepa_demo.settings import AUTO, settings
+from vjepa_demo.views.similarity import Position
 
 if TYPE_CHECKING:
     from vjepa_demo.scale.large import LargeSet, SmallSet
@@ -71,15 +72,15 @@ def like(asked: dict[str, Any]) -> dict[str, Any]:
     return asked
 
 
-def compare(result: Embedded, folder: Path, say: Progress) -> Compared:
+def compare(result: Embedded, folder: Path, say: Progress, at: Position | None = None) -> Compared:
     """A clip among the references of a folder, as `explore.compare`; among those of the table where there is one.
     Raises UserError."""
     found = table()
     if found is None:
-        return explore.compare(result, folder, say)
+        return explore.compare(result, folder, say, at)
     result = explore.at_layer(replace(result, pooling=found.kind.pooling, auto=False), None, say)
     try:
-        return explore.compare_with(result, found)
+        return explore.compare_with(result, found, at)
     except FingerprintMismatch as error:
         mine, theirs = result.embedding.fingerprint, found.kind.fingerprint
         if replace(mine, revision=theirs.revision) == theirs:

@@ -105,6 +105,14 @@ class ReferenceMap {
       if (!this.set) this.#label = detail.label;
       else if (label !== this.view.isolated) this.#isolate(label);
     });
+    // A list of clips elsewhere on the page: what is of this set plays here.
+    whileThere(this.root, document, "playreference", (event) => {
+      const { detail: { path, row } } = event;
+      if (!this.set || path !== this.path) return;
+      event.preventDefault();
+      this.#play(row).then(() => this.#mark({ focus: row }));
+      this.parts.plot.scrollIntoView({ block: "nearest" });
+    });
     watchTheme(this.root, () => this.parts.plot.data && this.#draw());
     // A scene of a talk has a place of its own; null leads back to that of the page's clip.
     let held = false;

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from first_load import HEARD, WAIT_MS, ready
 from PIL import Image
-from playwright.sync_api import Page, Request, expect
+from playwright.sync_api import Page, Request, Route, expect
 
 from vjepa_demo.views.loop import FORMATS, MOST_BYTES
 
@@ -307,13 +307,16 @@ def test_a_clip_on_its_way_is_told_of_and_goes_before_the_map(page: Page, demo_u
     page.set_default_timeout(WAIT_MS)
     page.add_init_script(HEARD)
     libraries: list[str] = []
+    held: list[Route] = []
     page.on("request", lambda request: libraries.append(request.url) if "plotly" in request.url else None)
+    page.route("**/set.json*", lambda route: held.append(route))  # what comes before the library
     page.goto(demo_url)
     page.wait_for_function("window.firstHeat")
     page.route("**/queue/join*", lambda route: None)  # held
     upload(page, video)
     told = page.get_by_text(f"Opening {video.name} …")
     expect(told).to_be_visible()
+    page.unroute("**/set.json*")
     page.wait_for_timeout(3000)
     assert not libraries
     page.unroute("**/queue/join*")  # which lets go what was held

@@ -20,7 +20,7 @@ from vjepa_demo.errors import ReferencesError, RequestError
 from vjepa_demo.references.comparison import BLOCK, ReferenceClip, ReferenceSet, leave_one_out
 from vjepa_demo.references.evaluation import TEST, TRAIN, VOTERS, evaluate, score
 from vjepa_demo.scale.large import LargeSet, exact
-from vjepa_demo.scale.tables import blocks_of, drawn, most_alike, vectors_of
+from vjepa_demo.scale.tables import blocks_of, drawn, most_alike, reading, vectors_of
 
 Set = ReferenceSet | LargeSet
 PROBES = 4  # partitions that a clip's near-duplicates are looked for in
@@ -50,19 +50,21 @@ class Cluster:
 
 def blocks(references: Set) -> Iterator[np.ndarray]:
     """float32 `[n, D]`: the vectors of all clips, centred and of length 1, some at a time."""
-    if isinstance(references, LargeSet):
-        found = blocks_of(references.units, "unit")
-    else:
-        found = (references.unit[row : row + BLOCK] for row in range(0, len(references), BLOCK))
-    for block in found:
-        jobs.check()  # whoever asked may have left
-        yield block
+    with reading():
+        if isinstance(references, LargeSet):
+            found = blocks_of(references.units, "unit")
+        else:
+            found = (references.unit[row : row + BLOCK] for row in range(0, len(references), BLOCK))
+        for block in found:
+            jobs.give_way()  # whoever asked may have left, or others wait for the machine
+            yield block
 
 
 def taken(references: Set, numbers: np.ndarray) -> np.ndarray:
     """float32 `[n, D]`: those of some clips."""
     if isinstance(references, LargeSet):
-        return vectors_of(references.units.take(numbers, columns=["unit"]), "unit")
+        with reading():
+            return vectors_of(references.units.take(numbers, columns=["unit"]), "unit")
     return references.unit[numbers]
 
 
@@ -86,11 +88,12 @@ def all_rows(references: Set) -> Iterator[dict[str, str]]:
 
 
 def labels(references: Set) -> np.ndarray:
-    """The label of each clip, str `[R]`."""
+    """The label of each clip, object `[R]`: one long text must not make all of them long."""
     if isinstance(references, LargeSet):
-        column = references.table.to_table(columns=["label"], filter="error IS NULL")["label"]
-        return np.asarray(column.fill_null("").to_numpy(), str)
-    return np.array([clip.label for clip in references.clips])
+        with reading():
+            column = references.table.to_table(columns=["label"], filter="error IS NULL")["label"]
+        return np.asarray(column.fill_null("").to_numpy(), object)
+    return np.array([clip.label for clip in references.clips], object)
 
 
 def products(references: Set, probes: int = PROBES) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -118,7 +121,7 @@ def products(references: Set, probes: int = PROBES) -> Iterator[tuple[np.ndarray
         for own, asking in zip(np.split(members, ends[:-1]), np.split(visits // probes, visited[:-1]), strict=True):
             known = units[own].T
             for begins in range(0, len(asking) if len(own) else 0, BLOCK):
-                jobs.check()
+                jobs.give_way()
                 rows = asking[begins : begins + BLOCK]
                 yield rows, own, units[rows] @ known
 

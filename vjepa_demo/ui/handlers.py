@@ -231,7 +231,7 @@ def _embed(
 
 def end_older() -> None:
     """End what is under way for the clip that the page shows no longer."""
-    for kind in ("clip", "offer", "expect", "tests", "track"):
+    for kind in ("clip", "offer", "expect", "tests", "track", "alike"):
         end(kind)
 
 

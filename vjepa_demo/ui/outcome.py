@@ -30,6 +30,8 @@ OUR_FAULT = "Something went wrong on our side; the last result is still here. Tr
 
 # How every event of the page is wired: it tells its progress itself, and is not part of the API.
 RUN: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+# Of what a newer event of its kind ends: Gradio would not send that while one is under way.
+AT_ONCE: dict[str, Any] = {**RUN, "trigger_mode": "multiple"}
 
 T = TypeVar("T")
 Update = dict[str, Any]
@@ -62,7 +64,11 @@ def sentence(error: BaseException) -> str:
 
 
 def event(
-    *outputs: str, kind: str = "clip", seconds: float = settings.job_seconds, says_in: tuple[str, ...] = ("status",)
+    *outputs: str,
+    kind: str = "clip",
+    seconds: float = settings.job_seconds,
+    says_in: tuple[str, ...] = ("status",),
+    low: bool = False,
 ) -> Callable[[Work], Handler]:
     """Make an event handler of a generator `work(say, folder, *inputs)` that yields `{output: value}`.
 
@@ -74,6 +80,7 @@ def event(
         kind: what the work is about, for those who end it (`pages.end`).
         seconds: how long the work may take, its waiting left out.
         says_in: the outputs that show what it says; why it failed is shown in `status` alone.
+        low: it lets all other work go first.
     """
 
     def in_order(update: Update) -> tuple[Any, ...]:
@@ -83,7 +90,7 @@ def event(
     def decorate(work: Work) -> Handler:
         @functools.wraps(work)
         async def handler(*inputs: Any) -> AsyncIterator[tuple[Any, ...]]:
-            job = visits.job(seconds=seconds)
+            job = visits.job(seconds=seconds, low=low)
             with scratch() as folder, under_way.working(job, kind):
                 try:
                     async with contextlib.aclosing(

@@ -42,7 +42,7 @@ from vjepa_demo.ui.card import TITLE
 from vjepa_demo.ui.drawer import drawer
 from vjepa_demo.ui.gate import GatedBlocks
 from vjepa_demo.ui.link import NAMES, link, made_of, remember_wanted
-from vjepa_demo.ui.outcome import RUN, Update
+from vjepa_demo.ui.outcome import AT_ONCE, RUN, Update
 from vjepa_demo.ui.patch_viewer import patch_viewer
 from vjepa_demo.ui.reference_map import reference_map
 from vjepa_demo.ui.track import track
@@ -53,9 +53,6 @@ THEME_HTML = '<button type="button" class="theme-switch" tabindex="-1" aria-labe
 WATCH_S = 3.0
 LAYER_TOLD = "<p>Surprise and Attention are read off the last layer: for the others choose Similar or Colours.</p>"
 ABOUT = Path(__file__).parent / "about.html"
-
-# Of what shows another clip: a newer event ends those before it, and Gradio would not send it while one is under way.
-AT_ONCE: dict[str, Any] = {**RUN, "trigger_mode": "multiple"}
 
 log = logging.getLogger(__name__)
 
@@ -173,7 +170,7 @@ def build() -> gr.Blocks:
         )
         query = _wire_more(more, status, viewer, result_id, here, film)
         if inside:
-            within.wire(inside, status, result_id, query)
+            within.wire(inside, made, result_id, query)
         viewer.expect(shown.expect, [result_id, more["second"]], [status, viewer, measured], **AT_ONCE)
         for button in (cancel, offer_cancel):
             button.click(handlers.cancel, [result_id, own_id], [status, own["said"], offer, here], **RUN)

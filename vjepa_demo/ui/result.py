@@ -236,9 +236,9 @@ NO_OFFER: Update = {"offer": HIDDEN, "ready": HIDDEN, "watched": None, "watch": 
 def compare_or_offer(result: Embedded, references: Path, say: Progress) -> Update:
     """The clip's place among the references.
 
-    Where these are not embedded in its way yet and that takes more than a few seconds, or a map has to be laid out, it
-    happens in the background if the way is the checkpoint's own. Otherwise nothing begins by itself that takes long:
-    what it would cost is said.
+    Where some of these are not embedded in its way yet and that takes more than a few seconds, or there is no map yet,
+    it happens in the background if the way is the checkpoint's own. Otherwise nothing begins by itself that takes
+    long: what it would cost is said.
     """
     count, seconds = price(result, references)
     long = seconds > AT_ONCE_S or (count and not has_map(references, result.kind))

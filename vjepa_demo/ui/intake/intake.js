@@ -4,7 +4,8 @@ import { button, h, whileThere } from "../shared/dom.js";
 import { Recorder, canRecord } from "./recorder.js";
 
 const ZONES = ".own-drop"; // parts of the page that take files for themselves
-const STATUS = ".state .status"; // where the server tells how far a clip is
+const STATUS = ".page-head .status"; // where the server tells how far a clip is
+const LONGEST_MS = 20_000; // what it does not answer in that time it has refused
 
 export const mount = (element, gradio) => new Intake(element, gradio);
 
@@ -59,7 +60,7 @@ class Intake {
       this.message.textContent = `This file has ${megabytes(file.size)}, and at most ${megabytes(most)} can be opened: cut or compress it.`;
       return;
     }
-    this.message.textContent = `Uploading ${file.name} …`;
+    this.#tell(`Uploading ${file.name} …`, true);
     try {
       const { path, url } = await this.upload(file);
       if (turn !== this.#turn) return;
@@ -68,19 +69,27 @@ class Intake {
       this.trigger("chosen");
     } catch (error) {
       console.warn(error);
-      if (turn === this.#turn) this.message.textContent = "The file did not reach the server: try again.";
+      if (turn === this.#turn) this.#tell("The file did not reach the server: try again.");
     }
+  }
+
+  // `coming`: of a clip that is on its way.
+  #tell(words, coming = false) {
+    this.message.textContent = words;
+    this.message.toggleAttribute("data-coming", coming);
   }
 
   // On a page that has only just opened seconds may pass before the server says anything: until then this does.
   #waitForWord(words) {
     const turn = this.#turn, status = document.querySelector(STATUS);
-    this.message.textContent = status ? words : "";
-    if (!status) return;
+    const over = () => turn === this.#turn && this.#tell("");
+    if (!status) return over();
+    this.#tell(words, true);
+    setTimeout(over, LONGEST_MS);
     const heard = new MutationObserver(() => {
       if (!status.textContent.trim() || status.querySelector(".opening")) return; // what it says to who comes
       heard.disconnect();
-      if (turn === this.#turn) this.message.textContent = "";
+      over();
     });
     heard.observe(status, { childList: true, subtree: true, characterData: true });
   }

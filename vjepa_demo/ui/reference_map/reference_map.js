@@ -30,11 +30,11 @@ const afterHeat = () => heat ||= document.querySelector(".pv-root")
 
 // It is large, and so is what it does first: what is looked at goes before it, and so does a clip that is on its way,
 // which the same processor may have to embed.
-const COMING = ".in-message:not(:empty), .state .status .busy", LOOK_MS = 100, COMING_MS = 15_000;
-const rest = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+const COMING = ".in-message[data-coming], .page-head .status .busy", LEAST_MS = 200, LOOK_MS = 100, COMING_MS = 15_000;
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const idle = async () => {
   if (window.requestIdleCallback) await new Promise((resolve) => window.requestIdleCallback(resolve, { timeout: 2000 }));
-  for (let ms = 0; (ms < REST_MS || document.querySelector(COMING)) && ms < COMING_MS; ms += LOOK_MS) await rest(LOOK_MS);
+  for (let ms = 0; (ms < LEAST_MS || document.querySelector(COMING)) && ms < COMING_MS; ms += LOOK_MS) await pause(LOOK_MS);
 };
 
 export function loadPlotly(url) {
@@ -107,10 +107,12 @@ class ReferenceMap {
     });
     // A list of clips elsewhere on the page: what is of this set plays here.
     whileThere(this.root, document, "playreference", (event) => {
-      const { detail: { path, row } } = event;
-      if (!this.set || path !== this.path) return;
+      const { detail: { path, row, known } } = event;
+      if (!this.set || path !== this.path || this.root.dataset.state === "empty") return;
       event.preventDefault();
-      this.#play(row).then(() => this.#mark({ focus: row }));
+      this.set.learn({ known });
+      this.#play(row);
+      this.#mark({ focus: row });
       this.parts.plot.scrollIntoView({ block: "nearest" });
     });
     watchTheme(this.root, () => this.parts.plot.data && this.#draw());

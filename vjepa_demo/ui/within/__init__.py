@@ -3,8 +3,8 @@ what a pinned patch is like; a list beside the map, on which a click plays a cli
 
 from __future__ import annotations
 
-import functools
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +15,12 @@ from vjepa_demo import jobs
 from vjepa_demo.errors import RequestError
 from vjepa_demo.explore import Progress
 from vjepa_demo.references import current
+from vjepa_demo.references.comparison import ReferenceSet
 from vjepa_demo.settings import settings
 from vjepa_demo.ui import table
 from vjepa_demo.ui.drawer import drawer
 from vjepa_demo.ui.handlers import end, number
-from vjepa_demo.ui.outcome import RUN, Update, event, status
+from vjepa_demo.ui.outcome import AT_ONCE, Update, event, status
 from vjepa_demo.ui.reference_map import key_of
 from vjepa_demo.ui.result import shown
 from vjepa_demo.ui.shown import query_places
@@ -30,42 +31,48 @@ if TYPE_CHECKING:
 
 SHOWN = 50  # of each list; the shell writes all of it
 ABOVE = 0.98  # the cosine of near-duplicates, as in the shell
+DECIMALS = 3  # of that cosine: another list for each of them is enough
+MOST_CLUSTERS = 200  # more take minutes in which nobody can stop them
 KEPT = 32  # lists
 NOT_PINNED = "No patch of this clip is pinned: click on one first, then clips like it can be found."
+MANY_CLUSTERS = f"The number of clusters must be 1 to {MOST_CLUSTERS}, or 0 for as many as there are."
+WAITS = "Waiting for another list"
+CANCELLED, NOT_BUSY = "Cancelled. The list is as it was.", "Nothing is under way."
 
-_turn = threading.Lock()  # one list is made at a time: of a million clips that takes minutes of all processors
+_making = threading.Lock()  # one list is made at a time: of a million clips that takes minutes of all processors
+_kept: OrderedDict[tuple[Any, ...], dict[str, Any]] = OrderedDict()
 
 
 def panel() -> dict[str, Any]:
     """The drawer with its controls; to be called inside a `Blocks`."""
     with drawer("Within these clips"):
         with gr.Row():
-            above = gr.Number(label="Near-duplicates: cosine from", value=ABOVE, minimum=-1, maximum=1, min_width=120)
+            above = gr.Number(label="Near-duplicates: cosine from", value=ABOVE, min_width=120)
             count = gr.Number(label="Clusters (0: as many as there are)", value=0, precision=0, min_width=120)
         with gr.Row():
-            twins = gr.Button("Near-duplicates", size="sm", min_width=100)
-            odd = gr.Button("Odd ones", size="sm", min_width=80)
-            clusters = gr.Button("Clusters", size="sm", min_width=80)
-            like = gr.Button("Like the pinned patch", size="sm", min_width=120)
-        found = widget("within")
-    return {
-        "above": above,
-        "count": count,
-        "twins": twins,
-        "odd": odd,
-        "clusters": clusters,
-        "like": like,
-        "list": found,
-    }
+            buttons = {
+                "duplicates": gr.Button("Near-duplicates", size="sm", min_width=130),
+                "odd": gr.Button("Odd ones", size="sm", min_width=130),
+                "clusters": gr.Button("Clusters", size="sm", min_width=130),
+                "alike": gr.Button("Like the pinned patch", size="sm", min_width=130),
+            }
+        with gr.Row(elem_classes="state"):
+            said = gr.HTML(elem_classes="status", js_on_load=None, scale=1)
+            cancel = gr.Button("Cancel", size="sm", scale=0, min_width=80, elem_classes="cancel")
+        shown_list = widget("within")
+    return {**buttons, "above": above, "count": count, "said": said, "cancel": cancel, "list": shown_list}
 
 
-def wire(parts: dict[str, Any], status: gr.HTML, result_id: gr.State, query: gr.State) -> None:
-    """Connect the panel; `query` is what `shown.remember_query` gives."""
-    outputs = [status, parts["list"]]
-    parts["twins"].click(show_duplicates, parts["above"], outputs, **RUN)
-    parts["odd"].click(show_odd, None, outputs, **RUN)
-    parts["clusters"].click(show_clusters, parts["count"], outputs, **RUN)
-    parts["like"].click(show_alike, [result_id, query], outputs, **RUN)
+def wire(parts: dict[str, Any], made: gr.State, result_id: gr.State, query: gr.State) -> None:
+    """Connect the panel; `made` changes with every clip that is shown, `query` is what `shown.remember_query` gives."""
+    outputs = [parts["said"], parts["list"]]
+    parts["duplicates"].click(show_duplicates, parts["above"], outputs, **AT_ONCE)
+    parts["odd"].click(show_odd, None, outputs, **AT_ONCE)
+    parts["clusters"].click(show_clusters, parts["count"], outputs, **AT_ONCE)
+    parts["alike"].click(show_alike, [result_id, query], outputs, **AT_ONCE)
+    parts["cancel"].click(cancel_list, None, parts["said"], **AT_ONCE)
+    # What is of the clip before goes with it.
+    made.change(None, parts["list"], parts["list"], js="(list) => (list?.of_clip ? null : list)", **AT_ONCE)
 
 
 def _table() -> SmallSet | LargeSet:
@@ -86,7 +93,7 @@ def listed(title: str, words: str, entries: Sequence[tuple[Sequence[int], float,
     numbers = sorted({int(one) for some, _, _ in entries for one in some})
     return {
         "title": title,
-        "words": " ".join([words, *found.of_table.remarks]),
+        "words": words,
         "path": f"references/{key_of(found)}",
         "entries": [
             {"rows": [int(one) for one in some], "cosine": round(float(cosine), 4), "words": said}
@@ -103,7 +110,6 @@ def first(count: int, command: str) -> str:
     return f" Shown are the first {SHOWN}: vjepa-demo references {command} writes all."
 
 
-@functools.lru_cache(maxsize=KEPT)
 def duplicates(above: float) -> dict[str, Any]:
     """The pairs that are most alike. Raises RequestError where there are too many."""
     from vjepa_demo.scale import within
@@ -111,11 +117,12 @@ def duplicates(above: float) -> dict[str, Any]:
     found = _table()
     pairs, cosines = within.duplicates(found, above)
     words = f"{len(pairs):,} pairs of {len(found):,} clips have a cosine of {above:g} or more."
+    if not isinstance(found, ReferenceSet):
+        words += f" Compared are clips within {within.PROBES} partitions of the index."
     entries = [(pair, cosine, "") for pair, cosine in zip(pairs[:SHOWN], cosines, strict=False)]
     return listed("Near-duplicates", words + first(len(pairs), "duplicates"), entries)
 
 
-@functools.lru_cache(maxsize=KEPT)
 def odd() -> dict[str, Any]:
     """The clips that are far from all others."""
     from vjepa_demo.scale import within
@@ -129,7 +136,6 @@ def odd() -> dict[str, Any]:
     return listed("Odd ones", words, [([n], c, "") for n, c in zip(numbers[:SHOWN], cosines, strict=False)])
 
 
-@functools.lru_cache(maxsize=KEPT)
 def clusters(count: int | None) -> dict[str, Any]:
     """Clusters by their most central clips. Raises RequestError where there are fewer clips than clusters."""
     from vjepa_demo.scale import within
@@ -137,10 +143,11 @@ def clusters(count: int | None) -> dict[str, Any]:
     found = _table()
     own, every = within.clusters(found, count)
     loose = int((own < 0).sum())
-    words = (
-        f"{len(every):,} clusters of {len(found):,} clips{f', {loose:,} in none' if loose else ''}. Each is shown by "
-        f"the clip that is most like its mean; beside it, how like the mean its clips are on the average."
-    )
+    words = f"{len(every):,} clusters of {len(found):,} clips{f', {loose:,} in none' if loose else ''}."
+    if every:
+        words += " Each is shown by the clip most like its mean; beside it, how like that all are on average."
+    else:
+        words += " Say how many you want."
     entries = [
         ([one.central], one.cosine, f"{one.clips:,} clips, {one.share:.0%} of them {one.label or 'without a label'}")
         for one in every[:SHOWN]
@@ -148,45 +155,59 @@ def clusters(count: int | None) -> dict[str, Any]:
     return listed("Clusters", words + first(len(every), "cluster"), entries)
 
 
-def _made(say: Progress, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def _made(say: Progress, make: Callable[..., dict[str, Any]], *asked: Any) -> dict[str, Any]:
+    """A list, made once for all who ask for it while it is kept."""
     end("within")
-    say("Going through the clips")
-    with jobs.locked(_turn):
-        return make()
+    key = (make, *asked)
+    if key not in _kept:
+        say(WAITS)
+        with jobs.locked(_making):
+            if key not in _kept:
+                say("Going through the clips")
+                with jobs.turn(say):
+                    _kept[key] = make(*asked)
+                while len(_kept) > KEPT:
+                    _kept.popitem(last=False)
+    return _kept[key]
 
 
-@event("status", "list", kind="within", seconds=settings.build_seconds)
+def cancel_list() -> Any:
+    """End what is under way for the list of the page."""
+    return status(CANCELLED if end("within") | end("alike") else NOT_BUSY)
+
+
+@event("status", "list", kind="within", seconds=settings.build_seconds, low=True)
 def show_duplicates(say: Progress, folder: Path, above: float | None) -> Iterator[Update]:
     """List pairs of clips that are very much alike."""
-    cosine = float(number(above, "cosine"))
-    yield {"list": _made(say, lambda: duplicates(cosine)), "status": status("Done.")}
+    cosine = round(float(number(above, "cosine")), DECIMALS)
+    yield {"list": _made(say, duplicates, cosine), "status": status("Done.")}
 
 
-@event("status", "list", kind="within", seconds=settings.build_seconds)
+@event("status", "list", kind="within", seconds=settings.build_seconds, low=True)
 def show_odd(say: Progress, folder: Path) -> Iterator[Update]:
     """List the clips that are far from all others."""
     yield {"list": _made(say, odd), "status": status("Done.")}
 
 
-@event("status", "list", kind="within", seconds=settings.build_seconds)
+@event("status", "list", kind="within", seconds=settings.build_seconds, low=True)
 def show_clusters(say: Progress, folder: Path, count: float | None) -> Iterator[Update]:
     """List clusters by their most central clips."""
     wanted = int(number(count or 0, "number of clusters"))
-    yield {"list": _made(say, lambda: clusters(wanted or None)), "status": status("Done.")}
+    if not 0 <= wanted <= MOST_CLUSTERS:
+        raise RequestError(MANY_CLUSTERS)
+    yield {"list": _made(say, clusters, wanted or None), "status": status("Done.")}
 
 
-@event("status", "list", kind="within")
+@event("status", "list", kind="alike")
 def show_alike(say: Progress, folder: Path, result_id: str | None, query: Any) -> Iterator[Update]:
     """List the clips that are like the region around the patch that is pinned."""
-    end("within")
+    end("alike")
     result, at = shown(result_id, say), query_places(query, "add")
     if not at:
         raise RequestError(NOT_PINNED)
     step, row, column = at[0]
     near = table.compare(result, current.folder(), say, at=at[0]).comparison.neighbours(SHOWN)
     seconds = result.embedding.timestamps.reshape(len(result.embedding.tokens), -1).mean(axis=1)[step]
-    title = f"Like a patch of {result.name}"
-    words = (
-        f"The patch at {seconds:.2f} s, row {row}, column {column}, and those around it; beside each clip, its cosine."
-    )
-    yield {"list": listed(title, words, [([one.index], one.cosine, "") for one in near]), "status": status("Done.")}
+    words = " ".join([f"At {seconds:.2f} s, row {row}, column {column}.", *_table().of_table.remarks])
+    found = listed(f"Like a patch of {result.name}", words, [([one.index], one.cosine, "") for one in near])
+    yield {"list": {**found, "of_clip": True}, "status": status("Done.")}

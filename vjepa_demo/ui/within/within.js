@@ -11,7 +11,7 @@ export function mount(element, { props, watch }) {
 
 function draw({ title, words, path, entries, known }) {
   const play = (row) => {
-    const heard = !document.dispatchEvent(new CustomEvent("playreference", { cancelable: true, detail: { path, row } }));
+    const heard = !document.dispatchEvent(new CustomEvent("playreference", { cancelable: true, detail: { path, row, known } }));
     if (!heard && known[row].here) window.open(address(`${path}/${row}`)); // there is no map to play it on
   };
   const clip = (row) => {

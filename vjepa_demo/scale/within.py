@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from vjepa_demo import jobs
+from vjepa_demo import jobs, scratch
 from vjepa_demo.embedding import unit_vectors
 from vjepa_demo.errors import ReferencesError, RequestError
 from vjepa_demo.references.comparison import BLOCK, ReferenceClip, ReferenceSet, leave_one_out
@@ -107,7 +107,8 @@ def products(references: Set, probes: int = PROBES) -> Iterator[tuple[np.ndarray
     cells = vectors_of_centroids(references.units)
     probes = min(probes, len(cells))
     half = (cells**2).sum(axis=1) / 2
-    with tempfile.TemporaryFile() as file:  # rows from here and there are read from it at once, and not from a table
+    # Rows from here and there are read from it at once, and not from a table.
+    with tempfile.TemporaryFile(dir=scratch.folder(scratch.WORK)) as file:
         nearest = []
         for block in blocks(references):
             file.write(block.tobytes())

@@ -160,6 +160,11 @@ class Embedding:
         return steps, rows, cols
 
     @property
+    def seconds(self) -> np.ndarray:
+        """float64 `[T']`: the middle of each time step."""
+        return self.timestamps.reshape(len(self.tokens), -1).mean(axis=1)
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """The shape that `get_vision_features` returns: `[1, T'·H'·W', D]`."""
         return 1, int(np.prod(self.grid)), self.tokens.shape[-1]

@@ -146,6 +146,10 @@ class OfTable:
             for row in (self.taken(numbers, columns).to_pylist() if len(numbers) else [])
         ]
 
+    def known(self, numbers: Sequence[int]) -> dict[str, dict[str, Any]]:
+        """The same by their numbers, as JSON names them."""
+        return dict(zip(map(str, numbers), self.about(numbers), strict=True))
+
     def file(self, number: int) -> Path | None:
         """The clip on this machine; None where it is not, or is no clip."""
         return self._local(self.taken([number], ["uri"])["uri"][0].as_py())

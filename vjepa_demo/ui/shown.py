@@ -128,8 +128,14 @@ def cut_up(say: Progress, folder: Path, result_id: str | None, query: Any) -> It
     stamps = result.embedding.timestamps
     asked_for = f"what was shown, {stamps[0]:.2f} to {stamps[-1]:.2f} s"
     if at:
-        asked_for = f"the patch at {stamps.reshape(-1, 2).mean(axis=1)[at[0]]:.2f} s, row {at[1]}, column {at[2]}"
+        asked_for = f"the patch {where(result, at)}"
     yield {"status": status("Done."), "track": track_value(found, asked_for)}
+
+
+def where(result: Embedded, at: tuple[int, int, int]) -> str:
+    """Where in a clip a patch is, in words that stay true when another part is shown."""
+    step, row, column = at
+    return f"at {result.embedding.seconds[step]:.2f} s, row {row}, column {column}"
 
 
 def remember_query(event: gr.EventData) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -115,40 +116,30 @@ def test_words_tell_what_was_measured(machine) -> None:
     assert device.measured(SIZE).words("fp32") == "bf16 measured 0.25 × as fast here"
 
 
-def test_the_quickest_way_is_found_and_hopeless_ones_are_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    now, runs = [0.0], []
-    monkeypatch.setattr(device.time, "perf_counter", lambda: now[0])
+class Work:
+    """Takes the seconds that are said, the last of these from then on."""
 
-    def work(name: str, *seconds: float) -> Callable[[], None]:
-        left = list(seconds)
+    def __init__(self, now: list[float], *seconds: float) -> None:
+        self.now, self.left, self.runs = now, list(seconds), 0
 
-        def run() -> None:
-            runs.append(name)
-            now[0] += left.pop(0) if len(left) > 1 else left[0]
-
-        return run
-
-    ways = {"warms up": work("warms up", 1.2, 0.5), "steady": work("steady", 0.7), "slow": work("slow", 9.0)}
-    assert quickest(ways) == ("warms up", pytest.approx(500))
-    assert runs.count("slow") == 1
-    assert runs.count("steady") > 1
+    def __call__(self, *_: object) -> None:
+        self.runs += 1
+        self.now[0] += self.left.pop(0) if len(self.left) > 1 else self.left[0]
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Callable[[], None]]:
-    """Makes works that take the seconds that are said, the last of these from then on."""
+def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Work]:
+    """Makes works of a clock that nothing else moves."""
     now = [0.0]
     monkeypatch.setattr(device.time, "perf_counter", lambda: now[0])
+    return partial(Work, now)
 
-    def taking(*seconds: float) -> Callable[[], None]:
-        left = list(seconds)
 
-        def run(*_: object) -> None:
-            now[0] += left.pop(0) if len(left) > 1 else left[0]
-
-        return run
-
-    return taking
+def test_the_quickest_way_is_found_and_hopeless_ones_are_not_repeated(clock) -> None:
+    ways = {"warms up": clock(1.2, 0.5), "steady": clock(0.7), "slow": clock(9.0)}
+    assert quickest(ways) == ("warms up", pytest.approx(500))
+    assert ways["slow"].runs == 1
+    assert ways["steady"].runs > 1
 
 
 def test_a_busy_moment_decides_nothing(clock) -> None:

@@ -22,7 +22,7 @@ class Intake {
     open.append(h("span", { text: " a clip" }));
     const record = button("Record", () => this.recorder.record(), { class: "w-button in-record", title: "Four seconds from your camera" });
     record.hidden = !canRecord();
-    this.recorder = new Recorder({ take: (file) => this.#take(file), tell: (text) => { this.message.textContent = text; }, begin: record });
+    this.recorder = new Recorder({ take: (file) => this.#take(file), tell: (text) => this.#tell(text), begin: record });
     this.root = h("div", { class: "in-root w-root" }, oneStop("Open a clip", open, record), this.input, this.message, this.veil, this.recorder.node);
     element.replaceChildren(this.root);
     for (const type of ["dragenter", "dragover", "dragleave", "drop"]) whileThere(this.root, document, type, (event) => this.#drag(event));
@@ -57,7 +57,7 @@ class Intake {
     const turn = ++this.#turn;
     const { most_bytes: most } = this.props;
     if (file.size > most) {
-      this.message.textContent = `This file has ${megabytes(file.size)}, and at most ${megabytes(most)} can be opened: cut or compress it.`;
+      this.#tell(`This file has ${megabytes(file.size)}, and at most ${megabytes(most)} can be opened: cut or compress it.`);
       return;
     }
     this.#tell(`Uploading ${file.name} …`, true);

@@ -177,7 +177,7 @@ def describe_clip(
         auto: nobody asked for the way in which it is compared.
     """
     references: Set = comparison.references
-    seconds = embedding.timestamps.reshape(len(embedding.tokens), -1).mean(axis=1)
+    seconds = embedding.seconds
     moves = references.kind.pooling == "mean" and len(seconds) > 1 and bool(np.ptp(seconds) > 0)
     path = references.compare(embedding.path()) if moves else None
     neighbours = comparison.neighbours(SHOWN_NEIGHBOURS)
@@ -206,7 +206,7 @@ def describe_neighbours(comparison: Comparison | LargeComparison, neighbours: li
     rows = [near.index for near in neighbours]
     return {
         "cosines": {str(near.index): round(near.cosine, 4) for near in neighbours},
-        "known": dict(zip(map(str, rows), comparison.references.of_table.about(rows), strict=True)),
+        "known": comparison.references.of_table.known(rows),
     }
 
 

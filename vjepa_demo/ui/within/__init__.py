@@ -3,8 +3,8 @@ what a pinned patch is like; a list beside the map, on which a click plays a cli
 
 from __future__ import annotations
 
+import json
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,16 +14,17 @@ import gradio as gr
 from vjepa_demo import jobs
 from vjepa_demo.errors import RequestError
 from vjepa_demo.explore import Progress
+from vjepa_demo.memo import Memo
 from vjepa_demo.references import current
 from vjepa_demo.references.comparison import ReferenceSet
 from vjepa_demo.settings import settings
 from vjepa_demo.ui import table
 from vjepa_demo.ui.drawer import drawer
-from vjepa_demo.ui.handlers import end, number
+from vjepa_demo.ui.handlers import NOT_BUSY, end, number
 from vjepa_demo.ui.outcome import AT_ONCE, Update, event, status
 from vjepa_demo.ui.reference_map import key_of
 from vjepa_demo.ui.result import shown
-from vjepa_demo.ui.shown import query_places
+from vjepa_demo.ui.shown import query_places, where
 from vjepa_demo.ui.widget import widget
 
 if TYPE_CHECKING:
@@ -33,14 +34,14 @@ SHOWN = 50  # of each list; the shell writes all of it
 ABOVE = 0.98  # the cosine of near-duplicates, as in the shell
 DECIMALS = 3  # of that cosine: another list for each of them is enough
 MOST_CLUSTERS = 200  # more take minutes in which nobody can stop them
-KEPT = 32  # lists
+KEPT_BYTES = 2**20  # of lists; one of pairs has some 20 kB
 NOT_PINNED = "No patch of this clip is pinned: click on one first, then clips like it can be found."
 MANY_CLUSTERS = f"The number of clusters must be 1 to {MOST_CLUSTERS}, or 0 for as many as there are."
 WAITS = "Waiting for another list"
-CANCELLED, NOT_BUSY = "Cancelled. The list is as it was.", "Nothing is under way."
+CANCELLED = status("Cancelled. The list is as it was.")
 
 _making = threading.Lock()  # one list is made at a time: of a million clips that takes minutes of all processors
-_kept: OrderedDict[tuple[Any, ...], dict[str, Any]] = OrderedDict()
+_lists: Memo[dict[str, Any]] = Memo(lambda found: len(json.dumps(found)), KEPT_BYTES)
 
 
 def panel() -> dict[str, Any]:
@@ -99,7 +100,7 @@ def listed(title: str, words: str, entries: Sequence[tuple[Sequence[int], float,
             {"rows": [int(one) for one in some], "cosine": round(float(cosine), 4), "words": said}
             for some, cosine, said in entries
         ],
-        "known": dict(zip(map(str, numbers), found.of_table.about(numbers), strict=True)),
+        "known": found.of_table.known(numbers),
     }
 
 
@@ -158,22 +159,19 @@ def clusters(count: int | None) -> dict[str, Any]:
 def _made(say: Progress, make: Callable[..., dict[str, Any]], *asked: Any) -> dict[str, Any]:
     """A list, made once for all who ask for it while it is kept."""
     end("within")
-    key = (make, *asked)
-    if key not in _kept:
-        say(WAITS)
-        with jobs.locked(_making):
-            if key not in _kept:
-                say("Going through the clips")
-                with jobs.turn(say):
-                    _kept[key] = make(*asked)
-                while len(_kept) > KEPT:
-                    _kept.popitem(last=False)
-    return _kept[key]
+
+    def compute() -> dict[str, Any]:
+        with jobs.locked(_making), jobs.turn(say):
+            say("Going through the clips")
+            return make(*asked)
+
+    say(WAITS)
+    return _lists.get((make, *asked), compute)[0]
 
 
 def cancel_list() -> Any:
     """End what is under way for the list of the page."""
-    return status(CANCELLED if end("within") | end("alike") else NOT_BUSY)
+    return CANCELLED if end("within") | end("alike") else NOT_BUSY
 
 
 @event("status", "list", kind="within", seconds=settings.build_seconds, low=True)
@@ -205,9 +203,7 @@ def show_alike(say: Progress, folder: Path, result_id: str | None, query: Any) -
     result, at = shown(result_id, say), query_places(query, "add")
     if not at:
         raise RequestError(NOT_PINNED)
-    step, row, column = at[0]
     near = table.compare(result, current.folder(), say, at=at[0]).comparison.neighbours(SHOWN)
-    seconds = result.embedding.timestamps.reshape(len(result.embedding.tokens), -1).mean(axis=1)[step]
-    words = " ".join([f"At {seconds:.2f} s, row {row}, column {column}.", *_table().of_table.remarks])
+    words = " ".join([f"The patch {where(result, at[0])}.", *_table().of_table.remarks])
     found = listed(f"Like a patch of {result.name}", words, [([one.index], one.cosine, "") for one in near])
     yield {"list": {**found, "of_clip": True}, "status": status("Done.")}

@@ -213,6 +213,8 @@ def test_what_is_within_the_table_is_listed(open_page, given: Given, console_err
     page.get_by_role("group", name="Examples").get_by_role("button").nth(1).click()
     expect(alike).to_have_count(0)  # it was of the clip before
     expect(page.get_by_role("figure", name="cradle.mp4")).to_be_visible()
+    page.get_by_role("button", name="Like the pinned patch").click()
+    expect(page.get_by_text("No patch of this clip is pinned")).to_be_visible()
 
     field.fill("-1")
     page.get_by_role("button", name="Near-duplicates").click()

@@ -170,7 +170,7 @@ def build() -> gr.Blocks:
         )
         query = _wire_more(more, status, viewer, result_id, here, film)
         if inside:
-            within.wire(inside, made, result_id, query)
+            within.wire(inside, viewer, made, result_id, query)
         viewer.expect(shown.expect, [result_id, more["second"]], [status, viewer, measured], **AT_ONCE)
         for button in (cancel, offer_cancel):
             button.click(handlers.cancel, [result_id, own_id], [status, own["said"], offer, here], **RUN)

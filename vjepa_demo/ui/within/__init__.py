@@ -21,7 +21,7 @@ from vjepa_demo.settings import settings
 from vjepa_demo.ui import table
 from vjepa_demo.ui.drawer import drawer
 from vjepa_demo.ui.handlers import NOT_BUSY, end, number
-from vjepa_demo.ui.outcome import AT_ONCE, Update, event, status
+from vjepa_demo.ui.outcome import AT_ONCE, RUN, Update, event, status
 from vjepa_demo.ui.reference_map import key_of
 from vjepa_demo.ui.result import shown
 from vjepa_demo.ui.shown import query_places, where
@@ -64,13 +64,14 @@ def panel() -> dict[str, Any]:
     return {**buttons, "above": above, "count": count, "said": said, "cancel": cancel, "list": shown_list}
 
 
-def wire(parts: dict[str, Any], made: gr.State, result_id: gr.State, query: gr.State) -> None:
+def wire(parts: dict[str, Any], viewer: gr.HTML, made: gr.State, result_id: gr.State, query: gr.State) -> None:
     """Connect the panel; `made` changes with every clip that is shown, `query` is what `shown.remember_query` gives."""
-    outputs = [parts["said"], parts["list"]]
+    outputs, pinned_in = [parts["said"], parts["list"]], gr.State(None)
+    viewer.query(lambda made: made, made, pinned_in, **RUN)  # a pin is of the clip that was shown then
     parts["duplicates"].click(show_duplicates, parts["above"], outputs, **AT_ONCE)
     parts["odd"].click(show_odd, None, outputs, **AT_ONCE)
     parts["clusters"].click(show_clusters, parts["count"], outputs, **AT_ONCE)
-    parts["alike"].click(show_alike, [result_id, query], outputs, **AT_ONCE)
+    parts["alike"].click(show_alike, [result_id, query, pinned_in, made], outputs, **AT_ONCE)
     parts["cancel"].click(cancel_list, None, parts["said"], **AT_ONCE)
     # What is of the clip before goes with it.
     made.change(None, parts["list"], parts["list"], js="(list) => (list?.of_clip ? null : list)", **AT_ONCE)
@@ -120,6 +121,8 @@ def duplicates(above: float) -> dict[str, Any]:
     words = f"{len(pairs):,} pairs of {len(found):,} clips have a cosine of {above:g} or more."
     if not isinstance(found, ReferenceSet):
         words += f" Compared are clips within {within.PROBES} partitions of the index."
+    if not len(pairs):
+        words += " Choose a lower cosine."
     entries = [(pair, cosine, "") for pair, cosine in zip(pairs[:SHOWN], cosines, strict=False)]
     return listed("Near-duplicates", words + first(len(pairs), "duplicates"), entries)
 
@@ -197,11 +200,13 @@ def show_clusters(say: Progress, folder: Path, count: float | None) -> Iterator[
 
 
 @event("status", "list", kind="alike")
-def show_alike(say: Progress, folder: Path, result_id: str | None, query: Any) -> Iterator[Update]:
+def show_alike(
+    say: Progress, folder: Path, result_id: str | None, query: Any, pinned_in: Any, made: Any
+) -> Iterator[Update]:
     """List the clips that are like the region around the patch that is pinned."""
     end("alike")
     result, at = shown(result_id, say), query_places(query, "add")
-    if not at:
+    if not at or pinned_in != made:
         raise RequestError(NOT_PINNED)
     near = table.compare(result, current.folder(), say, at=at[0]).comparison.neighbours(SHOWN)
     words = " ".join([f"The patch {where(result, at[0])}.", *_table().of_table.remarks])
